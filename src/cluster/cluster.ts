@@ -1,0 +1,148 @@
+/**
+ * The one door to OpenSearch and Elasticsearch: a connection, plain requests
+ * over the official client's transport, and what the cluster says it can do.
+ */
+import { readFileSync } from "node:fs";
+import { Client, errors } from "@opensearch-project/opensearch";
+import type { Config } from "../config/settings.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { askCapabilities, type Capabilities } from "./capabilities.js";
+import { reasonOf, type ClusterRequest, type ClusterResponse } from "./request.js";
+
+/** A connection to one cluster. */
+export interface Cluster {
+  /** The cluster's URL without credentials, for messages. */
+  readonly url: string;
+  /**
+   * Sends one request, never retried here. 4xx and 5xx answers are returned, not thrown.
+   * @throws CspladeError `cluster_unreachable` (no answer), `deadline_exceeded`, `aborted`.
+   */
+  send(request: ClusterRequest): Promise<ClusterResponse>;
+  /**
+   * Like {@link send}, for requests that must succeed.
+   * @throws CspladeError `cluster_rejected` with the cluster's own reason for a status ≥ 400.
+   */
+  demand(request: ClusterRequest, doing: string): Promise<unknown>;
+  /** What the cluster can do; asked once, then remembered. */
+  capabilities(): Promise<Capabilities>;
+  close(): Promise<void>;
+}
+
+/** Connects lazily: nothing is sent before the first request. */
+export function connectCluster(config: Config): Cluster {
+  const target = new URL(config["opensearch.url"]);
+  const username = config["opensearch.username"] ?? decodeURIComponent(target.username);
+  const password = config["opensearch.password"] ?? decodeURIComponent(target.password);
+  const apiKey = config["opensearch.api_key"];
+  target.username = "";
+  target.password = "";
+  const url = target.href.replace(/\/$/, "");
+  const caFile = config["opensearch.ca_file"];
+  const client = new Client({
+    node: url,
+    maxRetries: 0,
+    requestTimeout: config["opensearch.request_timeout_ms"],
+    ...(username !== "" && apiKey === undefined ? { auth: { username, password } } : {}),
+    ...(apiKey === undefined ? {} : { headers: { authorization: `ApiKey ${apiKey}` } }),
+    ...(caFile === undefined ? {} : { ssl: { ca: readCa(caFile) } }),
+  });
+  let capabilities: Promise<Capabilities> | undefined;
+
+  const cluster: Cluster = {
+    url,
+    async send(request) {
+      request.signal?.throwIfAborted();
+      const body = request.body;
+      const sent = client.transport.request(
+        {
+          method: request.method,
+          path: request.path,
+          ...(request.query === undefined ? {} : { querystring: { ...request.query } }),
+          ...(body === undefined ? {} : typeof body === "string" ? { bulkBody: body } : { body }),
+        },
+        {
+          maxRetries: 0,
+          requestTimeout: request.timeoutMs ?? config["opensearch.request_timeout_ms"],
+        },
+      );
+      const abort = () => sent.abort();
+      request.signal?.addEventListener("abort", abort, { once: true });
+      try {
+        const answer = await sent;
+        return responseOf(answer.statusCode, answer.body, answer.headers);
+      } catch (thrown) {
+        if (thrown instanceof errors.ResponseError) {
+          return responseOf(thrown.statusCode ?? 0, thrown.body, thrown.headers ?? {});
+        }
+        throw unanswered(thrown, url, request);
+      } finally {
+        request.signal?.removeEventListener("abort", abort);
+      }
+    },
+    async demand(request, doing) {
+      const answer = await cluster.send(request);
+      if (answer.status < 400) return answer.body;
+      throw new CspladeError(
+        answer.status === 404 ? "index_not_found" : "cluster_rejected",
+        `${doing}: ${url} answered ${answer.status}: ${reasonOf(answer.body)}`,
+      );
+    },
+    capabilities() {
+      capabilities ??= askCapabilities((request) => cluster.send(request), url).catch(
+        (thrown: unknown) => {
+          capabilities = undefined;
+          throw thrown;
+        },
+      );
+      return capabilities;
+    },
+    close: () => client.close(),
+  };
+  return cluster;
+}
+
+function responseOf(
+  status: number,
+  body: unknown,
+  headers: Readonly<Record<string, unknown>>,
+): ClusterResponse {
+  const retryAfter = Number(headers["retry-after"]);
+  return {
+    status,
+    body,
+    retryAfterSeconds:
+      headers["retry-after"] !== undefined && Number.isFinite(retryAfter) ? retryAfter : undefined,
+  };
+}
+
+function unanswered(thrown: unknown, url: string, request: ClusterRequest): CspladeError {
+  const what = `${request.method} ${request.path}`;
+  if (thrown instanceof errors.TimeoutError) {
+    return new CspladeError("deadline_exceeded", `${url} did not answer ${what} in time.`, {
+      cause: thrown,
+    });
+  }
+  if (thrown instanceof errors.RequestAbortedError) {
+    return new CspladeError("aborted", `${what} was cancelled.`, { cause: thrown });
+  }
+  return new CspladeError(
+    "cluster_unreachable",
+    `${url} cannot be reached (${what}): ${messageOf(thrown)}`,
+    {
+      cause: thrown,
+      hint: "Start the embedded servers with csplade up, or point OPENSEARCH_URL at your cluster.",
+    },
+  );
+}
+
+function readCa(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new CspladeError(
+      "config_invalid",
+      `opensearch.ca_file ${file} cannot be read: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+}

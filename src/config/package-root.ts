@@ -1,0 +1,17 @@
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+/**
+ * The folder that holds this package's `package.json`, and beside it `mappings/`,
+ * `pipelines/` and `models/`, whether the code runs from `dist/` or was installed.
+ */
+export const packageRoot: string = (() => {
+  let folder = path.dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(path.join(folder, "package.json"))) {
+    const parent = path.dirname(folder);
+    if (parent === folder) throw new Error("csplade's package.json is missing above its code");
+    folder = parent;
+  }
+  return folder;
+})();

@@ -1,0 +1,223 @@
+/**
+ * Every setting there is: its name, where it may come from, its limits and its
+ * default. `csplade doctor` prints this table with values and origins.
+ */
+import os from "node:os";
+import path from "node:path";
+import { z } from "zod";
+import { packageRoot } from "./package-root.js";
+
+/** One row of the settings table. */
+export interface Setting {
+  readonly schema: z.ZodType;
+  /** Environment variable that sets it. */
+  readonly env: string;
+  /** One sentence for people. */
+  readonly help: string;
+  /** Never printed or logged. */
+  readonly secret?: true;
+}
+
+const count = (min: number, max: number, fallback: number) =>
+  z.coerce.number().int().min(min).max(max).default(fallback);
+
+const url = (fallback: string, protocols: RegExp) =>
+  z.url({ protocol: protocols, error: `must be a URL such as ${fallback}` }).default(fallback);
+
+const names = (fallback: string[]) =>
+  z
+    .preprocess(
+      (value) => (typeof value === "string" ? value.split(",").map((name) => name.trim()) : value),
+      z.array(z.string().min(1)).min(1).max(32),
+    )
+    .default(fallback);
+
+const pruneType = z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]);
+
+/** Where embedded servers, their data and downloads live; root cannot use its own home (uid change). */
+function defaultHome(): string {
+  if (process.getuid?.() === 0) return "/var/lib/csplade";
+  const data = process.env.XDG_DATA_HOME;
+  return path.join(data ?? path.join(os.homedir(), ".local", "share"), "csplade");
+}
+
+/** The settings table. Keys are the names used in `csplade.yaml` (nested by dots). */
+export const settings = {
+  home: {
+    schema: z.string().min(1).default(defaultHome()),
+    env: "CSPLADE_HOME",
+    help: "Folder of the embedded servers, their data and what was downloaded for them.",
+  },
+  "log.level": {
+    schema: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("warn"),
+    env: "CSPLADE_LOG_LEVEL",
+    help: "Lowest level that is logged (structured, to standard error).",
+  },
+  "opensearch.url": {
+    schema: url("http://127.0.0.1:9250", /^https?$/),
+    env: "OPENSEARCH_URL",
+    help: "The OpenSearch or Elasticsearch cluster.",
+  },
+  "opensearch.username": {
+    schema: z.string().optional(),
+    env: "OPENSEARCH_USERNAME",
+    help: "User for basic authentication.",
+  },
+  "opensearch.password": {
+    schema: z.string().optional(),
+    env: "OPENSEARCH_PASSWORD",
+    help: "Password for basic authentication.",
+    secret: true,
+  },
+  "opensearch.api_key": {
+    schema: z.string().optional(),
+    env: "OPENSEARCH_API_KEY",
+    help: "Elasticsearch API key (sent as Authorization: ApiKey).",
+    secret: true,
+  },
+  "opensearch.ca_file": {
+    schema: z.string().optional(),
+    env: "OPENSEARCH_CA_FILE",
+    help: "PEM file of the authority that signed the cluster's certificate.",
+  },
+  "opensearch.request_timeout_ms": {
+    schema: count(100, 600_000, 60_000),
+    env: "OPENSEARCH_REQUEST_TIMEOUT_MS",
+    help: "Deadline of one request to the cluster, milliseconds.",
+  },
+  "redis.url": {
+    schema: url("redis://127.0.0.1:6390", /^rediss?$/),
+    env: "REDIS_URL",
+    help: "The Redis that holds the queues.",
+    secret: true,
+  },
+  "redis.prefix": {
+    schema: z
+      .string()
+      .regex(/^[\w{}-]{1,64}$/)
+      .default("csplade"),
+    env: "CSPLADE_REDIS_PREFIX",
+    help: "Prefix of every key written to Redis.",
+  },
+  "model.path": {
+    schema: z
+      .string()
+      .min(1)
+      .default(path.join(packageRoot, "models", "csplade-smollm2-135m")),
+    env: "CSPLADE_MODEL",
+    help: "The checkpoint directory.",
+  },
+  "model.provider": {
+    schema: z.enum(["cpu", "cuda"]).default("cpu"),
+    env: "CSPLADE_PROVIDER",
+    help: "ONNX Runtime execution provider.",
+  },
+  "model.threads": {
+    schema: count(0, 512, 0),
+    env: "CSPLADE_THREADS",
+    help: "Threads of one ONNX session; 0 shares the cores among the sessions.",
+  },
+  "model.sessions": {
+    schema: count(1, 64, 1),
+    env: "CSPLADE_SESSIONS",
+    help: "ONNX sessions in one process, each on its own thread.",
+  },
+  "model.token_budget": {
+    schema: count(16, 1_048_576, 2048),
+    env: "CSPLADE_TOKEN_BUDGET",
+    help: "Most tokens (padding included) in one batch.",
+  },
+  "ingest.id_field": {
+    schema: z.string().min(1).default("_id"),
+    env: "CSPLADE_ID_FIELD",
+    help: "Field that holds a document's id; a document without it gets the hash of its content.",
+  },
+  "ingest.text_fields": {
+    schema: names(["title", "text"]),
+    env: "CSPLADE_TEXT_FIELDS",
+    help: "Fields that are encoded, joined in this order (comma-separated).",
+  },
+  "ingest.title_field": {
+    schema: z.string().min(1).default("title"),
+    env: "CSPLADE_TITLE_FIELD",
+    help: "Field shown as the title of a hit.",
+  },
+  "ingest.passages": {
+    schema: z.enum(["merged", "nested", "documents"]).default("merged"),
+    env: "CSPLADE_PASSAGES",
+    help: "Long documents: one vector with per-term maxima, nested passages, or a document per passage.",
+  },
+  "ingest.max_passages": {
+    schema: count(1, 10_000, 200),
+    env: "CSPLADE_MAX_PASSAGES",
+    help: "Most passages of one document; the rest is left out and counted as truncated.",
+  },
+  "ingest.max_document_bytes": {
+    schema: count(1024, 104_857_600, 16_777_216),
+    env: "CSPLADE_MAX_DOCUMENT_BYTES",
+    help: "Largest document accepted, bytes of its line.",
+  },
+  "ingest.job_documents": {
+    schema: count(1, 10_000, 256),
+    env: "CSPLADE_JOB_DOCUMENTS",
+    help: "Most documents in one job.",
+  },
+  "ingest.job_bytes": {
+    schema: count(1024, 104_857_600, 4_194_304),
+    env: "CSPLADE_JOB_BYTES",
+    help: "Most bytes of documents in one job (a single larger document is a job of its own).",
+  },
+  "ingest.concurrency": {
+    schema: count(1, 64, 3),
+    env: "CSPLADE_CONCURRENCY",
+    help: "Jobs in flight per worker process, so that encoding, reading and writing overlap.",
+  },
+  "document.prune_type": {
+    schema: pruneType.default("none"),
+    env: "CSPLADE_DOCUMENT_PRUNE_TYPE",
+    help: "How document vectors are pruned: none, top_k, max_ratio, alpha_mass, abs_value.",
+  },
+  "document.prune_ratio": {
+    schema: z.coerce.number().min(0).max(100_000).default(0),
+    env: "CSPLADE_DOCUMENT_PRUNE_RATIO",
+    help: "Parameter of document.prune_type.",
+  },
+  "document.quantize_bits": {
+    schema: count(4, 24, 9),
+    env: "CSPLADE_DOCUMENT_QUANTIZE_BITS",
+    help: "Significant bits kept of a document weight; Lucene stores 9.",
+  },
+  "query.prune_type": {
+    schema: pruneType.default("none"),
+    env: "CSPLADE_QUERY_PRUNE_TYPE",
+    help: "How query vectors are pruned: none, top_k, max_ratio, alpha_mass, abs_value.",
+  },
+  "query.prune_ratio": {
+    schema: z.coerce.number().min(0).max(100_000).default(0),
+    env: "CSPLADE_QUERY_PRUNE_RATIO",
+    help: "Parameter of query.prune_type.",
+  },
+  "write.max_bytes": {
+    schema: count(10_000, 104_857_600, 5_242_880),
+    env: "CSPLADE_WRITE_MAX_BYTES",
+    help: "Most bytes of one bulk request.",
+  },
+  "write.concurrency": {
+    schema: count(1, 64, 2),
+    env: "CSPLADE_WRITE_CONCURRENCY",
+    help: "Bulk requests in flight per writer.",
+  },
+  "write.max_wait_ms": {
+    schema: count(0, 86_400_000, 600_000),
+    env: "CSPLADE_WRITE_MAX_WAIT_MS",
+    help: "How long a write waits for a cluster that is away or busy before it fails.",
+  },
+} as const satisfies Record<string, Setting>;
+
+/** Name of a setting. */
+export type SettingName = keyof typeof settings;
+
+/** Validated values, by name. */
+export type Config = {
+  readonly [K in SettingName]: z.infer<(typeof settings)[K]["schema"]>;
+};

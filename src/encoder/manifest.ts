@@ -1,0 +1,46 @@
+/**
+ * `manifest.json` of a checkpoint directory: what the model is, which files
+ * belong to it, and the fingerprint of its weight space.
+ */
+import { z } from "zod";
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 is 64 lowercase hex digits");
+const roleLimits = z.object({
+  document: z.number().int().min(1).max(65_536),
+  query: z.number().int().min(1).max(65_536),
+});
+
+/** Schema of `manifest.json`, format 1. Unknown keys are kept out of the parsed value. */
+export const manifestSchema = z.object({
+  format: z.literal(1),
+  /** Name people see in messages. */
+  name: z.string().min(1).max(200),
+  /** `bi`: causal mask off; `echo`: text fed twice, second copy pooled (inside the graph). */
+  variant: z.enum(["bi", "echo"]),
+  license: z.string().min(1),
+  base: z.object({ name: z.string(), source: z.string(), license: z.string() }),
+  precision: z.enum(["fp32", "fp16", "int8", "int4"]),
+  /** Every file of the checkpoint with its checksum; must name model.onnx and tokenizer.json. */
+  files: z
+    .record(
+      z.string().regex(/^[\w][\w.-]*$/, "a plain file name"),
+      z.object({ sha256, bytes: z.number().int().min(0) }),
+    )
+    .refine((files) => "model.onnx" in files && "tokenizer.json" in files, {
+      message: "must list model.onnx and tokenizer.json",
+    }),
+  /** Size of the id space: every term id the graph returns is below it. */
+  vocabulary_size: z.number().int().min(1),
+  activation: z.literal("log1p_relu"),
+  pooling: z.literal("max"),
+  /** Longest input in tokens, per role. */
+  max_tokens: roleLimits,
+  /** Terms kept per text, per role. */
+  top_k: roleLimits,
+  pad_token_id: z.number().int().min(0),
+  /** 16 hex digits naming the weight space; all precisions of one model share it. */
+  fingerprint: z.string().regex(/^[0-9a-f]{16}$/, "16 lowercase hex digits"),
+});
+
+/** A validated `manifest.json`. */
+export type Manifest = z.infer<typeof manifestSchema>;

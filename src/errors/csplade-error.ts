@@ -1,0 +1,72 @@
+/**
+ * The one error type of this project.
+ *
+ * A message says what was being done, to what, and what is wrong; `hint` says
+ * what to do next. `code` is stable and meant for machines.
+ */
+
+/** Stable, machine-readable reasons. Grouped by the outside thing at fault. */
+export type ErrorCode =
+  // configuration and command line
+  | "config_invalid"
+  | "usage"
+  // checkpoint and encoder
+  | "model_not_found"
+  | "model_invalid"
+  | "model_mismatch"
+  | "provider_unavailable"
+  | "encode_failed"
+  // documents
+  | "document_malformed"
+  | "document_too_large"
+  | "document_duplicate"
+  | "document_no_text"
+  | "document_wrong_type"
+  | "document_rejected"
+  // sources and files
+  | "source_unreadable"
+  | "file_invalid"
+  // cluster
+  | "cluster_unreachable"
+  | "cluster_rejected"
+  | "cluster_unsupported"
+  | "index_not_found"
+  | "index_invalid"
+  | "query_invalid"
+  // redis and queue
+  | "queue_unreachable"
+  | "job_failed"
+  // embedded servers
+  | "server_missing"
+  | "server_port_taken"
+  | "server_failed"
+  | "download_failed"
+  // waits
+  | "deadline_exceeded"
+  | "aborted";
+
+/** What a {@link CspladeError} carries besides its code and message. */
+export interface ErrorDetails {
+  /** What the reader should do next, one sentence. */
+  readonly hint?: string;
+  /** The error underneath, kept for logs. */
+  readonly cause?: unknown;
+}
+
+/** An error whose message a tired person understands and whose code a machine can act on. */
+export class CspladeError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = "CspladeError";
+    this.code = code;
+    this.hint = details.hint;
+  }
+}
+
+/** The message of anything that was thrown, `Error` or not. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
