@@ -69,10 +69,10 @@ export function connectCluster(config: Config): Cluster {
       request.signal?.addEventListener("abort", abort, { once: true });
       try {
         const answer = await sent;
-        return responseOf(answer.statusCode, answer.body, answer.headers);
+        return responseOf(answer.statusCode ?? 0, answer.body, answer.headers ?? {});
       } catch (thrown) {
         if (thrown instanceof errors.ResponseError) {
-          return responseOf(thrown.statusCode ?? 0, thrown.body, thrown.headers ?? {});
+          return responseOf(thrown.statusCode, thrown.body, thrown.headers);
         }
         throw unanswered(thrown, url, request);
       } finally {
