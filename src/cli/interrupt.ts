@@ -1,0 +1,24 @@
+/** Ctrl-C and termination as an AbortSignal. */
+
+const endings = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/**
+ * Does `work` with a signal that is aborted when the process is asked to end;
+ * a second Ctrl-C ends it at once, because the handlers are gone by then.
+ */
+export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const interruption = new AbortController();
+  const interrupt = (): void => {
+    detach();
+    interruption.abort();
+  };
+  const detach = (): void => {
+    for (const ending of endings) process.off(ending, interrupt);
+  };
+  for (const ending of endings) process.on(ending, interrupt);
+  try {
+    return await work(interruption.signal);
+  } finally {
+    detach();
+  }
+}
