@@ -1,0 +1,64 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { CspladeError } from "../../../src/errors/csplade-error.js";
+import { fromFeatures, shortDecimal, toFeatures } from "../../../src/sparse/features.js";
+import { sparseVector } from "../../../src/sparse/sparse-vector.js";
+import { anyWeights, vectors } from "./arbitrary-vector.js";
+
+describe("features", () => {
+  it("come back as the same vector, through JSON", () => {
+    fc.assert(
+      fc.property(vectors(200, anyWeights), (vector) => {
+        const wire = JSON.stringify(toFeatures(vector));
+        assert.deepEqual(fromFeatures(JSON.parse(wire) as Record<string, unknown>), vector);
+      }),
+    );
+  });
+
+  it("are written the same way whatever order the terms had", () => {
+    const one = sparseVector([
+      [10, 1],
+      [9, 2],
+    ]);
+    const other = sparseVector([
+      [9, 2],
+      [10, 1],
+    ]);
+    assert.equal(JSON.stringify(toFeatures(one)), '{"9":2,"10":1}');
+    assert.equal(JSON.stringify(toFeatures(other)), JSON.stringify(toFeatures(one)));
+  });
+
+  it("carry the shortest decimal of a float32", () => {
+    assert.equal(JSON.stringify(shortDecimal(Math.fround(0.1))), "0.1");
+    assert.equal(JSON.stringify(shortDecimal(1.00390625)), "1.0039063");
+    fc.assert(
+      fc.property(anyWeights, (weight) => {
+        assert.equal(Math.fround(shortDecimal(weight)), weight);
+      }),
+    );
+  });
+
+  it("refuse names that are not token ids and weights that OpenSearch refuses", () => {
+    const wrong: Record<string, unknown>[] = [
+      { cat: 1 },
+      { "1.5": 1 },
+      { "007": 1 },
+      { "-1": 1 },
+      { "": 1 },
+      { "4294967296": 1 },
+      { "1": 0 },
+      { "1": -1 },
+      { "1": 1e-39 },
+      { "1": 3.5e38 },
+      { "1": "2" },
+      { "1": null },
+    ];
+    for (const features of wrong) {
+      assert.throws(
+        () => fromFeatures(features),
+        (error) => error instanceof CspladeError && error.code === "index_invalid",
+        JSON.stringify(features),
+      );
+    }
+  });
+});
