@@ -1,6 +1,7 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { z } from "zod";
 
 /**
  * The folder that holds this package's `package.json`, and beside it `mappings/`,
@@ -15,3 +16,8 @@ export const packageRoot: string = (() => {
   }
   return folder;
 })();
+
+/** This package's version. */
+export const packageVersion: string = z
+  .object({ version: z.string() })
+  .parse(JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8"))).version;

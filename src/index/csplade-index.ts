@@ -1,0 +1,361 @@
+/** An index that holds CSPLADE vectors: creating it, checking it, asking which model it is of. */
+import { z } from "zod";
+import { packageVersion } from "../config/package-root.js";
+import type { Cluster } from "../cluster/cluster.js";
+import { pathOf, reasonOf } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import {
+  demandSamePlan,
+  metaOf,
+  modelPhrase,
+  parseMeta,
+  planOf,
+  VECTOR_FIELD,
+  type IndexPlan,
+} from "./index-meta.js";
+import {
+  guardName,
+  guardPipeline,
+  indexBody,
+  type IndexBody,
+  type IndexLayout,
+} from "./index-template.js";
+
+/** An index to create, or to use if it is there. */
+export interface IndexRequest extends IndexPlan, IndexLayout {
+  /** Name of the index, or of an alias that leads to one. */
+  readonly name: string;
+  /**
+   * Install the ingest pipeline that keeps other models' vectors out (the default).
+   * Needs the privilege to manage ingest pipelines.
+   */
+  readonly guard?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** What an index, or the indices behind an alias, are known to hold. */
+export interface IndexInfo extends IndexPlan {
+  /** The name that was asked for. */
+  readonly name: string;
+  /** The indices it leads to; the name itself unless it is an alias or a pattern. */
+  readonly indices: readonly string[];
+  /** True if {@link ensureIndex} created it, or made an empty one its own. */
+  readonly created: boolean;
+}
+
+/** Names of user's indices: what OpenSearch allows, without the patterns that mean several. */
+const INDEX_NAME = /^[^-_+.A-Z\\/*?"<>| ,#:][^A-Z\\/*?"<>| ,#:]{0,254}$/;
+
+const mappingsSchema = z.record(
+  z.string(),
+  z.looseObject({
+    mappings: z
+      .looseObject({
+        _meta: z.looseObject({ csplade: z.unknown() }).partial().optional(),
+        properties: z.record(z.string(), z.unknown()).optional(),
+      })
+      .optional(),
+    settings: z.record(z.string(), z.unknown()).optional(),
+  }),
+);
+
+type Mappings = z.infer<typeof mappingsSchema>;
+
+/**
+ * Creates the index if it is missing. If it is there, checks that its vectors are of the
+ * same model and its passages kept the same way. An existing index without a model is
+ * taken over if it is empty (a user, or an index template, created it beforehand).
+ * @throws CspladeError `model_mismatch` naming both models; `index_invalid` for a bad name,
+ *   other passages, or an index with documents that csplade did not create;
+ *   `cluster_rejected`, `cluster_unreachable`.
+ */
+export async function ensureIndex(cluster: Cluster, request: IndexRequest): Promise<IndexInfo> {
+  if (!INDEX_NAME.test(request.name)) {
+    throw new CspladeError("index_invalid", `"${request.name}" cannot be the name of an index.`, {
+      hint: "Use lowercase letters, digits, hyphens and underscores, starting with a letter or digit.",
+    });
+  }
+  const found = await askIndex(cluster, request);
+  if (found === undefined) {
+    if (await createIndex(cluster, request)) return infoOf(request, [request.name], true);
+    // Another worker created it meanwhile: it must pass the same checks as any existing index.
+    return checkExisting(cluster, request, await demandIndex(cluster, request));
+  }
+  return checkExisting(cluster, request, found);
+}
+
+/**
+ * Asks which model an index is of, for the query side. Aliases and patterns are followed;
+ * all indices behind one must agree.
+ * @throws CspladeError `index_not_found`; `index_invalid` if it has no CSPLADE vectors or keeps
+ *   passages in several ways; `model_mismatch` if indices behind the name are of different models.
+ */
+export async function readIndexModel(
+  cluster: Cluster,
+  name: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<IndexInfo> {
+  const answer = await cluster.send({
+    method: "GET",
+    path: `${pathOf(name)}/_mapping`,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  if (answer.status === 404) throw notFound(name);
+  const mappings = parseMappings(cluster, answer.status, answer.body, name);
+  return agreeing(name, mappings);
+}
+
+/** Makes everything written so far visible to searches. */
+export async function refreshIndex(cluster: Cluster, name: string): Promise<void> {
+  await cluster.demand(
+    { method: "POST", path: `${pathOf(name)}/_refresh` },
+    `Refreshing the index ${name}`,
+  );
+}
+
+/** Deletes an index. @returns false if it was not there. */
+export async function deleteIndex(cluster: Cluster, name: string): Promise<boolean> {
+  if (!INDEX_NAME.test(name)) {
+    throw new CspladeError(
+      "index_invalid",
+      `Deleting "${name}" is refused: it does not name one index.`,
+    );
+  }
+  const answer = await cluster.send({ method: "DELETE", path: pathOf(name) });
+  if (answer.status === 404) return false;
+  if (answer.status < 400) return true;
+  throw new CspladeError(
+    "cluster_rejected",
+    `Deleting the index ${name}: ${cluster.url} answered ${answer.status}: ${reasonOf(answer.body)}`,
+  );
+}
+
+async function askIndex(cluster: Cluster, request: IndexRequest): Promise<Mappings | undefined> {
+  const answer = await cluster.send({
+    method: "GET",
+    path: pathOf(request.name),
+    query: { flat_settings: true },
+    ...signalOf(request),
+  });
+  if (answer.status === 404) return undefined;
+  return parseMappings(cluster, answer.status, answer.body, request.name);
+}
+
+async function demandIndex(cluster: Cluster, request: IndexRequest): Promise<Mappings> {
+  const found = await askIndex(cluster, request);
+  if (found === undefined) throw notFound(request.name);
+  return found;
+}
+
+/** @returns false if the index exists by now. */
+async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
+  const guarded = request.guard !== false;
+  if (guarded) await putGuard(cluster, request);
+  const answer = await cluster.send({
+    method: "PUT",
+    path: pathOf(request.name),
+    body: indexBody(
+      metaOf(request, packageVersion),
+      guarded ? guardName(request.model) : undefined,
+      request,
+    ),
+    ...signalOf(request),
+  });
+  if (answer.status < 400) return true;
+  const reason = reasonOf(answer.body);
+  if (reason.includes("resource_already_exists_exception")) return false;
+  throw new CspladeError(
+    "cluster_rejected",
+    `Creating the index ${request.name}: ${cluster.url} answered ${answer.status}: ${reason}`,
+  );
+}
+
+async function putGuard(cluster: Cluster, request: IndexRequest): Promise<void> {
+  const answer = await cluster.send({
+    method: "PUT",
+    path: pathOf("_ingest", "pipeline", guardName(request.model)),
+    body: guardPipeline(request.model),
+    ...signalOf(request),
+  });
+  if (answer.status < 400) return;
+  throw new CspladeError(
+    "cluster_rejected",
+    `Installing the ingest pipeline ${guardName(request.model)}: ${cluster.url} answered ${answer.status}: ${reasonOf(answer.body)}`,
+    {
+      hint: "It keeps vectors of other models out of the index. Grant the right to manage ingest pipelines, or switch the guard off.",
+    },
+  );
+}
+
+async function checkExisting(
+  cluster: Cluster,
+  request: IndexRequest,
+  found: Mappings,
+): Promise<IndexInfo> {
+  const [only] = Object.keys(found);
+  const without = Object.keys(found).filter((index) => metaIn(found, index) === undefined);
+  if (only !== undefined && Object.keys(found).length === 1 && without.length === 1) {
+    return adoptEmpty(cluster, request, only, found);
+  }
+  const info = agreeing(request.name, found);
+  demandSamePlan(info, request, request.name);
+  if (request.guard !== false) await restoreGuard(cluster, request, found);
+  return info;
+}
+
+/** An index whose guard pipeline was deleted refuses every document: put it back. */
+async function restoreGuard(
+  cluster: Cluster,
+  request: IndexRequest,
+  found: Mappings,
+): Promise<void> {
+  const name = guardName(request.model);
+  const guarded = Object.values(found).some(
+    (index) => index.settings?.["index.final_pipeline"] === name,
+  );
+  if (!guarded) return;
+  const answer = await cluster.send({
+    method: "GET",
+    path: pathOf("_ingest", "pipeline", name),
+    ...signalOf(request),
+  });
+  if (answer.status === 404) await putGuard(cluster, request);
+}
+
+async function adoptEmpty(
+  cluster: Cluster,
+  request: IndexRequest,
+  index: string,
+  found: Mappings,
+): Promise<IndexInfo> {
+  await refreshIndex(cluster, index);
+  const counted = z
+    .object({ count: z.number() })
+    .parse(
+      await cluster.demand(
+        { method: "GET", path: `${pathOf(index)}/_count`, ...signalOf(request) },
+        `Counting the documents of ${index}`,
+      ),
+    );
+  if (counted.count > 0) {
+    throw new CspladeError(
+      "index_invalid",
+      `The index ${request.name} has ${counted.count} documents but no CSPLADE model: csplade did not create it.`,
+      {
+        hint: `Ingest into an index of another name; csplade reindex copies the documents of ${request.name} into one with vectors.`,
+      },
+    );
+  }
+  const guarded = request.guard !== false;
+  if (guarded) await putGuard(cluster, request);
+  const body = indexBody(metaOf(request, packageVersion), undefined, {});
+  const present = found[index]?.mappings?.properties ?? {};
+  const missing = Object.entries(body.mappings.properties).filter(
+    ([name]) => !Object.hasOwn(present, name),
+  );
+  for (const [name, field] of Object.entries(present)) demandOurType(index, name, field, body);
+  await cluster.demand(
+    {
+      method: "PUT",
+      path: `${pathOf(index)}/_mapping`,
+      body: {
+        _meta: { ...found[index]?.mappings?._meta, ...body.mappings._meta },
+        properties: Object.fromEntries(missing),
+      },
+      ...signalOf(request),
+    },
+    `Adding the CSPLADE fields to the empty index ${index}`,
+  );
+  if (guarded) {
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: `${pathOf(index)}/_settings`,
+        body: { index: { final_pipeline: guardName(request.model) } },
+        ...signalOf(request),
+      },
+      `Installing the model guard on the index ${index}`,
+    );
+  }
+  return infoOf(request, [index], true);
+}
+
+/** A field that was mapped before must be what csplade would have made of it. */
+function demandOurType(index: string, name: string, field: unknown, body: IndexBody): void {
+  if (!name.startsWith(VECTOR_FIELD)) return;
+  const type = z.object({ type: z.string() }).safeParse(field).data?.type ?? "object";
+  const ours = body.mappings.properties[name];
+  const wanted = z.object({ type: z.string() }).safeParse(ours).data?.type;
+  if (wanted === undefined || type === wanted) return;
+  throw new CspladeError(
+    "index_invalid",
+    `The field ${name} of the empty index ${index} is mapped as ${type}, not as ${wanted}.`,
+    { hint: `Delete the index, or create it from mappings/index.json.` },
+  );
+}
+
+function metaIn(found: Mappings, index: string): unknown {
+  return found[index]?.mappings?._meta?.csplade;
+}
+
+/** One plan for all indices behind a name. */
+function agreeing(name: string, found: Mappings): IndexInfo {
+  const indices = Object.keys(found).sort();
+  const [first] = indices;
+  if (first === undefined) throw notFound(name);
+  const plans = indices.map((index) => {
+    const raw = metaIn(found, index);
+    if (raw === undefined) {
+      throw new CspladeError(
+        "index_invalid",
+        `The index ${index}${index === name ? "" : ` (behind ${name})`} has no CSPLADE vectors: its mapping's _meta.csplade is missing.`,
+        { hint: "Name an index that csplade ingest or csplade reindex wrote." },
+      );
+    }
+    return planOf(parseMeta(raw, index));
+  });
+  const plan = plans[0] as IndexPlan;
+  plans.forEach((other, i) => {
+    const index = indices[i] as string;
+    if (other.model.fingerprint !== plan.model.fingerprint) {
+      throw new CspladeError(
+        "model_mismatch",
+        `${name} leads to indices of different models: ${first} holds vectors of ${modelPhrase(plan.model)}, ` +
+          `${index} of ${modelPhrase(other.model)}. One question cannot be asked of both.`,
+        { hint: "Search one of them, or reindex them with one model." },
+      );
+    }
+    if (other.passages !== plan.passages) {
+      throw new CspladeError(
+        "index_invalid",
+        `${name} leads to indices that keep passages in different ways: ${first} "${plan.passages}", ${index} "${other.passages}".`,
+        { hint: "Search one of them." },
+      );
+    }
+  });
+  return { name, indices, created: false, ...plan };
+}
+
+function infoOf(request: IndexRequest, indices: readonly string[], created: boolean): IndexInfo {
+  const { model, passages, text_fields, title_field } = request;
+  return { name: request.name, indices, created, model, passages, text_fields, title_field };
+}
+
+function parseMappings(cluster: Cluster, status: number, body: unknown, name: string): Mappings {
+  const parsed = mappingsSchema.safeParse(body);
+  if (status < 400 && parsed.success) return parsed.data;
+  throw new CspladeError(
+    "cluster_rejected",
+    `Reading the mapping of ${name}: ${cluster.url} answered ${status}: ${status < 400 ? "no mapping" : reasonOf(body)}`,
+  );
+}
+
+function notFound(name: string): CspladeError {
+  return new CspladeError("index_not_found", `There is no index or alias ${name}.`, {
+    hint: "csplade ingest creates it.",
+  });
+}
+
+function signalOf(request: IndexRequest): { signal?: AbortSignal } {
+  return request.signal === undefined ? {} : { signal: request.signal };
+}

@@ -1,0 +1,148 @@
+/**
+ * What an index remembers about the model its vectors come from: the object
+ * `_meta.csplade` of its mapping. Vectors of two models must never mix, so
+ * every write and every query is checked against it.
+ */
+import { z } from "zod";
+import type { Config } from "../config/settings.js";
+import { CspladeError } from "../errors/csplade-error.js";
+
+/** The model of an index: the parts of a checkpoint's manifest that its vectors depend on. */
+export interface IndexModel {
+  /** 16 hex digits naming the weight space. */
+  readonly fingerprint: string;
+  /** Name for people. */
+  readonly name: string;
+  readonly variant: "bi" | "echo";
+  /** Every feature name is a decimal token id below it. */
+  readonly vocabulary_size: number;
+}
+
+/** How long documents are kept: setting `ingest.passages`. */
+export type PassagesMode = Config["ingest.passages"];
+
+/** Field of the vectors (in `nested` mode inside each object of {@link PASSAGES_FIELD}). */
+export const VECTOR_FIELD = "csplade";
+
+/** Field of the nested passages. */
+export const PASSAGES_FIELD = "csplade_passages";
+
+/** `format` of the `_meta.csplade` objects written by this version. */
+const FORMAT = 1;
+
+const metaSchema = z.object({
+  format: z.literal(FORMAT),
+  fingerprint: z.string().regex(/^[0-9a-f]{16}$/),
+  model: z.string().min(1),
+  variant: z.enum(["bi", "echo"]),
+  vocabulary_size: z.number().int().min(1),
+  field: z.literal(VECTOR_FIELD),
+  passages: z.enum(["merged", "nested", "documents"]),
+  text_fields: z.array(z.string().min(1)).min(1),
+  title_field: z.string().min(1),
+  /** Version of csplade that created the index. */
+  created_by: z.string(),
+});
+
+/** A validated `_meta.csplade`, format 1. */
+export type IndexMeta = z.infer<typeof metaSchema>;
+
+/** What decides the meaning of the vectors in an index. */
+export interface IndexPlan {
+  readonly model: IndexModel;
+  readonly passages: PassagesMode;
+  readonly text_fields: readonly string[];
+  readonly title_field: string;
+}
+
+/** The `_meta.csplade` object for a plan. */
+export function metaOf(plan: IndexPlan, version: string): IndexMeta {
+  return {
+    format: FORMAT,
+    fingerprint: plan.model.fingerprint,
+    model: plan.model.name,
+    variant: plan.model.variant,
+    vocabulary_size: plan.model.vocabulary_size,
+    field: VECTOR_FIELD,
+    passages: plan.passages,
+    text_fields: [...plan.text_fields],
+    title_field: plan.title_field,
+    created_by: `csplade ${version}`,
+  };
+}
+
+/** The plan an index was created with. */
+export function planOf(meta: IndexMeta): IndexPlan {
+  return {
+    model: {
+      fingerprint: meta.fingerprint,
+      name: meta.model,
+      variant: meta.variant,
+      vocabulary_size: meta.vocabulary_size,
+    },
+    passages: meta.passages,
+    text_fields: meta.text_fields,
+    title_field: meta.title_field,
+  };
+}
+
+/**
+ * Checks a `_meta.csplade` object.
+ * @throws CspladeError `index_invalid` if it is of another format or damaged.
+ */
+export function parseMeta(raw: unknown, index: string): IndexMeta {
+  const parsed = metaSchema.safeParse(raw);
+  if (parsed.success) return parsed.data;
+  const format = z.object({ format: z.number() }).safeParse(raw);
+  if (format.success && format.data.format > FORMAT) {
+    throw new CspladeError(
+      "index_invalid",
+      `The index ${index} was written by a newer csplade (format ${format.data.format}; this one knows ${FORMAT}).`,
+      { hint: "Upgrade csplade." },
+    );
+  }
+  const issue = parsed.error.issues[0];
+  throw new CspladeError(
+    "index_invalid",
+    `The index ${index} has a _meta.csplade that cannot be read: ${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`.trim() +
+      ".",
+    { hint: "Somebody changed the mapping's _meta; reindex into a new index." },
+  );
+}
+
+/** Names a model in a sentence: `csplade-smollm2-135m (fingerprint 0123456789abcdef)`. */
+export function modelPhrase(model: Pick<IndexModel, "name" | "fingerprint">): string {
+  return `${model.name} (fingerprint ${model.fingerprint})`;
+}
+
+/**
+ * Checks that an index may be used with a model.
+ * @throws CspladeError `model_mismatch` naming both models and what to do.
+ */
+export function demandSameModel(found: IndexModel, wanted: IndexModel, index: string): void {
+  if (found.fingerprint === wanted.fingerprint) return;
+  throw new CspladeError(
+    "model_mismatch",
+    `The index ${index} holds vectors of the model ${modelPhrase(found)}, ` +
+      `but the model in use is ${modelPhrase(wanted)}: their weights cannot be compared.`,
+    {
+      hint:
+        `Use the checkpoint of ${found.name} (CSPLADE_MODEL), or write to a new index; ` +
+        `csplade reindex encodes the documents of ${index} again for ${wanted.name}.`,
+    },
+  );
+}
+
+/**
+ * Checks that documents written under a plan fit what is in the index.
+ * @throws CspladeError `model_mismatch`, or `index_invalid` if passages are kept another way.
+ */
+export function demandSamePlan(found: IndexPlan, wanted: IndexPlan, index: string): void {
+  demandSameModel(found.model, wanted.model, index);
+  if (found.passages === wanted.passages) return;
+  throw new CspladeError(
+    "index_invalid",
+    `The index ${index} keeps passages as "${found.passages}", but ingest.passages is "${wanted.passages}".`,
+    { hint: `Set CSPLADE_PASSAGES=${found.passages}, or write to a new index.` },
+  );
+}

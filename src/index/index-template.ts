@@ -1,0 +1,141 @@
+/**
+ * `mappings/index.json` and `pipelines/csplade-guard.json`: the files users
+ * apply with curl are the files the code installs, so they cannot drift apart.
+ */
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { z } from "zod";
+import { packageRoot } from "../config/package-root.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { VECTOR_FIELD, PASSAGES_FIELD, type IndexMeta, type IndexModel } from "./index-meta.js";
+
+const fieldSchema = z.looseObject({ type: z.string() });
+
+const indexFileSchema = z.object({
+  settings: z.object({ index: z.record(z.string(), z.unknown()) }),
+  mappings: z.object({
+    properties: z
+      .looseObject({
+        title: fieldSchema,
+        text: fieldSchema,
+        csplade: z.object({ type: z.literal("rank_features") }),
+        csplade_passages: z.looseObject({
+          type: z.literal("nested"),
+          properties: z.looseObject({ csplade: z.object({ type: z.literal("rank_features") }) }),
+        }),
+        csplade_parent: fieldSchema,
+        csplade_passage: fieldSchema,
+        csplade_passage_count: fieldSchema,
+        csplade_model: fieldSchema,
+        csplade_hash: fieldSchema,
+      })
+      .catchall(fieldSchema),
+  }),
+});
+
+const pipelineFileSchema = z.object({
+  description: z.string(),
+  processors: z.array(z.object({ fail: z.object({ if: z.string(), message: z.string() }) })).min(1),
+});
+
+/** An ingest pipeline, ready for `PUT _ingest/pipeline/<id>`. */
+export type GuardPipeline = z.infer<typeof pipelineFileSchema>;
+
+/** Choices about a new index that do not change what its vectors mean. */
+export interface IndexLayout {
+  /** Primary shards; the file's 1 without it. */
+  readonly shards?: number;
+  /** Replicas; without it one as soon as there is a second node to hold it. */
+  readonly replicas?: number;
+  /**
+   * Keep vectors in `_source` (the default). Without them the index is smaller, but
+   * `_reindex` and updates cannot carry a document's vector along: the guard then
+   * refuses the copy instead of storing a document that nobody finds.
+   */
+  readonly store_vectors?: boolean;
+}
+
+/** Body of `PUT /<index>`. */
+export interface IndexBody {
+  readonly settings: { readonly index: Readonly<Record<string, unknown>> };
+  readonly mappings: {
+    readonly _meta: { readonly csplade: IndexMeta };
+    readonly _source?: { readonly excludes: readonly string[] };
+    readonly properties: Readonly<Record<string, object>>;
+  };
+}
+
+/** Builds the body that creates an index: the file's, with this index's fields, model and guard. */
+export function indexBody(
+  meta: IndexMeta,
+  guard: string | undefined,
+  layout: IndexLayout,
+): IndexBody {
+  const file = readTemplate("mappings/index.json", indexFileSchema);
+  const { auto_expand_replicas: expand, ...settings } = file.settings.index;
+  return {
+    settings: {
+      index: {
+        ...settings,
+        ...(layout.shards === undefined ? {} : { number_of_shards: layout.shards }),
+        ...(layout.replicas === undefined
+          ? { auto_expand_replicas: expand }
+          : { number_of_replicas: layout.replicas }),
+        ...(guard === undefined ? {} : { final_pipeline: guard }),
+      },
+    },
+    mappings: {
+      _meta: { csplade: meta },
+      ...(layout.store_vectors === false
+        ? { _source: { excludes: [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`] } }
+        : {}),
+      properties: fieldsOf(file.mappings.properties, meta),
+    },
+  };
+}
+
+/** The file's own `title` and `text` stand for whatever the title and text fields are called. */
+function fieldsOf(
+  properties: z.infer<typeof indexFileSchema>["mappings"]["properties"],
+  meta: IndexMeta,
+): Record<string, object> {
+  const { title, text, ...ours } = properties;
+  const fields: Record<string, object> = {};
+  for (const name of meta.text_fields) fields[name] = text;
+  fields[meta.title_field] = title;
+  return { ...fields, ...ours };
+}
+
+/** Name of the guard pipeline of a model. */
+export function guardName(model: IndexModel): string {
+  return `csplade-guard-${model.fingerprint}`;
+}
+
+/**
+ * The guard pipeline of a model: refuses, inside the cluster, every document whose
+ * vectors come from another one, whoever writes it.
+ */
+export function guardPipeline(model: IndexModel): GuardPipeline {
+  const file = readTemplate("pipelines/csplade-guard.json", pipelineFileSchema);
+  // Braces would be read as a mustache template.
+  const name = model.name.replaceAll(/[{}]/g, "");
+  const fill = (text: string) =>
+    text.replaceAll("MODEL_NAME", () => name).replaceAll("FINGERPRINT", model.fingerprint);
+  return {
+    description: fill(file.description),
+    processors: file.processors.map(({ fail }) => ({
+      fail: { if: fill(fail.if), message: fill(fail.message) },
+    })),
+  };
+}
+
+function readTemplate<T>(name: string, schema: z.ZodType<T>): T {
+  try {
+    return schema.parse(JSON.parse(readFileSync(path.join(packageRoot, name), "utf8")));
+  } catch (cause) {
+    throw new CspladeError("file_invalid", `${name} cannot be used: ${messageOf(cause)}`, {
+      cause,
+      hint: "It belongs to the installation: restore it as it was.",
+    });
+  }
+}
