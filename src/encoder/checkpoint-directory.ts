@@ -1,0 +1,87 @@
+/** Opens a checkpoint directory: manifest, checksums, paths. */
+import { createHash } from "node:crypto";
+import { createReadStream, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { pipeline } from "node:stream/promises";
+import { z } from "zod";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { manifestSchema, type Manifest } from "./manifest.js";
+
+/** A checkpoint directory whose files are what its manifest says. */
+export interface CheckpointDirectory {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  readonly modelFile: string;
+  readonly tokenizerFile: string;
+}
+
+/** Files above this size are checked by size alone at start; `verifyChecksums` reads them whole. */
+const QUICK_CHECK_BYTES = 1_073_741_824;
+
+/**
+ * Reads and checks a checkpoint directory.
+ * @throws CspladeError `model_not_found` (no manifest there) or `model_invalid` (schema, missing
+ *   file, size or checksum), naming the file at fault.
+ */
+export async function openCheckpoint(directory: string): Promise<CheckpointDirectory> {
+  const manifest = readManifest(directory);
+  for (const [name, expected] of Object.entries(manifest.files)) {
+    const file = path.join(directory, name);
+    const bytes = statSync(file, { throwIfNoEntry: false })?.size;
+    if (bytes !== expected.bytes) {
+      throw new CspladeError(
+        "model_invalid",
+        bytes === undefined
+          ? `The checkpoint ${directory} lacks ${name}.`
+          : `${file} has ${bytes} bytes; its manifest says ${expected.bytes}.`,
+        {
+          hint: "Copy the whole checkpoint directory again (large files may be pointers of Git LFS).",
+        },
+      );
+    }
+    if (bytes <= QUICK_CHECK_BYTES && (await sha256Of(file)) !== expected.sha256) {
+      throw new CspladeError("model_invalid", `${file} is not the file its manifest describes.`, {
+        hint: "Its SHA-256 differs: copy the whole checkpoint directory again.",
+      });
+    }
+  }
+  return {
+    directory,
+    manifest,
+    modelFile: path.join(directory, "model.onnx"),
+    tokenizerFile: path.join(directory, "tokenizer.json"),
+  };
+}
+
+function readManifest(directory: string): Manifest {
+  const file = path.join(directory, "manifest.json");
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new CspladeError("model_not_found", `There is no checkpoint in ${directory}.`, {
+      cause,
+      hint: "Name a directory that holds manifest.json, model.onnx and tokenizer.json (--model or CSPLADE_MODEL).",
+    });
+  }
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new CspladeError("model_invalid", `${file} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+  const manifest = manifestSchema.safeParse(parsed);
+  if (!manifest.success) {
+    throw new CspladeError(
+      "model_invalid",
+      `${file} is not a manifest: ${z.prettifyError(manifest.error)}`,
+    );
+  }
+  return manifest.data;
+}
+
+async function sha256Of(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file), hash);
+  return hash.digest("hex");
+}

@@ -1,0 +1,73 @@
+/** Messages between the main thread's encoder and its threads. */
+import type { SparseVector } from "../sparse/sparse-vector.js";
+
+/** What an encoder thread is started with (`workerData`). */
+export interface EncoderThreadData {
+  readonly modelFile: string;
+  readonly tokenizerFile: string;
+  readonly provider: "cpu" | "cuda";
+  readonly threads: number;
+  readonly padTokenId: number;
+  readonly tokenBudget: number;
+}
+
+/** One window of texts to encode, or to tokenize only. */
+export interface EncoderRequest {
+  readonly id: number;
+  readonly kind: "documents" | "queries" | "tokenize";
+  readonly texts: readonly string[];
+  readonly max_tokens: number;
+  readonly max_passages: number;
+  readonly top_k: number;
+  /** One Int32: set to 1 by the main thread to stop between two batches. */
+  readonly cancelled: SharedArrayBuffer;
+}
+
+/** A passage's vector; offsets are UTF-16 code units into the text. */
+export interface EncodedPassage {
+  readonly start: number;
+  readonly end: number;
+  readonly tokens: number;
+  readonly vector: SparseVector;
+}
+
+/** One text's result. `failure` means this text could not be encoded, alone. */
+export interface EncodedText {
+  readonly passages: readonly EncodedPassage[];
+  /** True if some of the text was left out because a limit was reached. */
+  readonly truncated: boolean;
+  readonly failure?: string;
+}
+
+/** Work done for one request. */
+export interface EncoderWork {
+  readonly batches: number;
+  /** Tokens of the texts. */
+  readonly tokens: number;
+  /** Tokens computed, padding included. */
+  readonly padded_tokens: number;
+  readonly busy_ms: number;
+}
+
+/** An answer of an encoder thread. */
+export type EncoderReply =
+  | { readonly type: "ready" }
+  | {
+      readonly type: "broken";
+      readonly code: string;
+      readonly message: string;
+      readonly hint?: string;
+    }
+  | {
+      readonly type: "encoded";
+      readonly id: number;
+      readonly texts: EncodedText[];
+      readonly work: EncoderWork;
+    }
+  | { readonly type: "tokenized"; readonly id: number; readonly ids: Uint32Array[] }
+  | {
+      readonly type: "failed";
+      readonly id: number;
+      readonly code: string;
+      readonly message: string;
+    };

@@ -1,0 +1,261 @@
+/**
+ * The encoder: texts → term weights, on one or several encoder threads.
+ * The calling thread only queues windows of texts and receives vectors.
+ */
+import os from "node:os";
+import { Worker } from "node:worker_threads";
+import type { Config } from "../config/settings.js";
+import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
+import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
+import type {
+  EncodedText,
+  EncoderReply,
+  EncoderRequest,
+  EncoderThreadData,
+  EncoderWork,
+} from "./encoder-protocol.js";
+import type { Manifest } from "./manifest.js";
+
+/** Options of one call. */
+export interface EncodeOptions {
+  readonly signal?: AbortSignal;
+  /** Most passages of one document; the configuration's `ingest.max_passages` without it. */
+  readonly max_passages?: number;
+}
+
+/** Totals since the encoder was opened. */
+export interface EncoderTotals extends EncoderWork {
+  readonly texts: number;
+}
+
+/** A loaded model, ready to encode. */
+export interface Encoder {
+  readonly checkpoint: CheckpointDirectory;
+  readonly manifest: Manifest;
+  /**
+   * Documents, long ones as several passages. Results are in input order; a text that
+   * cannot be encoded has a `failure` and leaves the others alone; a blank one has no passages.
+   */
+  encodeDocuments(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
+  /** Queries: the first `max_tokens.query` tokens, one passage each; blank ones have none. */
+  encodeQueries(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
+  /** Token ids of whole texts (to tell literal terms from expansions). */
+  tokenize(texts: readonly string[], options?: EncodeOptions): Promise<Uint32Array[]>;
+  totals(): EncoderTotals;
+  /** Refuses new work, lets running windows end, frees the sessions. */
+  close(): Promise<void>;
+}
+
+type Reply = Extract<EncoderReply, { id: number }>;
+
+interface Pending {
+  readonly request: EncoderRequest;
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Thread {
+  worker: Worker;
+  current: Pending | undefined;
+}
+
+/** How often a thread that died is started again before the encoder gives up. */
+const MAX_RESTARTS = 3;
+
+/** How long `close` waits for running windows, milliseconds. */
+const CLOSE_DEADLINE_MS = 30_000;
+
+/**
+ * Opens a checkpoint directory and starts its sessions.
+ * @throws CspladeError `model_not_found`, `model_invalid`, `provider_unavailable`.
+ */
+export async function openEncoder(config: Config): Promise<Encoder> {
+  const checkpoint = await openCheckpoint(config["model.path"]);
+  const { manifest } = checkpoint;
+  const sessions = config["model.sessions"];
+  const data: EncoderThreadData = {
+    modelFile: checkpoint.modelFile,
+    tokenizerFile: checkpoint.tokenizerFile,
+    provider: config["model.provider"],
+    threads:
+      config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
+    padTokenId: manifest.pad_token_id,
+    tokenBudget: config["model.token_budget"],
+  };
+  const waiting: Pending[] = [];
+  const totals = { texts: 0, batches: 0, tokens: 0, padded_tokens: 0, busy_ms: 0 };
+  let nextId = 1;
+  let restarts = 0;
+  let closed = false;
+  let broken: CspladeError | undefined;
+
+  const threads: Thread[] = await Promise.all(
+    Array.from({ length: sessions }, async () => {
+      const thread: Thread = { worker: await startWorker(data), current: undefined };
+      watch(thread);
+      return thread;
+    }),
+  );
+
+  function watch(thread: Thread): void {
+    const { worker } = thread;
+    worker.on("message", (message: EncoderReply) => {
+      if (!("id" in message) || thread.current?.request.id !== message.id) return;
+      const done = thread.current;
+      thread.current = undefined;
+      dispatch();
+      done.resolve(message);
+    });
+    let reason = "it ended without a reason";
+    worker.on("error", (error) => (reason = messageOf(error)));
+    worker.on("exit", () => {
+      if (closed || thread.worker !== worker) return;
+      thread.current?.reject(
+        new CspladeError("encode_failed", `The encoder thread stopped while encoding: ${reason}`),
+      );
+      thread.current = undefined;
+      void restart(thread, reason);
+    });
+  }
+
+  async function restart(thread: Thread, reason: string): Promise<void> {
+    try {
+      if (++restarts > MAX_RESTARTS) {
+        throw new CspladeError("encode_failed", `The encoder thread keeps stopping: ${reason}`, {
+          hint: "Lower model.token_budget if memory ran out.",
+        });
+      }
+      thread.worker = await startWorker(data);
+      watch(thread);
+      dispatch();
+    } catch (thrown) {
+      broken =
+        thrown instanceof CspladeError
+          ? thrown
+          : new CspladeError("encode_failed", messageOf(thrown), { cause: thrown });
+      for (const pending of waiting.splice(0)) pending.reject(broken);
+    }
+  }
+
+  function dispatch(): void {
+    for (const thread of threads) {
+      if (thread.current !== undefined) continue;
+      const next = waiting.shift();
+      if (next === undefined) return;
+      thread.current = next;
+      thread.worker.postMessage(next.request);
+    }
+  }
+
+  async function submit(
+    kind: EncoderRequest["kind"],
+    texts: readonly string[],
+    options: EncodeOptions,
+  ): Promise<Reply> {
+    options.signal?.throwIfAborted();
+    if (closed) throw new CspladeError("encode_failed", "The encoder is closed.");
+    if (broken !== undefined) throw broken;
+    const role = kind === "queries" ? "query" : "document";
+    const cancelled = new SharedArrayBuffer(4);
+    const request: EncoderRequest = {
+      id: nextId++,
+      kind,
+      texts,
+      max_tokens: manifest.max_tokens[role],
+      max_passages: options.max_passages ?? config["ingest.max_passages"],
+      top_k: Math.min(manifest.top_k[role], manifest.vocabulary_size),
+      cancelled,
+    };
+    let cancel = () => {};
+    try {
+      const reply = await new Promise<Reply>((resolve, reject) => {
+        const pending: Pending = { request, resolve, reject };
+        cancel = () => {
+          Atomics.store(new Int32Array(cancelled), 0, 1);
+          const place = waiting.indexOf(pending);
+          if (place >= 0) waiting.splice(place, 1);
+          reject(new CspladeError("aborted", "Encoding was cancelled."));
+        };
+        options.signal?.addEventListener("abort", cancel, { once: true });
+        waiting.push(pending);
+        dispatch();
+      });
+      if (reply.type === "failed") throw new CspladeError(reply.code as ErrorCode, reply.message);
+      return reply;
+    } finally {
+      options.signal?.removeEventListener("abort", cancel);
+    }
+  }
+
+  async function encode(
+    kind: "documents" | "queries",
+    texts: readonly string[],
+    options: EncodeOptions = {},
+  ): Promise<EncodedText[]> {
+    if (texts.length === 0) return [];
+    const reply = await submit(kind, texts, options);
+    if (reply.type !== "encoded") throw new CspladeError("encode_failed", "Wrong reply.");
+    totals.texts += texts.length;
+    totals.batches += reply.work.batches;
+    totals.tokens += reply.work.tokens;
+    totals.padded_tokens += reply.work.padded_tokens;
+    totals.busy_ms += reply.work.busy_ms;
+    return reply.texts;
+  }
+
+  return {
+    checkpoint,
+    manifest,
+    encodeDocuments: (texts, options) => encode("documents", texts, options),
+    encodeQueries: (texts, options) => encode("queries", texts, options),
+    async tokenize(texts, options = {}) {
+      if (texts.length === 0) return [];
+      const reply = await submit("tokenize", texts, options);
+      return reply.type === "tokenized" ? reply.ids : [];
+    },
+    totals: () => ({ ...totals }),
+    async close() {
+      if (closed) return;
+      closed = true;
+      const error = new CspladeError("aborted", "The encoder was closed.");
+      for (const pending of waiting.splice(0)) pending.reject(error);
+      await Promise.all(threads.map((thread) => stopWorker(thread.worker)));
+    },
+  };
+}
+
+/** Starts a thread and waits until its model is loaded. */
+async function startWorker(data: EncoderThreadData): Promise<Worker> {
+  const worker = new Worker(new URL("./encoder-thread.js", import.meta.url), { workerData: data });
+  await new Promise<void>((resolve, reject) => {
+    worker.once("message", (message: EncoderReply) => {
+      if (message.type === "ready") {
+        resolve();
+      } else if (message.type === "broken") {
+        const details = message.hint === undefined ? {} : { hint: message.hint };
+        reject(new CspladeError(message.code as ErrorCode, message.message, details));
+      }
+    });
+    worker.once("error", (error) =>
+      reject(
+        new CspladeError("encode_failed", `The encoder thread cannot start: ${messageOf(error)}`),
+      ),
+    );
+    worker.once("exit", () =>
+      reject(new CspladeError("encode_failed", "The encoder thread ended while starting.")),
+    );
+  });
+  worker.removeAllListeners();
+  return worker;
+}
+
+async function stopWorker(worker: Worker): Promise<void> {
+  const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+  worker.postMessage("close");
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<"late">((resolve) => {
+    timer = setTimeout(() => resolve("late"), CLOSE_DEADLINE_MS);
+  });
+  if ((await Promise.race([ended, deadline])) === "late") await worker.terminate();
+  clearTimeout(timer);
+}

@@ -1,0 +1,142 @@
+/**
+ * The one door to ONNX Runtime. `session.run` of the Node binding blocks the
+ * thread that calls it, so sessions live in encoder threads, never on a main thread.
+ *
+ * Graph contract (made by `training/`): inputs `input_ids` and `attention_mask`
+ * int64 [batch, sequence] right-padded, `k` int64 [1]; outputs `indices` int32 and
+ * `weights` float32, both [batch, k], heaviest first, weight 0 where no term is left.
+ */
+import { existsSync } from "node:fs";
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { MIN_WEIGHT, type SparseVector } from "../sparse/sparse-vector.js";
+
+/** How a session is opened. */
+export interface SessionOptions {
+  readonly provider: "cpu" | "cuda";
+  /** Threads inside one operator. */
+  readonly threads: number;
+}
+
+/** One loaded model. */
+export interface OnnxSession {
+  /**
+   * Vectors of one batch.
+   * @param rows token ids per text, each with at least one token
+   * @param padTokenId fills short rows (masked out in the graph)
+   * @param topK most terms per vector
+   */
+  run(
+    rows: readonly (readonly number[])[],
+    padTokenId: number,
+    topK: number,
+  ): Promise<SparseVector[]>;
+  close(): Promise<void>;
+}
+
+/**
+ * Loads a model.
+ * @throws CspladeError `provider_unavailable` if the execution provider's files are missing,
+ *   `model_invalid` if the file is no model of this contract.
+ */
+export async function openSession(
+  modelFile: string,
+  options: SessionOptions,
+): Promise<OnnxSession> {
+  if (!existsSync(modelFile)) {
+    throw new CspladeError("model_not_found", `There is no model at ${modelFile}.`);
+  }
+  const session = await createSession(modelFile, options);
+  for (const name of ["input_ids", "attention_mask", "k"]) {
+    if (!session.inputNames.includes(name)) {
+      throw new CspladeError(
+        "model_invalid",
+        `${modelFile} has no input ${name} (it has ${session.inputNames.join(", ")}).`,
+        {
+          hint: "Export it with csplade-train export, which puts pooling and top-k into the graph.",
+        },
+      );
+    }
+  }
+  return {
+    async run(rows, padTokenId, topK) {
+      const { ids, mask, width } = pad(rows, padTokenId);
+      const shape = [rows.length, width];
+      const outputs = await session.run({
+        input_ids: new Tensor("int64", ids, shape),
+        attention_mask: new Tensor("int64", mask, shape),
+        k: new Tensor("int64", BigInt64Array.of(BigInt(topK)), [1]),
+      });
+      return unpack(outputs, rows.length);
+    },
+    close: () => session.release(),
+  };
+}
+
+async function createSession(
+  modelFile: string,
+  options: SessionOptions,
+): Promise<InferenceSession> {
+  try {
+    return await InferenceSession.create(modelFile, {
+      executionProviders: [options.provider],
+      intraOpNumThreads: options.threads,
+      interOpNumThreads: 1,
+      executionMode: "sequential",
+      graphOptimizationLevel: "all",
+      logSeverityLevel: 3,
+    });
+  } catch (cause) {
+    const reason = messageOf(cause);
+    if (options.provider === "cuda" && /provider|cuda|cudnn|\.so|backend/i.test(reason)) {
+      throw new CspladeError(
+        "provider_unavailable",
+        `The CUDA execution provider cannot be loaded: ${reason}`,
+        {
+          cause,
+          hint: "Use an image with ONNX Runtime's CUDA provider files and a matching CUDA and cuDNN, or set model.provider to cpu.",
+        },
+      );
+    }
+    throw new CspladeError("model_invalid", `${modelFile} cannot be loaded: ${reason}`, { cause });
+  }
+}
+
+function pad(
+  rows: readonly (readonly number[])[],
+  padTokenId: number,
+): { ids: BigInt64Array<ArrayBuffer>; mask: BigInt64Array<ArrayBuffer>; width: number } {
+  const width = Math.max(...rows.map((row) => row.length));
+  const ids = new BigInt64Array(rows.length * width).fill(BigInt(padTokenId));
+  const mask = new BigInt64Array(rows.length * width);
+  rows.forEach((row, r) => {
+    row.forEach((id, column) => (ids[r * width + column] = BigInt(id)));
+    mask.fill(1n, r * width, r * width + row.length);
+  });
+  return { ids, mask, width };
+}
+
+function unpack(outputs: InferenceSession.ReturnType, rows: number): SparseVector[] {
+  const indices = outputs.indices?.data;
+  const weights = outputs.weights?.data;
+  if (!(indices instanceof Int32Array) || !(weights instanceof Float32Array)) {
+    throw new CspladeError(
+      "model_invalid",
+      "The model does not return int32 `indices` and float32 `weights`.",
+    );
+  }
+  const k = weights.length / rows;
+  return Array.from({ length: rows }, (_, row) => {
+    const from = row * k;
+    let to = from;
+    while (to < from + k && (weights[to] as number) >= MIN_WEIGHT) to++;
+    const kept = weights.slice(from, to);
+    if (to < from + k && Number.isNaN(weights[to])) {
+      throw new CspladeError("encode_failed", "The model returned NaN weights.");
+    }
+    if (kept.length > 0 && !Number.isFinite(kept[0])) {
+      throw new CspladeError("encode_failed", "The model returned infinite weights.");
+    }
+    return { ids: Uint32Array.from(indices.subarray(from, to)), weights: kept };
+  });
+}
