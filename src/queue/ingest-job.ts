@@ -1,0 +1,56 @@
+/** The job of an ingest: a chunk of a file and how to ingest it. Its size does not depend on the texts. */
+import { z } from "zod";
+
+const chunkSchema = z.object({
+  file: z.string(),
+  offset: z.number().int().min(0),
+  bytes: z.number().int().min(0),
+  first_line: z.number().int().min(1),
+  lines: z.number().int().min(1),
+  skip: z.array(z.number().int()),
+});
+
+/** Schema of a job's data, checked when a worker takes it (another version may have written it). */
+export const ingestJobSchema = z.object({
+  format: z.literal(1),
+  /** The run it belongs to. */
+  run: z.string(),
+  /** Index that is written. */
+  index: z.string(),
+  /** Fingerprint the run was planned with; a worker with another model refuses the job. */
+  fingerprint: z.string(),
+  chunk: chunkSchema,
+  id_field: z.string(),
+  text_fields: z.array(z.string()),
+  passages: z.enum(["merged", "nested", "documents"]),
+  /** Encode documents again although neither text nor model changed. */
+  force: z.boolean(),
+});
+
+/** Data of an ingest job. */
+export type IngestJob = z.infer<typeof ingestJobSchema>;
+
+const failureSchema = z.object({
+  file: z.string(),
+  line: z.number(),
+  offset: z.number(),
+  bytes: z.number(),
+  code: z.string(),
+  reason: z.string(),
+  id: z.string().optional(),
+});
+
+/** Schema of what a finished job returns: counts and failures, no texts. */
+export const ingestJobResultSchema = z.object({
+  encoded: z.number().int(),
+  written: z.number().int(),
+  skipped: z.number().int(),
+  truncated: z.number().int(),
+  passages: z.number().int(),
+  tokens: z.number().int(),
+  terms: z.number().int(),
+  failures: z.array(failureSchema),
+});
+
+/** Result of an ingest job. */
+export type IngestJobResult = z.infer<typeof ingestJobResultSchema>;

@@ -1,0 +1,159 @@
+/**
+ * The ingest queue on BullMQ. Redis may lose its last second when it is killed
+ * (AOF with fsync every second), so whoever adds jobs keeps asking for their
+ * outcome by id and adds again what Redis forgot; jobs are idempotent.
+ */
+import { Job, Queue, UnrecoverableError, Worker } from "bullmq";
+import type { Redis } from "ioredis";
+import type { Config } from "../config/settings.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import {
+  ingestJobResultSchema,
+  ingestJobSchema,
+  type IngestJob,
+  type IngestJobResult,
+} from "./ingest-job.js";
+import { connectRedis } from "./redis-connection.js";
+
+const QUEUE = "ingest";
+
+/** Attempts of a job before it counts as failed. */
+const ATTEMPTS = 4;
+
+/** How long a worker may be silent before its job is given to another one, milliseconds. */
+const LOCK_MS = 30_000;
+
+/** How a job stands. */
+export type JobOutcome =
+  | { readonly state: "open" }
+  /** Redis does not know the job: it must be added (again). */
+  | { readonly state: "missing" }
+  | { readonly state: "done"; readonly result: IngestJobResult }
+  | { readonly state: "failed"; readonly reason: string };
+
+/** The producer's side. */
+export interface IngestQueue {
+  /** Adds a job; adding the same id again does nothing. */
+  add(id: string, job: IngestJob): Promise<void>;
+  /** How a job stands now. */
+  outcome(id: string): Promise<JobOutcome>;
+  /** Forgets a finished or waiting job. */
+  remove(id: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The consumer's side. */
+export interface IngestWorker {
+  /** Takes no new job, lets the running ones end (or stops waiting for them after the deadline). */
+  close(deadlineMs: number): Promise<void>;
+}
+
+/** Connects the producer's side. @throws CspladeError `queue_unreachable`. */
+export async function openIngestQueue(config: Config): Promise<IngestQueue> {
+  const redis = await connectRedis(config);
+  const queue = new Queue(QUEUE, {
+    connection: redis,
+    prefix: config["redis.prefix"],
+    defaultJobOptions: {
+      attempts: ATTEMPTS,
+      backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
+      // Kept until its producer has read the result; the age bounds what a dead producer leaves.
+      removeOnComplete: { age: 86_400 },
+      removeOnFail: { age: 7 * 86_400 },
+      sizeLimit: 1_000_000,
+      keepLogs: 0,
+    },
+    streams: { events: { maxLen: 1_000 } },
+  });
+  queue.on("error", () => {
+    // Lost connections come back by themselves; operations report what they could not do.
+  });
+  return {
+    async add(id, job) {
+      await queue.add("chunk", job, { jobId: id });
+    },
+    async outcome(id) {
+      const job = await Job.fromId<IngestJob, unknown>(queue, id);
+      if (job === undefined) return { state: "missing" };
+      if (job.finishedOn === undefined) return { state: "open" };
+      if (await job.isFailed()) return { state: "failed", reason: job.failedReason };
+      const result = ingestJobResultSchema.safeParse(job.returnvalue);
+      return result.success
+        ? { state: "done", result: result.data }
+        : { state: "failed", reason: "The worker returned something else than a result." };
+    },
+    async remove(id) {
+      await queue.remove(id);
+    },
+    close: () => closeAll(() => queue.close(), redis),
+  };
+}
+
+/** What a worker does with a job; `signal` aborts when the worker is closing late. */
+export type IngestHandler = (job: IngestJob, signal: AbortSignal) => Promise<IngestJobResult>;
+
+/**
+ * Starts a worker. Errors with the code `model_mismatch` fail a job for good; others are retried.
+ * @throws CspladeError `queue_unreachable`.
+ */
+export async function startIngestWorker(
+  config: Config,
+  handler: IngestHandler,
+  onError: (error: Error) => void,
+): Promise<IngestWorker> {
+  const redis = await connectRedis(config);
+  const stop = new AbortController();
+  const worker = new Worker(
+    QUEUE,
+    async (job: Job) => {
+      const data = ingestJobSchema.safeParse(job.data);
+      if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");
+      try {
+        return await handler(data.data, stop.signal);
+      } catch (thrown) {
+        if (thrown instanceof CspladeError && thrown.code === "model_mismatch") {
+          throw new UnrecoverableError(thrown.message);
+        }
+        throw thrown;
+      }
+    },
+    {
+      connection: redis,
+      prefix: config["redis.prefix"],
+      concurrency: config["ingest.concurrency"],
+      lockDuration: LOCK_MS,
+      stalledInterval: LOCK_MS,
+      // Jobs are idempotent, and a stalled one is a lost worker or network, not a bad job.
+      maxStalledCount: 100,
+    },
+  );
+  worker.on("error", onError);
+  await worker.waitUntilReady();
+  return {
+    async close(deadlineMs) {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<"late">((resolve) => {
+        timer = setTimeout(() => resolve("late"), deadlineMs);
+      });
+      const closing = worker.close();
+      if ((await Promise.race([closing, late])) === "late") {
+        stop.abort(new CspladeError("aborted", "The worker is stopping."));
+        await worker.close(true);
+      }
+      clearTimeout(timer);
+      redis.disconnect();
+    },
+  };
+}
+
+async function closeAll(close: () => Promise<void>, redis: Redis): Promise<void> {
+  try {
+    await close();
+  } catch (thrown) {
+    throw new CspladeError("queue_unreachable", `Closing the queue failed: ${messageOf(thrown)}`, {
+      cause: thrown,
+    });
+  } finally {
+    redis.disconnect();
+  }
+}
