@@ -1,20 +1,48 @@
 #!/usr/bin/env node
-/** The `csplade` program: adds the commands and turns what was thrown into a sentence and an exit status. */
-import { Command } from "commander";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+/** The `csplade` command. */
+import { Command, CommanderError } from "commander";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { packageRoot } from "../config/package-root.js";
+import { doctorCommand } from "./doctor.js";
 import { downCommand } from "./down.js";
+import { encodeCommand } from "./encode.js";
+import { EXIT, reportError } from "./outcome.js";
 import { upCommand } from "./up.js";
 
+const { version } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
+  version: string;
+};
+
 const program = new Command("csplade")
-  .description("Learned sparse retrieval with causal language models")
-  .addCommand(upCommand())
-  .addCommand(downCommand());
+  .description(
+    "Learned sparse retrieval with causal language models for OpenSearch and Elasticsearch.",
+  )
+  .version(version)
+  .showSuggestionAfterError()
+  .addHelpText(
+    "after",
+    "\nExit codes: 0 done; 1 the command failed; 2 wrong usage or configuration;\n" +
+      "3 done, but some documents failed; 130 interrupted.",
+  );
+
+for (const command of [upCommand(), downCommand(), encodeCommand(), doctorCommand()])
+  program.addCommand(command);
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+// A closed pipe (`csplade … | head`) is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(EXIT.ok);
+  throw error;
+});
 
 try {
   await program.parseAsync();
 } catch (thrown) {
-  const known = thrown instanceof CspladeError;
-  process.stderr.write(`csplade: ${messageOf(thrown)}\n`);
-  if (known && thrown.hint !== undefined) process.stderr.write(`${thrown.hint}\n`);
-  process.exitCode = known && thrown.code === "aborted" ? 130 : 1;
+  process.exitCode =
+    thrown instanceof CommanderError
+      ? thrown.exitCode === 0
+        ? EXIT.ok
+        : EXIT.usage
+      : reportError(thrown, process.argv.includes("--json"));
 }

@@ -133,9 +133,10 @@ async function encodeBatch(
 }
 
 function collect(cut: readonly Passages[], passages: readonly PlacedPassage[]): EncodedText[] {
-  const grouped = Map.groupBy(passages, (passage) => passage.text);
+  const grouped = cut.map((): PlacedPassage[] => []);
+  for (const passage of passages) grouped[passage.text]?.push(passage);
   return cut.map(({ truncated }, index) => {
-    const mine = grouped.get(index) ?? [];
+    const mine = grouped[index] ?? [];
     const failure = mine.find((passage) => passage.failure !== undefined)?.failure;
     if (failure !== undefined) return { passages: [], truncated, failure };
     return {

@@ -7,7 +7,7 @@ const chunkSchema = z.object({
   bytes: z.number().int().min(0),
   first_line: z.number().int().min(1),
   lines: z.number().int().min(1),
-  skip: z.array(z.number().int()),
+  skip: z.array(z.number().int()).readonly(),
 });
 
 /** Schema of a job's data, checked when a worker takes it (another version may have written it). */
@@ -21,7 +21,7 @@ export const ingestJobSchema = z.object({
   fingerprint: z.string(),
   chunk: chunkSchema,
   id_field: z.string(),
-  text_fields: z.array(z.string()),
+  text_fields: z.array(z.string()).readonly(),
   passages: z.enum(["merged", "nested", "documents"]),
   /** Encode documents again although neither text nor model changed. */
   force: z.boolean(),

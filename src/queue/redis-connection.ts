@@ -46,3 +46,25 @@ export async function connectRedis(config: Config): Promise<Redis> {
   redis.options.retryStrategy = (attempt) => Math.min(100 * attempt, MAX_RECONNECT_MS);
   return redis;
 }
+
+/**
+ * Says what Redis it is and whether it keeps the queues safe.
+ * @throws CspladeError `queue_unreachable`.
+ */
+export async function checkRedis(config: Config): Promise<string> {
+  const redis = await connectRedis(config);
+  try {
+    const info = await redis.info();
+    const field = (name: string) => new RegExp(`^${name}:(.*)$`, "m").exec(info)?.[1]?.trim();
+    const aof =
+      field("aof_enabled") === "1" ? "AOF on" : "AOF off: queued work is lost when it stops";
+    const eviction = field("maxmemory_policy") ?? "unknown";
+    const safe =
+      eviction === "noeviction"
+        ? ""
+        : `; maxmemory-policy ${eviction} can drop jobs, set noeviction`;
+    return `Redis ${field("redis_version") ?? "?"} at ${redisName(config)}, ${aof}${safe}`;
+  } finally {
+    redis.disconnect();
+  }
+}

@@ -53,11 +53,3 @@ export function createTokenizer(file: TokenizerFile): Tokenizer {
       text === "" ? [] : tokenizer.encode(text.toWellFormed(), { add_special_tokens: true }).ids,
   };
 }
-
-/** Every token of the vocabulary with its id, added tokens included. */
-export function* vocabularyOf(
-  file: TokenizerFile,
-): Generator<readonly [piece: string, id: number]> {
-  yield* Object.entries(file.model.vocab);
-  for (const token of file.added_tokens) yield [token.content, token.id];
-}

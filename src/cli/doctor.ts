@@ -1,0 +1,121 @@
+/** `csplade doctor`: every setting with its origin, and whether model, cluster and Redis are usable. */
+import type { Command } from "commander";
+import pc from "picocolors";
+import { connectCluster } from "../cluster/cluster.js";
+import type { LoadedConfig } from "../config/load-config.js";
+import { settings, type Config, type Setting, type SettingName } from "../config/settings.js";
+import { openEncoder } from "../encoder/encoder.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { checkRedis } from "../queue/redis-connection.js";
+import { configOf, configuredCommand } from "./configured-command.js";
+import { EXIT, printJson, printLine } from "./outcome.js";
+
+interface Check {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly says: string;
+  readonly hint?: string;
+}
+
+/** Builds the command. */
+export function doctorCommand(): Command {
+  return configuredCommand("doctor")
+    .description("Print every setting with its origin, and check model, cluster and Redis.")
+    .option("--json", "one JSON object: {settings, checks}")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  csplade doctor\n  OPENSEARCH_URL=https://search:9200 csplade doctor --json",
+    )
+    .action(async (flags: { json?: true }, command: Command) => {
+      const loaded = configOf(command.opts());
+      const shown = shownSettings(loaded);
+      if (!flags.json) printSettings(shown);
+      const checks = await runChecks(loaded.values);
+      if (flags.json) printJson({ settings: shown, checks });
+      else printChecks(checks);
+      if (checks.some((check) => !check.ok)) process.exitCode = EXIT.failed;
+    });
+}
+
+interface ShownSetting {
+  readonly name: SettingName;
+  readonly value: unknown;
+  readonly origin: string;
+  readonly env: string;
+  readonly help: string;
+}
+
+function shownSettings({ values, origins }: LoadedConfig): ShownSetting[] {
+  return (Object.keys(settings) as SettingName[]).map((name) => {
+    const setting: Setting = settings[name];
+    const value = values[name];
+    return {
+      name,
+      value: setting.secret && value !== undefined ? withoutSecret(String(value)) : value,
+      origin: origins[name],
+      env: setting.env,
+      help: setting.help,
+    };
+  });
+}
+
+/** A URL without its user and password; anything else is hidden whole. */
+function withoutSecret(value: string): string {
+  if (!URL.canParse(value)) return "(hidden)";
+  const url = new URL(value);
+  const hidden = url.username !== "" || url.password !== "";
+  return `${url.protocol}//${hidden ? "(hidden)@" : ""}${url.host}${url.pathname}`;
+}
+
+function printSettings(shown: readonly ShownSetting[]): void {
+  for (const { name, value, origin } of shown) {
+    const text =
+      value === undefined
+        ? pc.dim("not set")
+        : Array.isArray(value)
+          ? value.join(",")
+          : String(value);
+    printLine(`${name.padEnd(30)} ${text.padEnd(44)} ${pc.dim(origin)}`);
+  }
+}
+
+async function runChecks(config: Config): Promise<Check[]> {
+  return Promise.all([
+    check("model", async () => {
+      const encoder = await openEncoder(config);
+      const [encoded] = await encoder.encodeDocuments(["a short text to try the model"]);
+      await encoder.close();
+      const { name, precision, variant, fingerprint } = encoder.manifest;
+      const terms = encoded?.passages[0]?.vector.ids.length ?? 0;
+      return `${name} (${variant}, ${precision}, ${fingerprint}) gives ${terms} terms for a short text`;
+    }),
+    check("cluster", async () => {
+      const cluster = connectCluster(config);
+      try {
+        const can = await cluster.capabilities();
+        const sparse = can.neural_sparse ? ", neural_sparse" : "";
+        return `${can.distribution} ${can.version} at ${cluster.url}${sparse}, at most ${can.max_clause_count} clauses`;
+      } finally {
+        await cluster.close();
+      }
+    }),
+    check("redis", async () => checkRedis(config)),
+  ]);
+}
+
+async function check(name: string, run: () => Promise<string>): Promise<Check> {
+  try {
+    return { name, ok: true, says: await run() };
+  } catch (thrown) {
+    const hint = thrown instanceof CspladeError ? thrown.hint : undefined;
+    return { name, ok: false, says: messageOf(thrown), ...(hint === undefined ? {} : { hint }) };
+  }
+}
+
+function printChecks(checks: readonly Check[]): void {
+  printLine();
+  for (const { name, ok, says, hint } of checks) {
+    printLine(`${ok ? pc.green("ok  ") : pc.red("FAIL")} ${name.padEnd(8)} ${says}`);
+    if (hint !== undefined) printLine(pc.dim(`              ${hint}`));
+  }
+}

