@@ -72,9 +72,9 @@ function printSettings(shown: readonly ShownSetting[]): void {
     const text =
       value === undefined
         ? pc.dim("not set")
-        : Array.isArray(value)
-          ? value.join(",")
-          : String(value);
+        : typeof value === "string"
+          ? value
+          : JSON.stringify(value);
     printLine(`${name.padEnd(30)} ${text.padEnd(44)} ${pc.dim(origin)}`);
   }
 }
