@@ -3,6 +3,7 @@ import { Command, Option } from "commander";
 import { loadConfig } from "../config/load-config.js";
 import { stopServers, type ServerName } from "../servers/servers.js";
 import { untilInterrupted } from "./interrupt.js";
+import { printJson, printLine } from "./outcome.js";
 
 interface DownOptions {
   readonly home?: string;
@@ -39,14 +40,14 @@ Exit status: 0 when nothing runs any more (also when nothing ran), 1 when a serv
         }),
       );
       if (options.json === true) {
-        process.stdout.write(`${JSON.stringify({ home: values.home, stopped })}\n`);
+        printJson({ home: values.home, stopped });
         return;
       }
       const names = stopped.map((name) => (name === "redis" ? "Redis" : "OpenSearch"));
-      process.stdout.write(
+      printLine(
         names.length === 0
-          ? `Nothing runs in ${values.home}.\n`
-          : `Stopped ${names.join(" and ")}; the data stays in ${values.home}.\n`,
+          ? `Nothing runs in ${values.home}.`
+          : `Stopped ${names.join(" and ")}; the data stays in ${values.home}.`,
       );
     });
 }

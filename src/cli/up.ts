@@ -3,7 +3,9 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { loadConfig } from "../config/load-config.js";
 import { opensearchVersions, type OpenSearchVersion } from "../servers/distribution-lock.js";
 import { startServers, type RunningServers, type ServerName } from "../servers/servers.js";
+import type { Config } from "../config/settings.js";
 import { untilInterrupted } from "./interrupt.js";
+import { printJson, printLine, printNote } from "./outcome.js";
 
 interface UpOptions {
   readonly home?: string;
@@ -42,7 +44,7 @@ Examples:
   csplade up --home ./servers --opensearch-port 9260 --redis-port 6400
   csplade up --opensearch-version 2.19.1
 
-Exit status: 0 when the servers run, 1 when they cannot, 130 when interrupted.`,
+Exit status: 0 when the servers run, 1 when they cannot, 2 for wrong usage, 130 when interrupted.`,
     )
     .action(async (options: UpOptions) => {
       const { values } = loadConfig({ flags: { home: options.home } });
@@ -55,12 +57,11 @@ Exit status: 0 when the servers run, 1 when they cannot, 130 when interrupted.`,
           heap: options.heap,
           ...(options.only === undefined ? {} : { servers: [options.only] }),
           signal,
-          onProgress: (message) => process.stderr.write(`${message} …\n`),
+          onProgress: (message) => printNote(`${message} …`),
         }),
       );
-      process.stdout.write(
-        options.json === true ? `${JSON.stringify(servers)}\n` : describe(servers),
-      );
+      if (options.json === true) printJson(servers);
+      else describe(servers, values);
     });
 }
 
@@ -70,19 +71,23 @@ function parsePort(text: string): number {
   throw new InvalidArgumentError("A port is a number from 1 to 65535.");
 }
 
-function describe({ home, opensearch, redis }: RunningServers): string {
-  const lines: string[] = [];
+function describe({ home, opensearch, redis }: RunningServers, config: Config): void {
   const how = (alreadyRunning: boolean) => (alreadyRunning ? "already runs" : "runs");
+  const settings: string[] = [];
   if (opensearch !== undefined) {
     const { version, url, pid, log, alreadyRunning } = opensearch;
-    lines.push(
+    printLine(
       `OpenSearch ${version} ${how(alreadyRunning)} at ${url} (process ${pid}, log ${log})`,
     );
+    if (config["opensearch.url"] !== url) settings.push(`OPENSEARCH_URL=${url}`);
   }
   if (redis !== undefined) {
     const { url, pid, log, alreadyRunning } = redis;
-    lines.push(`Redis ${how(alreadyRunning)} at ${url} (process ${pid}, log ${log})`);
+    printLine(`Redis ${how(alreadyRunning)} at ${url} (process ${pid}, log ${log})`);
+    if (config["redis.url"] !== url) settings.push(`REDIS_URL=${url}`);
   }
-  lines.push(`Data is kept in ${home}; csplade down stops the servers.`);
-  return `${lines.join("\n")}\n`;
+  if (settings.length > 0) {
+    printLine(`Other commands find them with: export ${settings.join(" ")}`);
+  }
+  printLine(`Data is kept in ${home}; csplade down stops the servers.`);
 }

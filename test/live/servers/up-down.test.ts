@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import net from "node:net";
+import { findFreePort } from "../../../src/servers/port.js";
+import {
+  serverStatus,
+  startServers,
+  stopServers,
+  type StartOptions,
+} from "../../../src/servers/servers.js";
+import { csplade } from "../../support/csplade-command.js";
+import { discardFolder, makeTestFolder, sharedCache } from "../../support/servers.js";
+
+describe("csplade up and down", () => {
+  let home: string;
+  let redisPort: number;
+
+  beforeEach(async () => {
+    home = await makeTestFolder();
+    redisPort = await findFreePort();
+  });
+  afterEach(() => discardFolder(home));
+
+  const upRedis = () =>
+    csplade(["up", "--home", home, "--only", "redis", "--redis-port", String(redisPort), "--json"]);
+
+  /** The JSON object among a command's output. */
+  const answerOf = (output: string) =>
+    JSON.parse(output.split("\n").find((line) => line.startsWith("{"))!) as {
+      redis: { pid: number; alreadyRunning: boolean };
+      stopped: string[];
+    };
+
+  it("starts once: a second up leaves the running server alone, down stops it, a second down is no error", async () => {
+    const first = answerOf((await upRedis()).output);
+    const second = answerOf((await upRedis()).output);
+    assert.equal(first.redis.alreadyRunning, false);
+    assert.deepEqual(second.redis, { ...first.redis, alreadyRunning: true });
+    const down = await csplade(["down", "--home", home, "--json"]);
+    assert.deepEqual(answerOf(down.output).stopped, ["redis"]);
+    assert.equal((await serverStatus(home)).redis.state, "stopped");
+    const again = await csplade(["down", "--home", home]);
+    assert.equal(again.status, 0);
+    assert.match(again.output, /^Nothing runs in /m);
+  });
+
+  it("starts one server when many commands start it at once", async () => {
+    const ends = await Promise.all([upRedis(), upRedis(), upRedis()]);
+    const answers = ends.map(({ output }) => answerOf(output).redis);
+    assert.equal(new Set(answers.map(({ pid }) => pid)).size, 1);
+    assert.equal(answers.filter(({ alreadyRunning }) => !alreadyRunning).length, 1);
+  });
+
+  it("says which port another program took and how to choose another", async () => {
+    const intruder = net.createServer().listen(redisPort, "127.0.0.1");
+    await once(intruder, "listening");
+    const end = await upRedis();
+    intruder.close();
+    assert.equal(end.status, 1);
+    assert.match(end.output, new RegExp(`port ${redisPort} .*another program listens there`));
+    assert.match(end.output, /--redis-port/);
+  });
+
+  it("refuses to move a running server to another port instead of starting a second one on its data", async () => {
+    await upRedis();
+    const other: StartOptions = { home, redisPort: await findFreePort(), servers: ["redis"] };
+    await assert.rejects(startServers(other), /already runs in .*csplade-test/);
+  });
+
+  it("keeps documents across down and up", async () => {
+    const opensearchPort = await findFreePort();
+    const start = () => startServers({ home, cache: sharedCache(), opensearchPort, redisPort });
+    const { opensearch } = await start();
+    assert.ok(opensearch !== undefined && !opensearch.alreadyRunning);
+    const document = `${opensearch.url}/kept/_doc/1`;
+    await fetch(document, {
+      method: "PUT",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ text: "still here" }),
+    });
+    const before = Date.now();
+    assert.equal((await start()).opensearch?.alreadyRunning, true);
+    assert.ok(Date.now() - before < 5_000, "an up with nothing to do is quick");
+    assert.deepEqual(await stopServers(home), ["redis", "opensearch"]);
+    await start();
+    const answer = (await (await fetch(document)).json()) as { _source: unknown };
+    assert.deepEqual(answer._source, { text: "still here" });
+  });
+
+  it("stops what it started when the other server cannot start", async () => {
+    const intruder = net.createServer().listen(0, "127.0.0.1");
+    await once(intruder, "listening");
+    const { port } = intruder.address() as net.AddressInfo;
+    await assert.rejects(
+      startServers({ home, cache: sharedCache(), opensearchPort: port, redisPort }),
+      (thrown: { code: string }) => thrown.code === "server_port_taken",
+    );
+    intruder.close();
+    assert.equal((await serverStatus(home)).redis.state, "stopped");
+  });
+});

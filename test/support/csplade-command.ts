@@ -1,0 +1,13 @@
+/** Runs the built `csplade` the way a person does: as a program of its own. */
+import path from "node:path";
+import { packageRoot } from "../../src/config/package-root.js";
+import { runProgram, type ProgramEnd } from "../../src/servers/program.js";
+
+/** Runs `csplade` with `args` to its end; output is both streams together. */
+export async function csplade(
+  args: readonly string[],
+  { deadlineMs = 120_000 }: { deadlineMs?: number } = {},
+): Promise<ProgramEnd> {
+  const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
+  return await runProgram(process.execPath, [main, ...args], { deadlineMs });
+}

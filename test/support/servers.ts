@@ -1,0 +1,137 @@
+/**
+ * One real OpenSearch and one real Redis for all suites below test/live/,
+ * started before the first and stopped after the last (mocha's global fixtures,
+ * see test/mocharc.json). They have ports and a data folder of their own and
+ * share the assembled distribution with `csplade up`.
+ */
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { loadConfig } from "../../src/config/load-config.js";
+import { findFreePort } from "../../src/servers/port.js";
+import { startServers, stopServers, type RunningServers } from "../../src/servers/servers.js";
+
+/** What a live suite gets. */
+export interface TestServers {
+  readonly opensearchUrl: string;
+  readonly redisUrl: string;
+  /** `kill -9`; returns when the process is gone. */
+  killOpenSearch(): Promise<void>;
+  /** Starts it again on the same port with the same data; returns when it is healthy. */
+  restartOpenSearch(): Promise<void>;
+  /** `kill -9`; returns when the process is gone. */
+  killRedis(): Promise<void>;
+  /** Starts it again on the same port with the same data; returns when it is healthy. */
+  restartRedis(): Promise<void>;
+}
+
+const folderPrefix = "csplade-test-";
+let running: TestServers | undefined;
+let home: string | undefined;
+const pids = new Map<string, number>();
+
+/** The servers of this run. */
+export function testServers(): TestServers {
+  if (running === undefined) {
+    throw new Error("No test servers: run mocha with --config test/mocharc.json.");
+  }
+  return running;
+}
+
+/** Folder of downloads and assembled distributions that tests share with `csplade up`. */
+export function sharedCache(): string {
+  return loadConfig().values.home;
+}
+
+/** A folder for one test's own home; removed with {@link discardFolder}. */
+export async function makeTestFolder(): Promise<string> {
+  return await mkdtemp(path.join(os.tmpdir(), `${folderPrefix}${process.pid}-`));
+}
+
+/** Stops what runs in a test's home and removes it. */
+export async function discardFolder(folder: string): Promise<void> {
+  await stopServers(folder, { graceMs: 0 });
+  await rm(folder, { recursive: true, force: true });
+}
+
+/** Called by mocha before the first suite. */
+export async function mochaGlobalSetup(): Promise<void> {
+  await removeLeftovers();
+  const folder = await makeTestFolder();
+  home = folder;
+  const [opensearchPort, redisPort] = [await findFreePort(), await findFreePort()];
+  const start = async (servers: readonly ("opensearch" | "redis")[]) => {
+    const started = await startServers({
+      home: folder,
+      cache: sharedCache(),
+      opensearchPort,
+      redisPort,
+      servers,
+      onProgress: (message) => process.stderr.write(`test servers: ${message}\n`),
+    });
+    remember(started);
+    return started;
+  };
+  const restart = async (server: "opensearch" | "redis") => {
+    await start([server]);
+  };
+  const kill = async (server: "opensearch" | "redis") => {
+    await stopServers(folder, { servers: [server], graceMs: 0 });
+    pids.delete(server);
+  };
+  process.on("exit", killAtExit);
+  for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(1));
+  const { opensearch, redis } = await start(["redis", "opensearch"]);
+  running = {
+    opensearchUrl: opensearch?.url ?? "",
+    redisUrl: redis?.url ?? "",
+    killOpenSearch: () => kill("opensearch"),
+    restartOpenSearch: () => restart("opensearch"),
+    killRedis: () => kill("redis"),
+    restartRedis: () => restart("redis"),
+  };
+}
+
+/** Called by mocha after the last suite, also when some failed or it was interrupted. */
+export async function mochaGlobalTeardown(): Promise<void> {
+  if (home === undefined) return;
+  await discardFolder(home);
+  pids.clear();
+  home = undefined;
+}
+
+function remember({ opensearch, redis }: RunningServers): void {
+  if (opensearch !== undefined) pids.set("opensearch", opensearch.pid);
+  if (redis !== undefined) pids.set("redis", redis.pid);
+}
+
+/** The last resort when mocha ends without its teardown; nothing may wait here. */
+function killAtExit(): void {
+  for (const pid of pids.values()) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // it is gone already
+    }
+  }
+  if (home !== undefined) rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+}
+
+/** Servers of a run that was killed outright: their folder names its pid. */
+async function removeLeftovers(): Promise<void> {
+  for (const name of await readdir(os.tmpdir())) {
+    const pid = Number(new RegExp(`^${folderPrefix}(\\d+)-`).exec(name)?.[1]);
+    if (!Number.isInteger(pid) || isAlive(pid)) continue;
+    await discardFolder(path.join(os.tmpdir(), name));
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
