@@ -1,0 +1,54 @@
+/** One operation of a bulk write, its lines in a `_bulk` body, and its outcome. */
+import { messageOf } from "../errors/csplade-error.js";
+
+/** What to do with one document. */
+export interface BulkOperation {
+  readonly index: string;
+  readonly id: string;
+  /**
+   * `index` replaces, `create` writes only if the id is free, `delete` removes. With an id of the
+   * caller's choice all three may be sent twice (after a lost answer) without changing the outcome.
+   */
+  readonly action: "index" | "create" | "delete";
+  /** The document; not for `delete`. */
+  readonly document?: object;
+  readonly routing?: string;
+  /** Version kept outside the cluster: an older one never overwrites a newer one. */
+  readonly version?: number;
+  /** `external` (default): only a higher version is written; `external_gte`: or the same again. */
+  readonly version_type?: "external" | "external_gte";
+}
+
+/** What became of one operation. */
+export type WriteResult =
+  | { readonly status: "written"; readonly result: string }
+  /** Not written because the cluster already has it: a newer version, or the id of a `create`. */
+  | { readonly status: "skipped"; readonly reason: string }
+  /** Refused for good; the reason is the cluster's. */
+  | { readonly status: "failed"; readonly reason: string };
+
+/** Identifies the document an operation is about. */
+export function targetOf(operation: BulkOperation): string {
+  return `${operation.index}\n${operation.id}`;
+}
+
+/** Lines of a `_bulk` body, or why there can be none (a cycle, a BigInt). */
+export function linesOf(
+  operation: BulkOperation,
+): { readonly lines: string } | { readonly problem: string } {
+  const { action, index, id, routing, version, version_type } = operation;
+  const head = JSON.stringify({
+    [action]: {
+      _index: index,
+      _id: id,
+      ...(routing === undefined ? {} : { routing }),
+      ...(version === undefined ? {} : { version, version_type: version_type ?? "external" }),
+    },
+  });
+  if (action === "delete") return { lines: `${head}\n` };
+  try {
+    return { lines: `${head}\n${JSON.stringify(operation.document ?? {})}\n` };
+  } catch (thrown) {
+    return { problem: `The document cannot be written as JSON: ${messageOf(thrown)}` };
+  }
+}
