@@ -23,7 +23,7 @@ const itemSchema = z.object({
   _id: z.string(),
   status: z.number().int(),
   result: z.string().optional(),
-  error: z.unknown(),
+  error: z.unknown().optional(),
 });
 
 const answerSchema = z.object({
