@@ -29,6 +29,11 @@ export interface SearchRequest {
   readonly fields?: readonly VectorField[] | undefined;
   /** `false`: no source; a list: these fields; otherwise everything but the vectors. */
   readonly source?: false | readonly string[] | undefined;
+  /**
+   * A keyword field that several hits share (`csplade_parent` where an index holds a document
+   * per passage): only the best hit of each value comes back. `total` still counts them all.
+   */
+  readonly collapse?: string | undefined;
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -44,6 +49,8 @@ export interface Hit {
   readonly contributions: readonly Contribution[];
   /** Nested passages: position of the one that matched best, counted from 0. */
   readonly passage?: number;
+  /** Value of the field that hits were collapsed by. */
+  readonly collapsed_by?: string;
 }
 
 /** What a search gave. */
@@ -92,6 +99,7 @@ const answerSchema = z.object({
         _source: z.record(z.string(), z.unknown()).optional(),
         _explanation: z.unknown().optional(),
         inner_hits: innerHitsSchema.optional(),
+        fields: z.record(z.string(), z.array(z.unknown())).optional(),
       }),
     ),
   }),
@@ -127,6 +135,7 @@ export async function search(cluster: Cluster, request: SearchRequest): Promise<
       from,
       _source: request.source ?? { excludes: fields.map((field) => field.name) },
       ...(request.explain === true ? { explain: true } : {}),
+      ...(request.collapse === undefined ? {} : { collapse: { field: request.collapse } }),
     },
     ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
@@ -134,7 +143,7 @@ export async function search(cluster: Cluster, request: SearchRequest): Promise<
   if (answer.status >= 400) {
     throw await refusedSearch(cluster, answer, { ...request, fields }, translated.dialect);
   }
-  const result = readAnswer(cluster, request.index, answer, translated);
+  const result = readAnswer(cluster, request, answer, translated);
   // A rank_feature query on a field that is not there matches nothing and says nothing.
   if (result.total === 0 && translated.terms > 0) {
     await demandVectorFields(cluster, request.index, fields);
@@ -144,7 +153,7 @@ export async function search(cluster: Cluster, request: SearchRequest): Promise<
 
 function readAnswer(
   cluster: Cluster,
-  index: string,
+  { index, collapse }: SearchRequest,
   answer: ClusterResponse,
   translated: TranslatedQuery,
 ): SearchResult {
@@ -166,7 +175,7 @@ function readAnswer(
     );
   }
   return {
-    hits: hits.hits.map(readHit),
+    hits: hits.hits.map((hit) => readHit(hit, collapse)),
     total: hits.total.value,
     total_relation: hits.total.relation,
     took_ms: took,
@@ -176,8 +185,9 @@ function readAnswer(
   };
 }
 
-function readHit(hit: AnsweredHit): Hit {
+function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
   const passage = bestPassage(hit);
+  const shared = collapse === undefined ? undefined : hit.fields?.[collapse]?.[0];
   return {
     id: hit._id,
     index: hit._index,
@@ -186,6 +196,7 @@ function readHit(hit: AnsweredHit): Hit {
     contributions:
       hit._explanation === undefined ? [] : readExplanation(hit._explanation).contributions,
     ...(passage === undefined ? {} : { passage }),
+    ...(typeof shared === "string" ? { collapsed_by: shared } : {}),
   };
 }
 
