@@ -60,6 +60,8 @@ export interface BulkWriter {
 export class UnacknowledgedError extends CspladeError {
   /** Per operation, in order: its outcome, or undefined if the cluster did not acknowledge it. */
   readonly results: readonly (WriteResult | undefined)[];
+  /** The reason, without the count. */
+  readonly why: CspladeError;
 
   constructor(why: CspladeError, results: readonly (WriteResult | undefined)[]) {
     const known = results.filter((result) => result !== undefined).length;
@@ -68,6 +70,7 @@ export class UnacknowledgedError extends CspladeError {
       ...(why.hint === undefined ? {} : { hint: why.hint }),
     });
     this.results = results;
+    this.why = why;
   }
 }
 

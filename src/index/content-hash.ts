@@ -1,0 +1,49 @@
+/**
+ * A hash of everything that decides what is stored for a document. The same hash means
+ * the index already holds the outcome, so the document need not be encoded again.
+ */
+import { createHash } from "node:crypto";
+import type { IndexPlan } from "./index-meta.js";
+import type { VectorShape } from "./index-document.js";
+
+/** Settings besides the document that change its vectors. */
+export interface EncodingChoices extends VectorShape {
+  /** Setting `ingest.max_passages`. */
+  readonly max_passages: number;
+}
+
+/**
+ * 32 hex digits over the document (field order does not matter), the model's
+ * fingerprint, the text fields and the encoding choices.
+ */
+export function contentHash(
+  body: Readonly<Record<string, unknown>>,
+  plan: IndexPlan,
+  choices: EncodingChoices,
+): string {
+  const { prune_type, prune_ratio, quantize_bits, max_passages } = choices;
+  const context = [
+    // Raise when documents are stored differently, so that they are written again.
+    1,
+    plan.model.fingerprint,
+    plan.passages,
+    plan.text_fields,
+    plan.title_field,
+    prune_type,
+    prune_type === "none" ? 0 : prune_ratio,
+    quantize_bits,
+    max_passages,
+  ];
+  return createHash("sha256")
+    .update(JSON.stringify(context))
+    .update("\n")
+    .update(JSON.stringify(body, sortKeys))
+    .digest("hex")
+    .slice(0, 32);
+}
+
+/** For `JSON.stringify`: objects with their keys in one order. */
+function sortKeys(_key: string, value: unknown): unknown {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
+}

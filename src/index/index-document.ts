@@ -1,0 +1,276 @@
+/** What is stored for a document: its own fields plus the vectors of its passages. */
+import type { Config } from "../config/settings.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { toFeatures, type Features } from "../sparse/features.js";
+import { prune, type PruneOptions } from "../sparse/prune.js";
+import { quantize } from "../sparse/quantize.js";
+import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
+import type { BulkOperation } from "./bulk-operation.js";
+import type { IndexInfo } from "./csplade-index.js";
+import { PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
+import { passageId } from "./passage-id.js";
+import type { StoredState } from "./stored-state.js";
+
+/** A document to be stored. */
+export interface IndexableDocument {
+  readonly id: string;
+  /** The text that was encoded; passage offsets are UTF-16 code units into it. */
+  readonly text: string;
+  /** The document's own fields. */
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly routing?: string;
+  /** Version kept outside the cluster: an older one never overwrites a newer one. */
+  readonly version?: number;
+}
+
+/** One encoded passage. */
+export interface PassageVector {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  readonly vector: SparseVector;
+}
+
+/** How a document vector is made smaller before it is stored. */
+export interface VectorShape extends PruneOptions {
+  /** Significant bits kept of a weight, 4 to 24; Lucene keeps 9. */
+  readonly quantize_bits: number;
+}
+
+/** What {@link documentSteps} needs besides the document. */
+export interface DocumentContext {
+  readonly shape: VectorShape;
+  /** From {@link contentHash}; without it the document is never taken for unchanged. */
+  readonly hash?: string;
+  /** What the index holds of it (see `readStored`): `documents` mode removes stale passages by it. */
+  readonly stored: StoredState;
+}
+
+/** Longest id of a document, bytes of UTF-8. */
+const MOST_ID_BYTES = 512;
+
+/** A document's vector shape from the configuration. */
+export function vectorShape(config: Config): VectorShape {
+  return {
+    prune_type: config["document.prune_type"],
+    prune_ratio: config["document.prune_ratio"],
+    quantize_bits: config["document.quantize_bits"],
+  };
+}
+
+/**
+ * Checks what can be checked before encoding.
+ * @throws CspladeError `document_rejected` for an id the cluster cannot keep;
+ *   `document_wrong_type` for a field name that is csplade's own, or a number that is none.
+ */
+export function checkDocument(
+  info: IndexInfo,
+  document: Pick<IndexableDocument, "id" | "body">,
+): void {
+  const { id, body } = document;
+  // Room for "#" and a number of up to five digits in the ids of passages.
+  const most = info.passages === "documents" ? MOST_ID_BYTES - 6 : MOST_ID_BYTES;
+  const bytes = Buffer.byteLength(id);
+  if (bytes === 0 || bytes > most) {
+    throw new CspladeError(
+      "document_rejected",
+      `The id has ${bytes} bytes; it must have 1 to ${most}.`,
+    );
+  }
+  if (!id.isWellFormed()) {
+    throw new CspladeError(
+      "document_rejected",
+      "The id holds half a character (a lone surrogate).",
+    );
+  }
+  for (const name of Object.keys(body)) {
+    const root = name.split(".", 1)[0] ?? name;
+    if (root === VECTOR_FIELD || root.startsWith(`${VECTOR_FIELD}_`)) {
+      throw new CspladeError(
+        "document_wrong_type",
+        `The field name ${name} is reserved: csplade keeps its vectors in ${VECTOR_FIELD} and ${VECTOR_FIELD}_*.`,
+        { hint: "Rename or remove the field." },
+      );
+    }
+  }
+  const path = pathOfNonNumber(body);
+  if (path !== undefined) {
+    throw new CspladeError(
+      "document_wrong_type",
+      `The field ${path} is a number that JSON cannot hold (NaN or infinite).`,
+    );
+  }
+}
+
+/**
+ * The operations that store a document, in steps: a step may be written only when the
+ * one before is acknowledged, and then a crash at any point leaves no stale passage that
+ * writing the document again would not remove. `merged` and `nested` need one step.
+ *
+ * In `documents` mode passage 0 keeps the record: how many passages there may be (never
+ * fewer than there are) and, written last, the hash that says the document is complete.
+ * @throws CspladeError as {@link checkDocument}.
+ */
+export function documentSteps(
+  info: IndexInfo,
+  document: IndexableDocument,
+  passages: readonly PassageVector[],
+  context: DocumentContext,
+): BulkOperation[][] {
+  checkDocument(info, document);
+  const ours = { csplade_model: info.model.fingerprint };
+  const hash = context.hash === undefined ? {} : { csplade_hash: context.hash };
+  const { body } = document;
+  if (info.passages === "merged") {
+    const vectors = passages.map((passage) => passage.vector);
+    const features = vectors.length === 0 ? {} : featuresOf(maxMerge(vectors), context.shape);
+    return [[put(info, document, { ...body, [VECTOR_FIELD]: features, ...ours, ...hash })]];
+  }
+  if (info.passages === "nested") {
+    const nested = passages.map(({ start, end, vector }) => ({
+      start,
+      end,
+      [VECTOR_FIELD]: featuresOf(vector, context.shape),
+    }));
+    return [[put(info, document, { ...body, [PASSAGES_FIELD]: nested, ...ours, ...hash })]];
+  }
+  return passageSteps(info, document, passages, context);
+}
+
+/** The operations that remove a document, in steps as {@link documentSteps}. */
+export function deletionSteps(
+  info: IndexInfo,
+  document: Pick<IndexableDocument, "id" | "routing" | "version">,
+  stored: StoredState,
+): BulkOperation[][] {
+  if (info.passages !== "documents") return [[remove(info, document, document.id)]];
+  // Passage 0 goes last: as long as it is there, it tells how many others there may be.
+  const others = numbers(1, stored.passages).map((n) =>
+    remove(info, document, passageId(document.id, n)),
+  );
+  const head = [remove(info, document, passageId(document.id, 0))];
+  return others.length === 0 ? [head] : [others, head];
+}
+
+function passageSteps(
+  info: IndexInfo,
+  document: IndexableDocument,
+  passages: readonly PassageVector[],
+  context: DocumentContext,
+): BulkOperation[][] {
+  const { stored } = context;
+  // A document without a passage is kept too: people can still find it by its other fields.
+  const count = Math.max(1, passages.length);
+  const common = {
+    csplade_parent: document.id,
+    csplade_model: info.model.fingerprint,
+  };
+  const fieldsOf = passageFields(info, document);
+  const child = (n: number, extra: object) => {
+    const passage = passages[n];
+    const operation = put(info, document, {
+      ...fieldsOf(passage),
+      [VECTOR_FIELD]: passage === undefined ? {} : featuresOf(passage.vector, context.shape),
+      ...common,
+      csplade_passage: n,
+      ...extra,
+    });
+    return { ...operation, id: passageId(document.id, n) };
+  };
+  const others = numbers(1, count).map((n) => child(n, {}));
+  const stale = numbers(count, stored.passages).map((n) =>
+    remove(info, document, passageId(document.id, n)),
+  );
+  const complete = child(0, {
+    csplade_passage_count: count,
+    ...(context.hash === undefined ? {} : { csplade_hash: context.hash }),
+  });
+  if (others.length + stale.length === 0) return [[complete]];
+  const record = child(0, { csplade_passage_count: Math.max(count, stored.passages) });
+  // The record that is there already covers passages that grow no further than it says,
+  // but its hash must go first if it might come to vouch for a half-written document.
+  return [[record], [...others, ...stale], [complete]];
+}
+
+/** A passage is found and shown by its own words: it replaces the text that was encoded. */
+function passageFields(
+  info: IndexInfo,
+  document: IndexableDocument,
+): (passage: PassageVector | undefined) => Record<string, unknown> {
+  const { text_fields, title_field } = info;
+  const shown = text_fields.find((field) => field !== title_field) ?? title_field;
+  const body = structuredClone(document.body) as Record<string, unknown>;
+  for (const field of text_fields) {
+    if (field !== title_field || field === shown) removeField(body, field);
+  }
+  const title = body[title_field];
+  // The title comes first in the encoded text and stays a field of its own in every passage.
+  const prefix =
+    shown !== title_field && text_fields[0] === title_field && typeof title === "string"
+      ? `${title} `
+      : "";
+  const bodyStart = document.text.startsWith(prefix) ? prefix.length : 0;
+  return (passage) => {
+    if (passage === undefined) return body;
+    const start = Math.max(passage.start, Math.min(bodyStart, passage.end));
+    return { ...body, [shown]: document.text.slice(start, passage.end).trim() };
+  };
+}
+
+/** Removes a field by name; a name with dots also reaches into objects. */
+function removeField(body: Record<string, unknown>, field: string): void {
+  if (Object.hasOwn(body, field)) {
+    Reflect.deleteProperty(body, field);
+    return;
+  }
+  const parts = field.split(".");
+  const last = parts.pop() ?? "";
+  let holder: unknown = body;
+  for (const part of parts) {
+    if (holder === null || typeof holder !== "object") return;
+    holder = (holder as Record<string, unknown>)[part];
+  }
+  if (holder !== null && typeof holder === "object") Reflect.deleteProperty(holder, last);
+}
+
+function featuresOf(vector: SparseVector, shape: VectorShape): Features {
+  return toFeatures(quantize(prune(vector, shape), shape.quantize_bits));
+}
+
+function put(
+  info: IndexInfo,
+  { id, routing, version }: IndexableDocument,
+  document: object,
+): BulkOperation {
+  return { index: info.name, id, action: "index", document, ...versioning(routing, version) };
+}
+
+function remove(
+  info: IndexInfo,
+  { routing, version }: Pick<IndexableDocument, "routing" | "version">,
+  id: string,
+): BulkOperation {
+  return { index: info.name, id, action: "delete", ...versioning(routing, version) };
+}
+
+/** `external_gte`, because passage 0 is written twice with the same version. */
+function versioning(routing: string | undefined, version: number | undefined) {
+  return {
+    ...(routing === undefined ? {} : { routing }),
+    ...(version === undefined ? {} : { version, version_type: "external_gte" as const }),
+  };
+}
+
+function numbers(from: number, to: number): number[] {
+  return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
+}
+
+function pathOfNonNumber(value: unknown): string | undefined {
+  if (typeof value === "number") return Number.isFinite(value) ? undefined : "";
+  if (value === null || typeof value !== "object") return undefined;
+  for (const [key, inner] of Object.entries(value)) {
+    const path = pathOfNonNumber(inner);
+    if (path !== undefined) return path === "" ? key : `${key}.${path}`;
+  }
+  return undefined;
+}

@@ -1,0 +1,109 @@
+/** What an index already holds of documents, asked in batches and without their vectors. */
+import { z } from "zod";
+import type { Cluster } from "../cluster/cluster.js";
+import { pathOf } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import type { IndexInfo } from "./csplade-index.js";
+import { passageId } from "./passage-id.js";
+
+/** What is stored of one document. */
+export interface StoredState {
+  /** Hash of the content it was written from; undefined if it is absent or incomplete. */
+  readonly hash: string | undefined;
+  /** Upper bound of its passages in `documents` mode; 0 if it is absent. */
+  readonly passages: number;
+}
+
+/** The state of a document that is not there. */
+export const NOTHING_STORED: StoredState = { hash: undefined, passages: 0 };
+
+/** A document to ask about. */
+export interface DocumentKey {
+  readonly id: string;
+  readonly routing?: string;
+}
+
+const IDS_PER_REQUEST = 1_000;
+
+const answerSchema = z.object({
+  docs: z.array(
+    z.object({
+      _id: z.string(),
+      found: z.boolean().optional(),
+      error: z.unknown().optional(),
+      _source: z
+        .object({
+          csplade_hash: z.string().optional(),
+          csplade_passage_count: z.number().int().min(1).optional(),
+        })
+        .optional(),
+    }),
+  ),
+});
+
+/**
+ * Asks what the index holds of some documents, by their own ids. Sees what is not refreshed yet.
+ * @returns one state per key, in order.
+ * @throws CspladeError `index_not_found`, `cluster_rejected`, `cluster_unreachable`.
+ */
+export async function readStored(
+  cluster: Cluster,
+  info: IndexInfo,
+  keys: readonly DocumentKey[],
+  signal?: AbortSignal,
+): Promise<StoredState[]> {
+  const states: StoredState[] = [];
+  for (let from = 0; from < keys.length; from += IDS_PER_REQUEST) {
+    states.push(
+      ...(await readSome(cluster, info, keys.slice(from, from + IDS_PER_REQUEST), signal)),
+    );
+  }
+  return states;
+}
+
+async function readSome(
+  cluster: Cluster,
+  info: IndexInfo,
+  keys: readonly DocumentKey[],
+  signal: AbortSignal | undefined,
+): Promise<StoredState[]> {
+  const doing = `Asking ${info.name} which documents it holds`;
+  const docs = keys.map(({ id, routing }) => ({
+    _id: info.passages === "documents" ? passageId(id, 0) : id,
+    ...(routing === undefined ? {} : { routing }),
+  }));
+  const body = await cluster.demand(
+    {
+      method: "POST",
+      path: pathOf(info.name, "_mget"),
+      query: { _source_includes: "csplade_hash,csplade_passage_count" },
+      body: { docs },
+      ...(signal === undefined ? {} : { signal }),
+    },
+    doing,
+  );
+  const parsed = answerSchema.safeParse(body);
+  if (!parsed.success || parsed.data.docs.length !== docs.length) {
+    throw new CspladeError("cluster_rejected", `${doing}: ${cluster.url} gave no usable answer.`);
+  }
+  return parsed.data.docs.map((found, i) => {
+    if (found._id !== docs[i]?._id) {
+      throw new CspladeError(
+        "cluster_rejected",
+        `${doing}: the answers of ${cluster.url} are out of step.`,
+      );
+    }
+    if (found.error !== undefined) {
+      throw new CspladeError(
+        "cluster_rejected",
+        `${doing}: ${cluster.url} could not read ${found._id}: ${JSON.stringify(found.error).slice(0, 300)}`,
+      );
+    }
+    return found.found === true
+      ? {
+          hash: found._source?.csplade_hash,
+          passages: found._source?.csplade_passage_count ?? 0,
+        }
+      : NOTHING_STORED;
+  });
+}
