@@ -138,16 +138,22 @@ function filesBelow(folder) {
 
 /** The programs that assemble and run the embedded servers. */
 function installServerPackages() {
+  const canInstall = process.getuid?.() === 0 && has("apt-get");
   const needed = [
     { program: ["redis-server"], packages: ["redis-server"], named: "redis-server" },
-    { program: ["java"], packages: ["default-jdk-headless"], named: "a JDK 17 or newer" },
+    // Maven is content with a runtime; only the older OpenSearch wants a full JDK.
+    {
+      program: [canInstall ? "javac" : "java"],
+      packages: ["default-jdk-headless"],
+      named: "a JDK 17 or newer",
+    },
     { program: ["mvn"], packages: ["maven"], named: "Maven (mvn)" },
     { program: ["pip3", "pip"], packages: ["python3-pip", "python3-venv"], named: "Python's pip" },
   ];
   const missing = needed.filter(({ program }) => !program.some(has));
   if (missing.length === 0) return;
   const names = missing.map(({ named }) => named).join(", ");
-  if (process.getuid?.() !== 0 || !has("apt-get")) {
+  if (!canInstall) {
     if (quiet) return;
     throw new SetupError(
       `The embedded servers need ${names}: install it with your package manager and run this again.`,

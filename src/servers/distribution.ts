@@ -3,7 +3,17 @@
  * them out. It is built beside its place and renamed, so it is whole or absent.
  */
 import { existsSync } from "node:fs";
-import { chmod, copyFile, link, mkdir, mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rename,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import path from "node:path";
 import {
   distributionLock,
@@ -14,7 +24,7 @@ import {
 import { downloadArtifacts, type DownloadOptions } from "./download.js";
 import { withFolderLock } from "./folder-lock.js";
 import { demandDiskSpace, makeFolder } from "./home.js";
-import { ensureJava, type Java } from "./java.js";
+import { ensureJava, type Java, type JavaSearch } from "./java.js";
 import { filterZip, unpackZip } from "./zip.js";
 
 /** An OpenSearch that is ready to start. */
@@ -78,7 +88,7 @@ export function launcherOf(distribution: Distribution): string {
 export async function ensureDistribution(
   version: OpenSearchVersion,
   cache: string,
-  options: DownloadOptions = {},
+  options: DownloadOptions & JavaSearch = {},
 ): Promise<Distribution> {
   const lock = distributionLock(version);
   const folder = path.join(cache, "opensearch", `${version}-${lockDigest(lock)}`);
@@ -92,6 +102,7 @@ export async function ensureDistribution(
     },
     async () => {
       if (!existsSync(folder)) {
+        await removeUnfinished(cache);
         await demandDiskSpace(cache, neededBytes, `Assembling OpenSearch ${version}`);
       }
       const java = await ensureJava(lock, cache, options);
@@ -105,6 +116,18 @@ export async function ensureDistribution(
       return { lock, folder, java };
     },
   );
+}
+
+/** What a killed process left half made; the caller holds the lock, so nobody works on it. */
+async function removeUnfinished(cache: string): Promise<void> {
+  for (const part of ["downloads", "java", "opensearch"]) {
+    const folder = path.join(cache, part);
+    if (!existsSync(folder)) continue;
+    for (const name of await readdir(folder)) {
+      if (!/^\.(building|fetch)-/.test(name)) continue;
+      await rm(path.join(folder, name), { recursive: true, force: true });
+    }
+  }
 }
 
 async function assemble(lock: DistributionLock, downloads: string, folder: string): Promise<void> {

@@ -16,6 +16,7 @@ import {
   openSearchUrl,
   startOpenSearch,
 } from "./opensearch-server.js";
+import type { JavaSearch } from "./java.js";
 import { demandFreePort } from "./port.js";
 import {
   findRedis,
@@ -45,6 +46,8 @@ export interface StartOptions {
   readonly redisPort?: number;
   /** Default 3.6.0. */
   readonly opensearchVersion?: OpenSearchVersion;
+  /** Where a JDK is looked for; the usual places where not given. */
+  readonly java?: JavaSearch;
   /** Java heap of OpenSearch with its unit, such as `512m` (the default) or `1g`. */
   readonly heap?: string;
   /** Only these; both where not given. */
@@ -122,7 +125,10 @@ export async function startServers(options: StartOptions): Promise<RunningServer
     let distribution: Distribution | undefined;
     if (toStart.includes("opensearch")) {
       await demandFreePort(plan.opensearchPort, "OpenSearch", "--opensearch-port");
-      distribution = await ensureDistribution(plan.version, options.cache ?? home.root, options);
+      distribution = await ensureDistribution(plan.version, options.cache ?? home.root, {
+        ...options,
+        ...options.java,
+      });
       await demandDiskSpace(home.root, startBytes, "OpenSearch");
     }
     const started: Partial<Record<ServerName, StartedProcess>> = {};

@@ -9,6 +9,7 @@ import { rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { loadConfig } from "../../src/config/load-config.js";
+import type { OpenSearchVersion } from "../../src/servers/distribution-lock.js";
 import { findFreePort } from "../../src/servers/port.js";
 import { startServers, stopServers, type RunningServers } from "../../src/servers/servers.js";
 
@@ -134,4 +135,24 @@ function isAlive(pid: number): boolean {
   } catch (thrown) {
     return (thrown as NodeJS.ErrnoException).code === "EPERM";
   }
+}
+
+/** An OpenSearch of a test's own. */
+export interface TestOpenSearch {
+  readonly url: string;
+  /** Stops it and removes its data. */
+  stop(): Promise<void>;
+}
+
+/** Starts an OpenSearch of `version` besides the shared one; give the hook some minutes for the first download. */
+export async function startTestOpenSearch(version: OpenSearchVersion): Promise<TestOpenSearch> {
+  const folder = await makeTestFolder();
+  const { opensearch } = await startServers({
+    home: folder,
+    cache: sharedCache(),
+    opensearchPort: await findFreePort(),
+    opensearchVersion: version,
+    servers: ["opensearch"],
+  });
+  return { url: opensearch?.url ?? "", stop: () => discardFolder(folder) };
 }
