@@ -105,15 +105,15 @@ function fieldClause(
 }
 
 /**
- * Lucene counts the clauses of the whole query, filters included; two more select documents
- * of the right nesting level in an index with nested fields.
+ * How many terms fit. Lucene counts the clauses of the whole query, filters included, and an
+ * index with nested fields adds up to two that select documents of the right nesting level.
  */
 function termLimit(
   { max_clause_count, fields }: TranslationRequest,
   filter: QueryClause[],
 ): number {
   const nested = fields.filter((field) => field.nested_path !== undefined).length;
-  const aside = filter.length === 0 && nested === 0 ? 0 : estimateClauses(filter) + nested + 2;
+  const aside = 2 + nested + estimateClauses(filter);
   return Math.max(1, Math.floor((max_clause_count - aside) / fields.length));
 }
 
