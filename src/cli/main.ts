@@ -4,11 +4,15 @@ import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../config/package-root.js";
+import { demoCommand } from "./demo.js";
 import { doctorCommand } from "./doctor.js";
 import { downCommand } from "./down.js";
 import { encodeCommand } from "./encode.js";
+import { ingestCommand } from "./ingest.js";
 import { EXIT, reportError } from "./outcome.js";
+import { searchCommand } from "./search.js";
 import { upCommand } from "./up.js";
+import { workerCommand } from "./worker.js";
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")) as {
   version: string;
@@ -26,8 +30,17 @@ const program = new Command("csplade")
       "3 done, but some documents failed; 130 interrupted.",
   );
 
-for (const command of [upCommand(), downCommand(), encodeCommand(), doctorCommand()])
-  program.addCommand(command);
+const commands = [
+  upCommand(),
+  downCommand(),
+  ingestCommand(),
+  searchCommand(),
+  encodeCommand(),
+  workerCommand(),
+  doctorCommand(),
+  demoCommand(),
+];
+for (const command of commands) program.addCommand(command);
 for (const command of [program, ...program.commands]) command.exitOverride();
 
 // A closed pipe (`csplade … | head`) is no error.

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { Client, errors } from "@opensearch-project/opensearch";
 import type { Config } from "../config/settings.js";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
 import { reasonOf, type ClusterRequest, type ClusterResponse } from "./request.js";
 
@@ -20,7 +20,8 @@ export interface Cluster {
   send(request: ClusterRequest): Promise<ClusterResponse>;
   /**
    * Like {@link send}, for requests that must succeed.
-   * @throws CspladeError `cluster_rejected` with the cluster's own reason for a status ≥ 400.
+   * @throws CspladeError with the cluster's own reason for a status ≥ 400: `index_not_found` (404),
+   *   `cluster_busy` (429, 502, 503, 504), else `cluster_rejected`.
    */
   demand(request: ClusterRequest, doing: string): Promise<unknown>;
   /** What the cluster can do; asked once, then remembered. */
@@ -83,7 +84,7 @@ export function connectCluster(config: Config): Cluster {
       const answer = await cluster.send(request);
       if (answer.status < 400) return answer.body;
       throw new CspladeError(
-        answer.status === 404 ? "index_not_found" : "cluster_rejected",
+        codeOf(answer.status),
         `${doing}: ${url} answered ${answer.status}: ${reasonOf(answer.body)}`,
       );
     },
@@ -99,6 +100,11 @@ export function connectCluster(config: Config): Cluster {
     close: () => client.close(),
   };
   return cluster;
+}
+
+function codeOf(status: number): ErrorCode {
+  if (status === 404) return "index_not_found";
+  return [429, 502, 503, 504].includes(status) ? "cluster_busy" : "cluster_rejected";
 }
 
 function responseOf(

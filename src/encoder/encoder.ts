@@ -2,6 +2,7 @@
  * The encoder: texts → term weights, on one or several encoder threads.
  * The calling thread only queues windows of texts and receives vectors.
  */
+import { once } from "node:events";
 import os from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Config } from "../config/settings.js";
@@ -227,26 +228,26 @@ export async function openEncoder(config: Config): Promise<Encoder> {
 /** Starts a thread and waits until its model is loaded. */
 async function startWorker(data: EncoderThreadData): Promise<Worker> {
   const worker = new Worker(new URL("./encoder-thread.js", import.meta.url), { workerData: data });
-  await new Promise<void>((resolve, reject) => {
-    worker.once("message", (message: EncoderReply) => {
-      if (message.type === "ready") {
-        resolve();
-      } else if (message.type === "broken") {
-        const details = message.hint === undefined ? {} : { hint: message.hint };
-        reject(new CspladeError(message.code as ErrorCode, message.message, details));
-      }
-    });
-    worker.once("error", (error) =>
-      reject(
-        new CspladeError("encode_failed", `The encoder thread cannot start: ${messageOf(error)}`),
-      ),
-    );
-    worker.once("exit", () =>
-      reject(new CspladeError("encode_failed", "The encoder thread ended while starting.")),
-    );
-  });
-  worker.removeAllListeners();
-  return worker;
+  const over = new AbortController();
+  const refuse = (reason: string) =>
+    new CspladeError("encode_failed", `The encoder thread cannot start: ${reason}`);
+  try {
+    const [message] = (await Promise.race([
+      once(worker, "message", over),
+      once(worker, "exit", over).then(() => {
+        throw refuse("it ended.");
+      }),
+    ]).catch((thrown: unknown) => {
+      throw thrown instanceof CspladeError ? thrown : refuse(messageOf(thrown));
+    })) as [EncoderReply];
+    if (message.type === "broken") {
+      const details = message.hint === undefined ? {} : { hint: message.hint };
+      throw new CspladeError(message.code as ErrorCode, message.message, details);
+    }
+    return worker;
+  } finally {
+    over.abort();
+  }
 }
 
 async function stopWorker(worker: Worker): Promise<void> {

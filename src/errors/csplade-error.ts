@@ -28,6 +28,8 @@ export type ErrorCode =
   | "file_invalid"
   // cluster
   | "cluster_unreachable"
+  /** Too busy or not ready (429, 502, 503, 504): the same request may succeed later. */
+  | "cluster_busy"
   | "cluster_rejected"
   | "cluster_unsupported"
   | "index_not_found"

@@ -44,7 +44,7 @@ const answerSchema = z.object({
 /**
  * Asks what the index holds of some documents, by their own ids. Sees what is not refreshed yet.
  * @returns one state per key, in order.
- * @throws CspladeError `index_not_found`, `cluster_rejected`, `cluster_unreachable`.
+ * @throws CspladeError `index_not_found`, `cluster_rejected`, `cluster_busy`, `cluster_unreachable`.
  */
 export async function readStored(
   cluster: Cluster,
@@ -94,8 +94,9 @@ async function readSome(
       );
     }
     if (found.error !== undefined) {
+      // A shard that is not ready yet, after a restart for example.
       throw new CspladeError(
-        "cluster_rejected",
+        "cluster_busy",
         `${doing}: ${cluster.url} could not read ${found._id}: ${JSON.stringify(found.error).slice(0, 300)}`,
       );
     }

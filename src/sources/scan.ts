@@ -47,7 +47,6 @@ export async function* scan(
     }
   } finally {
     signal?.removeEventListener("abort", abort);
-    worker.removeAllListeners();
     await worker.terminate();
   }
 }

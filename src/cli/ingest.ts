@@ -1,0 +1,142 @@
+/** `csplade ingest`: files of documents into an index, through the queue. */
+import path from "node:path";
+import { type Command, Option } from "commander";
+import pc from "picocolors";
+import { connectCluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
+import { openEncoder } from "../encoder/encoder.js";
+import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
+import { configOf, configuredCommand } from "./configured-command.js";
+import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
+import { untilInterrupted } from "./interrupt.js";
+import { EXIT, printJson, printLine, printNote } from "./outcome.js";
+
+interface IngestFlags {
+  readonly index: string;
+  readonly idField?: string;
+  readonly textFields?: string;
+  readonly titleField?: string;
+  readonly passages?: string;
+  readonly fromDeadLetters?: true;
+  readonly deadLetters?: string;
+  readonly force?: true;
+  readonly workers: boolean;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+/** Builds the command. */
+export function ingestCommand(): Command {
+  return configuredCommand("ingest")
+    .description("Encode documents and write them into an index. Running it again changes nothing.")
+    .argument("<file...>", "NDJSON files (plain or gzip), BEIR folders, or - for standard input")
+    .requiredOption("--index <name>", "the index; created if it is missing")
+    .option("--id-field <field>", "field of the id (_id)")
+    .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
+    .option("--title-field <field>", "field shown as title (title)")
+    .addOption(
+      new Option("--passages <mode>", "how long documents are kept").choices([
+        "merged",
+        "nested",
+        "documents",
+      ]),
+    )
+    .option("--from-dead-letters", "the files are dead-letter files: try their documents again")
+    .option("--dead-letters <file>", "where failed documents go (a new file in this folder)")
+    .option("--force", "encode again although neither text nor model changed")
+    .option("--no-workers", "only queue: leave the work to csplade worker processes")
+    .option("--quiet", "no progress")
+    .option("--json", "print the summary as one JSON object")
+    .addHelpText(
+      "after",
+      `
+A document that cannot be taken never stops the others: it goes to the dead-letter file with
+its reason, and the exit code is 3.
+
+Examples:
+  csplade ingest docs.ndjson.gz --index docs
+  zcat dump.gz | csplade ingest - --index docs --text-fields headline,body
+  csplade ingest --from-dead-letters csplade-dead-letters-docs.ndjson --index docs`,
+    )
+    .action(async (files: string[], flags: IngestFlags, command: Command) => {
+      const { values } = configOf(command.opts(), {
+        "ingest.id_field": flags.idField,
+        "ingest.text_fields": flags.textFields,
+        "ingest.title_field": flags.titleField,
+        "ingest.passages": flags.passages,
+      });
+      const summary = await untilInterrupted((signal) => ingest(values, files, flags, signal));
+      if (flags.json) printJson(summary);
+      else printIngestSummary(summary);
+      if (summary.failed > 0) process.exitCode = EXIT.incomplete;
+    });
+}
+
+async function ingest(
+  config: Config,
+  inputs: readonly string[],
+  flags: IngestFlags,
+  signal: AbortSignal,
+): Promise<IngestSummary> {
+  const cluster = connectCluster(config);
+  const encoder = await openEncoder(config);
+  let progress: IngestProgress | undefined;
+  try {
+    return await ingestFiles({
+      config,
+      cluster,
+      encoder,
+      inputs,
+      index: flags.index,
+      fromDeadLetters: flags.fromDeadLetters === true,
+      deadLetters: flags.deadLetters ?? newDeadLetterFile(flags.index),
+      force: flags.force === true,
+      work: flags.workers,
+      onStart: (totalBytes) => {
+        progress = startIngestProgress(totalBytes, flags.quiet === true);
+      },
+      onProgress: (counts) => progress?.update(counts),
+      onTrouble: (message) => printNote(pc.yellow(message)),
+      signal,
+    });
+  } finally {
+    progress?.stop();
+    await encoder.close();
+    await cluster.close();
+  }
+}
+
+/** A name that says what it is and does not overwrite an earlier run's letters. */
+function newDeadLetterFile(index: string): string {
+  const time = new Date()
+    .toISOString()
+    .replace(/\.\d+Z$/, "")
+    .replaceAll(/[:T]/g, "-");
+  return path.resolve(`csplade-dead-letters-${index}-${time}.ndjson`);
+}
+
+/** The summary for people. */
+export function printIngestSummary(summary: IngestSummary): void {
+  const { read, encoded, written, skipped, failed, truncated, seconds, tokens } = summary;
+  printLine(
+    `${pc.bold(summary.index)}: ${read} read, ${encoded} encoded, ${written} written, ` +
+      `${skipped} skipped (unchanged), ${failed > 0 ? pc.red(`${failed} failed`) : "0 failed"} ` +
+      `in ${seconds.toFixed(1)} s`,
+  );
+  if (encoded > 0) {
+    printLine(
+      `${(encoded / seconds).toFixed(0)} documents/s, ${(tokens / seconds).toFixed(0)} tokens/s, ` +
+        `${(summary.terms / Math.max(1, summary.passages)).toFixed(0)} terms per passage, ` +
+        `model ${summary.model}`,
+    );
+  }
+  if (truncated > 0) {
+    printLine(pc.yellow(`${truncated} documents are longer than ingest.max_passages allows.`));
+  }
+  if (summary.dead_letters !== null) {
+    printLine(`The failed documents and their reasons are in ${summary.dead_letters}`);
+    printLine(
+      pc.dim(`Mend them and run: csplade ingest --from-dead-letters FILE --index ${summary.index}`),
+    );
+  }
+}

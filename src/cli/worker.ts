@@ -1,0 +1,53 @@
+/** `csplade worker`: takes ingest jobs from the queue until it is stopped. */
+import { once } from "node:events";
+import type { Command } from "commander";
+import pc from "picocolors";
+import { connectCluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
+import { openEncoder } from "../encoder/encoder.js";
+import { startChunkWorker } from "../pipeline/chunk-worker.js";
+import { configOf, configuredCommand } from "./configured-command.js";
+import { untilInterrupted } from "./interrupt.js";
+import { printNote } from "./outcome.js";
+
+/** How long running jobs may take to end after SIGTERM, milliseconds (Kubernetes gives 30 s by default). */
+const DRAIN_MS = 25_000;
+
+/** Builds the command. */
+export function workerCommand(): Command {
+  return configuredCommand("worker")
+    .description("Take ingest jobs from the queue until stopped (SIGTERM drains).")
+    .addHelpText(
+      "after",
+      `
+Workers must see the files being ingested under the same paths (a shared volume).
+
+Examples:
+  csplade worker
+  REDIS_URL=redis://queue:6379 OPENSEARCH_URL=https://search:9200 csplade worker`,
+    )
+    .action(async (_flags: object, command: Command) => {
+      const { values } = configOf(command.opts());
+      await untilInterrupted((signal) => work(values, signal));
+    });
+}
+
+async function work(config: Config, signal: AbortSignal): Promise<void> {
+  const encoder = await openEncoder(config);
+  const cluster = connectCluster(config);
+  try {
+    const worker = await startChunkWorker({
+      config,
+      cluster,
+      encoder,
+      onTrouble: (message) => printNote(pc.yellow(message)),
+    });
+    printNote(`Working with ${encoder.manifest.name}; stop with Ctrl-C or SIGTERM.`);
+    if (!signal.aborted) await once(signal, "abort");
+    printNote("Draining: running jobs are being finished.");
+    await worker.close(DRAIN_MS);
+  } finally {
+    await encoder.close();
+    await cluster.close();
+  }
+}

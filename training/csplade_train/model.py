@@ -1,0 +1,201 @@
+"""The network: a Llama trunk with a bidirectional (or echo) mask and a sparse head.
+
+Shapes: B texts, S positions, H hidden size, V vocabulary rows.
+
+    hidden_i  = RMSNorm(trunk(E[x])_i)                               [B, S, H]
+    skip_i    = gain[x_i] * (E[x_i] - mean(E))                       [B, S, H]
+    z_t       = max over real i of <hidden_i + skip_i, E_t> + bias_t [B, V]
+    w_t       = log(1 + ReLU(z_t))                                   [B, V]
+
+`gain` holds one number per token: it makes a text's own tokens active from the
+first step on, and lets a few layers of a deep model suffice.  `bias` is learned
+too; adding it after the maximum is exact, because it does not depend on i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .pooling import max_logits
+
+MASKED_BIAS = -1.0e4
+"""Bias of a term that must never be active (special tokens, punctuation)."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the network.  `variant` is "bi" (no causal mask) or "echo" (text fed twice)."""
+
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    intermediate: int
+    rope_theta: float = 100000.0
+    norm_epsilon: float = 1e-5
+    variant: str = "bi"
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("bi", "echo"):
+            raise ValueError(f"variant must be 'bi' or 'echo', not {self.variant!r}")
+        if self.hidden % self.heads or self.heads % self.key_value_heads:
+            raise ValueError("hidden must divide by heads, heads by key_value_heads")
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden // self.heads
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation over the last axis, computed in float32."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
+
+
+def rotary_tables(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosine and sine tables [B, S, head_size] for integer positions [B, S]."""
+    inverse = 1.0 / (theta ** (torch.arange(0, head_size, 2, dtype=torch.float32) / head_size))
+    angles = positions.float()[..., None] * inverse
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate_half(x: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    return torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, c: ModelConfig) -> None:
+        super().__init__()
+        self.c = c
+        self.q = nn.Linear(c.hidden, c.hidden, bias=False)
+        self.k = nn.Linear(c.hidden, c.key_value_heads * c.head_size, bias=False)
+        self.v = nn.Linear(c.hidden, c.key_value_heads * c.head_size, bias=False)
+        self.o = nn.Linear(c.hidden, c.hidden, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        b, s, _ = x.shape
+        c = self.c
+        q = self.q(x).view(b, s, c.heads, c.head_size).transpose(1, 2)
+        k = self.k(x).view(b, s, c.key_value_heads, c.head_size).transpose(1, 2)
+        v = self.v(x).view(b, s, c.key_value_heads, c.head_size).transpose(1, 2)
+        cos, sin = cos[:, None].to(q.dtype), sin[:, None].to(q.dtype)
+        q = q * cos + rotate_half(q) * sin
+        k = k * cos + rotate_half(k) * sin
+        repeat = c.heads // c.key_value_heads
+        k = k.repeat_interleave(repeat, dim=1)
+        v = v.repeat_interleave(repeat, dim=1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.o(out.transpose(1, 2).reshape(b, s, c.hidden))
+
+
+class Layer(nn.Module):
+    def __init__(self, c: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(c.hidden, c.norm_epsilon)
+        self.attention = Attention(c)
+        self.mlp_norm = RMSNorm(c.hidden, c.norm_epsilon)
+        self.gate = nn.Linear(c.hidden, c.intermediate, bias=False)
+        self.up = nn.Linear(c.hidden, c.intermediate, bias=False)
+        self.down = nn.Linear(c.intermediate, c.hidden, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cos, sin, mask)
+        h = self.mlp_norm(x)
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+
+
+class SparseEncoder(nn.Module):
+    """Causal language model turned into a sparse encoder."""
+
+    embedding_mean: Tensor
+    term_mask: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.hidden)
+        self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
+        self.norm = RMSNorm(config.hidden, config.norm_epsilon)
+        self.gain = nn.Parameter(torch.zeros(config.vocabulary))
+        self.bias = nn.Parameter(torch.zeros(config.vocabulary))
+        self.register_buffer("embedding_mean", torch.zeros(config.hidden))
+        self.register_buffer("embedding_scale", torch.ones(config.vocabulary))
+        self.register_buffer("term_mask", torch.ones(config.vocabulary, dtype=torch.bool))
+
+    def freeze_skip_statistics(self) -> None:
+        """Fix the mean of E and the scales that make a token's skip have unit self-product."""
+        with torch.no_grad():
+            e = self.embedding.weight
+            self.embedding_mean.copy_(e.mean(0))
+            own = ((e - self.embedding_mean) * e).sum(-1)
+            self.embedding_scale.copy_(1.0 / own.clamp_min(0.25 * own.median()))
+
+    def skip_gain(self) -> Tensor:
+        """Factor [V] by which (E - mean) enters the hidden state of a token's own position."""
+        return self.gain * self.embedding_scale
+
+    def output_bias(self) -> Tensor:
+        """Bias [V] with the forbidden terms pushed below any logit."""
+        return torch.where(self.term_mask, self.bias, torch.full_like(self.bias, MASKED_BIAS))
+
+    def hidden(self, ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """States [B, S, H] to be pooled, and their mask [B, S], from ids and mask [B, S]."""
+        pooled_mask = attention_mask
+        s = ids.shape[1]
+        if self.config.variant == "echo":
+            ids = torch.cat([ids, ids], dim=1)
+            attention_mask = torch.cat([attention_mask, attention_mask], dim=1)
+        real = attention_mask.bool()
+        positions = (attention_mask.cumsum(1) - 1).clamp_min(0)
+        n = ids.shape[1]
+        allowed = real[:, None, None, :].expand(-1, 1, n, -1)
+        if self.config.variant == "echo":
+            allowed = allowed & torch.ones(n, n, dtype=torch.bool).tril()
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, -1.0e4)
+        cos, sin = rotary_tables(positions, self.config.head_size, self.config.rope_theta)
+        embedded = self.embedding(ids)
+        x = embedded
+        for layer in self.layers:
+            x = layer(x, cos, sin, mask)
+        x = self.norm(x)
+        x = x + self.skip_gain()[ids][..., None] * (embedded - self.embedding_mean)
+        return x[:, -s:], pooled_mask
+
+    def pooled(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pooled logits with bias [B, V], before the activation."""
+        states, mask = self.hidden(ids, attention_mask)
+        z = max_logits(states, mask, self.embedding.weight) + self.output_bias()
+        return torch.where(mask.any(1, keepdim=True), z, torch.full_like(z, MASKED_BIAS))
+
+    def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Term weights [B, V], all >= 0."""
+        return torch.log1p(torch.relu(self.pooled(ids, attention_mask)))
+
+
+def top_terms(weights: Tensor, k: int) -> list[list[tuple[int, float]]]:
+    """The k heaviest active terms of each row of [B, V] as (id, weight), heaviest first."""
+    values, indices = weights.topk(min(k, weights.shape[1]), dim=1)
+    return [
+        [(int(i), float(v)) for v, i in zip(row_v.tolist(), row_i.tolist(), strict=True) if v > 0]
+        for row_v, row_i in zip(values, indices, strict=True)
+    ]

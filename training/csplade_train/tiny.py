@@ -1,0 +1,120 @@
+"""Tiny random-weight checkpoints for tests: real graph, real tokenizer, under a megabyte.
+
+    python -m csplade_train.tiny --wordnet DIR --out test/fixtures/checkpoints
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from . import tokenizer as tok
+from . import wordnet
+from .checkpoints import Description, write
+from .model import ModelConfig, SparseEncoder, top_terms
+
+LIMITS = {"document": 32, "query": 16}
+TOP_K = {"document": 64, "query": 32}
+TEXTS = [
+    "",
+    " ",
+    "cat",
+    "A cat sat on the mat.",
+    "The Cat, sitting; on-a MAT!",
+    "sparse retrieval with causal language models",
+    "small animals that hunt mice at night",
+    "Numbers 1954 and 3.14 do not trip it (much).",
+    "emoji \U0001f680\U0001f431 and a flag \U0001f1e8\U0001f1ed",
+    "\u4e2d\u6587\u68c0\u7d22 \u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8 \ud55c\uad6d\uc5b4",
+    "nul \u0000 and tab\tand\nnewline, na\u00efve caf\u00e9, \ufb01ne, \u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2",
+    "the water of the river flows to the sea and the people of the city live near the water " * 4,
+]
+
+
+def build(variant: str, wordnet_directory: Path, seed: int = 7) -> tuple[SparseEncoder, str]:
+    """A random Llama of two layers whose bias leaves about 10 to 40 terms active on short texts."""
+    torch.manual_seed(seed)
+    glosses = [s.definition for s in itertools.islice(wordnet.read(wordnet_directory), 0, 60000, 6)]
+    text = tok.train(glosses, 1024)
+    tokenizer = Tokenizer.from_str(text)
+    config = ModelConfig(
+        vocabulary=1024, hidden=64, layers=2, heads=4, key_value_heads=2, intermediate=128, variant=variant
+    )
+    model = SparseEncoder(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("norm.weight"):
+            continue
+        torch.nn.init.normal_(parameter, std=0.3 if name == "embedding.weight" else 0.08)
+    model.freeze_skip_statistics()
+    mask = torch.tensor(tok.term_mask(tokenizer))
+    model.term_mask.copy_(mask)
+    with torch.no_grad():
+        model.gain.zero_()
+        model.bias.zero_()
+        ids, attention = batch(tokenizer, glosses[:200], LIMITS["document"])
+        pooled = model.pooled(ids, attention)
+        mean, std = pooled[:, mask].mean(0), float(pooled[:, mask].std(0).mean())
+        counts = torch.bincount(ids[attention.bool()], minlength=1024).float()
+        rarity = torch.log(counts.sum() / (counts + 1.0)) / 10.0
+        model.gain.copy_(5.0 * std * rarity)
+        model.bias[mask] = -(mean + 2.9 * std)
+    return model, text
+
+
+def batch(tokenizer: Tokenizer, texts: list[str], limit: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = tok.encode_batch(tokenizer, texts, limit)
+    width = max(1, max(map(len, rows)))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for n, row in enumerate(rows):
+        ids[n, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[n, : len(row)] = 1
+    return ids, mask
+
+
+def expected(model: SparseEncoder, text: str) -> list[dict[str, object]]:
+    """For each text: ids cut to the document limit, and the model's heaviest terms."""
+    tokenizer = Tokenizer.from_str(text)
+    result: list[dict[str, object]] = []
+    with torch.no_grad():
+        for sample in TEXTS:
+            ids, mask = batch(tokenizer, [sample], LIMITS["document"])
+            terms = top_terms(model(ids, mask), TOP_K["document"])[0]
+            result.append(
+                {
+                    "text": sample,
+                    "all_ids": tokenizer.encode(sample, add_special_tokens=False).ids,
+                    "ids": ids[0, : int(mask.sum())].tolist(),
+                    "terms": [{"index": i, "weight": round(w, 6), "term": tokenizer.decode([i])} for i, w in terms],
+                }
+            )
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wordnet", type=Path, required=True, help="directory with data.noun, data.verb, …")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    for variant in ("bi", "echo"):
+        model, text = build(variant, arguments.wordnet)
+        about = Description(
+            name=f"csplade-tiny-{variant}",
+            base={"name": "random", "source": "random weights, seed 7", "license": "Apache-2.0"},
+            max_tokens=LIMITS,
+            top_k=TOP_K,
+            training={"note": "random weights for tests; the tokenizer was trained on WordNet 3.0 glosses"},
+        )
+        directory = arguments.out / f"tiny-{variant}"
+        write(directory, model, text, "fp32", about)
+        document = {"max_tokens": LIMITS["document"], "top_k": TOP_K["document"], "texts": expected(model, text)}
+        (directory / "expected.json").write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
