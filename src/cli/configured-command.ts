@@ -8,7 +8,6 @@ const shared: readonly (readonly [flags: string, help: string, setting: SettingN
   ["--opensearch-url <url>", "the cluster (OPENSEARCH_URL)", "opensearch.url"],
   ["--redis-url <url>", "the Redis of the queues (REDIS_URL)", "redis.url"],
   ["--model <directory>", "the checkpoint directory (CSPLADE_MODEL)", "model.path"],
-  ["--log-level <level>", "trace, debug, info, warn, error or silent", "log.level"],
 ];
 
 /** A command with `--config` and the shared options; `only` limits which of them. */

@@ -18,7 +18,7 @@ interface EncodeFlags {
 
 /** Builds the command. */
 export function encodeCommand(): Command {
-  return configuredCommand("encode", ["model.path", "log.level"])
+  return configuredCommand("encode", ["model.path"])
     .description("Show the weighted terms a text is turned into.")
     .argument("<text...>", "one or several texts")
     .option("--query", "encode as a query (without it: as a document)")

@@ -60,7 +60,7 @@ interface SearchFlags {
 
 /** Builds the command. */
 export function searchCommand(): Command {
-  return configuredCommand("search", ["opensearch.url", "model.path", "log.level"])
+  return configuredCommand("search", ["opensearch.url", "model.path"])
     .description("Search an index by meaning and show which terms matched.")
     .argument("<question>", "what to look for")
     .requiredOption("--index <name>", "index or alias")
@@ -104,7 +104,7 @@ Examples:
  * @throws CspladeError `model_mismatch` if the index is of another model, and what
  *   {@link search} throws.
  */
-export async function ask(question: Question): Promise<Answer> {
+async function ask(question: Question): Promise<Answer> {
   const { config, cluster, encoder, index, signal } = question;
   const info = await readIndexModel(cluster, index, { signal });
   demandSameModel(info.model, indexModelOf(encoder.manifest), index);

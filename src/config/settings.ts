@@ -48,11 +48,6 @@ export const settings = {
     env: "CSPLADE_HOME",
     help: "Folder of the embedded servers, their data and what was downloaded for them.",
   },
-  "log.level": {
-    schema: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("warn"),
-    env: "CSPLADE_LOG_LEVEL",
-    help: "Lowest level that is logged (structured, to standard error).",
-  },
   "opensearch.url": {
     schema: url("http://127.0.0.1:9250", /^https?$/),
     env: "OPENSEARCH_URL",

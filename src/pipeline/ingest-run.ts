@@ -60,7 +60,7 @@ interface OpenJob {
 }
 
 /** A run's counts with nothing counted. */
-export function noCounts(): IngestCounts {
+function noCounts(): IngestCounts {
   return {
     read: 0,
     encoded: 0,

@@ -7,7 +7,7 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 const MAX_RECONNECT_MS = 2_000;
 
 /** The URL of Redis without its password, for messages. */
-export function redisName(config: Config): string {
+function redisName(config: Config): string {
   const url = new URL(config["redis.url"]);
   return `${url.protocol}//${url.host}${url.pathname}`;
 }

@@ -28,7 +28,7 @@ export interface DocumentProblem {
 }
 
 /** Longest id OpenSearch and Elasticsearch accept, bytes. */
-export const MAX_ID_BYTES = 512;
+const MAX_ID_BYTES = 512;
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 

@@ -155,7 +155,7 @@ describe("ingest", function () {
         [6, "document_rejected"],
       ],
     );
-    const mended = readFileSync(summary.dead_letters, "utf8").replace("not a number", "2001");
+    const mended = readFileSync(summary.dead_letters, "utf8").replaceAll("not a number", "2001");
     const mendedFile = write("mended.ndjson", mended.trim().split("\n"));
     const replay = await ingest("ingest-mixed", [mendedFile], { fromDeadLetters: true });
     assert.equal(replay.read, 5);
