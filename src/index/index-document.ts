@@ -46,6 +46,33 @@ export interface DocumentContext {
   readonly stored: StoredState;
 }
 
+/**
+ * Names the cluster takes for its own. An ingest pipeline, such as the guard, reads them out
+ * of the document: `_routing` in a body would move it to another shard.
+ */
+const METADATA_FIELDS = new Set([
+  "_data_stream_timestamp",
+  "_doc_count",
+  "_dynamic_templates",
+  "_feature",
+  "_field_names",
+  "_id",
+  "_if_primary_term",
+  "_if_seq_no",
+  "_ignored",
+  "_index",
+  "_nested_path",
+  "_primary_term",
+  "_routing",
+  "_seq_no",
+  "_size",
+  "_source",
+  "_tier",
+  "_type",
+  "_version",
+  "_version_type",
+]);
+
 /** Longest id of a document, bytes of UTF-8. */
 const MOST_ID_BYTES = 512;
 
@@ -85,6 +112,13 @@ export function checkDocument(
   }
   for (const name of Object.keys(body)) {
     const root = name.split(".", 1)[0] ?? name;
+    if (METADATA_FIELDS.has(root)) {
+      throw new CspladeError(
+        "document_wrong_type",
+        `The field name ${name} is the cluster's own and cannot be a field of a document.`,
+        { hint: "Rename or remove the field, or make it the id (ingest.id_field)." },
+      );
+    }
     if (root === VECTOR_FIELD || root.startsWith(`${VECTOR_FIELD}_`)) {
       throw new CspladeError(
         "document_wrong_type",

@@ -157,6 +157,7 @@ describe("index document", () => {
       { id: "1", body: { "csplade.3": 1 } },
       /csplade\.3 is reserved/,
     ],
+    ["a field that is the cluster's own", { id: "1", body: { _routing: "x" } }, /_routing is the/],
     ["an empty id", { id: "", body: {} }, /0 bytes/],
     ["an id of more than 512 bytes", { id: "é".repeat(257), body: {} }, /514 bytes/],
     ["half a character in the id", { id: "a\ud800", body: {} }, /surrogate/],
