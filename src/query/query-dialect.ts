@@ -7,13 +7,6 @@ import type { Capabilities } from "../cluster/capabilities.js";
  */
 export type QueryDialect = "rank_feature" | "neural_sparse" | "sparse_vector";
 
-/** Every dialect, for command lines and messages. */
-export const queryDialects: readonly QueryDialect[] = [
-  "rank_feature",
-  "neural_sparse",
-  "sparse_vector",
-];
-
 /** Mapping types that hold a sparse vector. */
 export type VectorFieldType = "rank_features" | "sparse_vector";
 

@@ -69,7 +69,7 @@ export interface SearchResult {
 }
 
 /** The field that holds a document's vector, unless passages are nested. */
-export const DEFAULT_FIELDS: readonly VectorField[] = [{ name: "csplade" }];
+const DEFAULT_FIELDS: readonly VectorField[] = [{ name: "csplade" }];
 
 const innerHitsSchema = z.record(
   z.string(),

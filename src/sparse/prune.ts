@@ -41,7 +41,7 @@ const VALID_RATIO: Record<PruneType, readonly [valid: (ratio: number) => boolean
  * Checks a ratio against its type.
  * @throws CspladeError `config_invalid` for a ratio that neural-search would refuse as well.
  */
-export function checkPruning(options: PruneOptions): PruneOptions {
+function checkPruning(options: PruneOptions): PruneOptions {
   const [valid, rule] = VALID_RATIO[options.prune_type];
   if (!valid(options.prune_ratio)) {
     throw new CspladeError(

@@ -9,7 +9,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { sparseVector, termsOf, type SparseVector } from "./sparse-vector.js";
 
 /** Significant bits (the leading one included) of a weight in Lucene's feature field. */
-export const LUCENE_BITS = 9;
+const LUCENE_BITS = 9;
 
 const LUCENE_DROPPED_BITS = 24 - LUCENE_BITS;
 const LARGEST_FLOAT32 = 0x7f7fffff;

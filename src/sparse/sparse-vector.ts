@@ -62,15 +62,6 @@ export function* termsOf(vector: SparseVector): Generator<readonly [id: number, 
   }
 }
 
-/** Σ over shared ids of the product of weights, in double precision. */
-export function dotProduct(a: SparseVector, b: SparseVector): number {
-  const [small, large] = a.ids.length <= b.ids.length ? [a, b] : [b, a];
-  const weights = new Map(termsOf(small));
-  let sum = 0;
-  for (const [id, weight] of termsOf(large)) sum += (weights.get(id) ?? 0) * weight;
-  return sum;
-}
-
 /**
  * Per-term maximum over several vectors. CSPLADE pools positions by maximum,
  * so this is the vector of a long document whose passages were encoded apart.
