@@ -3,14 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
-import { pathOf } from "../../src/cluster/request.js";
-import type { Config, SettingName } from "../../src/config/settings.js";
-import { openEncoder, type Encoder } from "../../src/encoder/encoder.js";
-import { deleteIndex } from "../../src/index/csplade-index.js";
-import { ingestFiles, type IngestSummary } from "../../src/pipeline/ingest-files.js";
-import { testServers } from "../support/servers.js";
-import { testConfig, tinyCheckpoint } from "../support/tiny-checkpoints.js";
+import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import { pathOf } from "../../../src/cluster/request.js";
+import type { Config, SettingName } from "../../../src/config/settings.js";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { deleteIndex } from "../../../src/index/csplade-index.js";
+import { ingestFiles, type IngestSummary } from "../../../src/pipeline/ingest-files.js";
+import { testServers } from "../../support/servers.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 interface Hit {
   readonly _id: string;

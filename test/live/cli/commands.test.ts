@@ -1,0 +1,216 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import { packageRoot } from "../../../src/config/package-root.js";
+import { testServers } from "../../support/servers.js";
+import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+interface SearchJson {
+  readonly hits: readonly {
+    readonly id: string;
+    readonly score: number;
+    readonly terms: readonly { term: string; literal: boolean; contribution: number }[];
+  }[];
+}
+
+describe("the csplade program", function () {
+  this.timeout(120_000);
+  let folder: string;
+  before(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-cli-"));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const { opensearchUrl, redisUrl } = testServers();
+    return spawn(process.execPath, [path.join(packageRoot, "dist/src/cli/main.js"), ...args], {
+      cwd: folder,
+      env: {
+        PATH: process.env.PATH,
+        CSPLADE_HOME: path.join(folder, "home"),
+        CSPLADE_MODEL: tinyCheckpoint("bi"),
+        CSPLADE_THREADS: "1",
+        OPENSEARCH_URL: opensearchUrl,
+        REDIS_URL: redisUrl,
+        NO_COLOR: "1",
+        ...env,
+      },
+    });
+  }
+
+  async function run(
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    input = "",
+  ): Promise<Ended> {
+    const child = start(args, env);
+    child.stdin.end(input);
+    const code = new Promise<number | null>((resolve) => child.on("close", resolve));
+    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    return { code: await code, out, err };
+  }
+
+  const documents = [
+    {
+      _id: "1",
+      title: "claustrophobia",
+      text: "a morbid fear of being closed in a confined space",
+    },
+    { _id: "2", title: "insomnia", text: "an inability to sleep", lang: "en" },
+    { _id: "3", title: "astronomer", text: "a physicist who studies astronomy", lang: "en" },
+  ];
+  const ndjson = documents.map((each) => JSON.stringify(each)).join("\n");
+
+  it("ingests a file, gzip and standard input, and exits with 3 and a dead letter when one failed", async () => {
+    const file = path.join(folder, "docs.ndjson.gz");
+    writeFileSync(file, gzipSync(`${ndjson}\n{broken`));
+    const first = await run(["ingest", file, "--index", "cli-docs", "--json"]);
+    assert.equal(first.code, 3, first.err);
+    const summary = JSON.parse(first.out) as {
+      written: number;
+      failed: number;
+      dead_letters: string;
+    };
+    assert.deepEqual([summary.written, summary.failed], [3, 1]);
+    assert.match(readFileSync(summary.dead_letters, "utf8"), /not JSON/);
+    const again = await run(["ingest", "-", "--index", "cli-docs"], {}, ndjson);
+    assert.equal(again.code, 0, again.err);
+    assert.match(again.out, /3 read, 0 encoded, 0 written, 3 skipped \(unchanged\), 0 failed/);
+  });
+
+  it("finds the document that shares the question's words, with contributions that add up", async () => {
+    const found = await run([
+      "search",
+      "--index",
+      "cli-docs",
+      "--json",
+      "fear of a confined space",
+    ]);
+    assert.equal(found.code, 0, found.err);
+    const { hits } = JSON.parse(found.out) as SearchJson;
+    assert.equal(hits[0]?.id, "1");
+    for (const hit of hits) {
+      const sum = hit.terms.reduce((total, term) => total + term.contribution, 0);
+      assert.ok(Math.abs(sum - hit.score) < 1e-4 * hit.score, `${sum} is not ${hit.score}`);
+    }
+    assert.ok(hits[0].terms.some((term) => term.literal));
+  });
+
+  it("narrows a search by a filter in the cluster's DSL, and refuses one that is none", async () => {
+    const filter = '{"term":{"lang.keyword":"en"}}';
+    const found = await run([
+      "search",
+      "--index",
+      "cli-docs",
+      "--filter",
+      filter,
+      "--json",
+      "fear who studies",
+    ]);
+    const { hits } = JSON.parse(found.out) as SearchJson;
+    assert.ok(hits.length > 0 && hits.every((hit) => hit.id !== "1"));
+    const refused = await run(["search", "--index", "cli-docs", "--filter", "{", "x"]);
+    assert.equal(refused.code, 2);
+    const unknown = await run([
+      "search",
+      "--index",
+      "cli-docs",
+      "--filter",
+      '{"tern":{}}',
+      "--json",
+      "fear",
+    ]);
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.out, /"code":"query_invalid"/);
+  });
+
+  it("says what is wrong and what to do: unknown index, model, server, setting, option", async () => {
+    const noIndex = await run(["search", "--index", "cli-nothing", "x"]);
+    assert.equal(noIndex.code, 1);
+    assert.match(noIndex.err, /cli-nothing/);
+    const noModel = await run(["encode", "x"], { CSPLADE_MODEL: "/nowhere" });
+    assert.match(noModel.err, /There is no checkpoint in \/nowhere/);
+    const noServer = await run(["search", "--index", "x", "x"], {
+      OPENSEARCH_URL: "http://127.0.0.1:1",
+    });
+    assert.match(noServer.err, /csplade up/);
+    const badSetting = await run(["doctor"], { CSPLADE_THREADS: "many" });
+    assert.equal(badSetting.code, 2);
+    const badOption = await run(["search", "--indx", "x", "x"]);
+    assert.equal(badOption.code, 2);
+    assert.match(badOption.err, /--index/);
+  });
+
+  it("refuses to search an index with another model, naming both", async () => {
+    const other = await run(["search", "--index", "cli-docs", "--json", "x"], {
+      CSPLADE_MODEL: tinyCheckpoint("echo"),
+    });
+    assert.equal(other.code, 1);
+    assert.match(other.out, /model_mismatch.*csplade-tiny-bi.*csplade-tiny-echo/);
+  });
+
+  it("shows every setting with its origin, and no password", async () => {
+    const { host } = new URL(testServers().redisUrl);
+    const doctor = await run(["doctor", "--json"], { REDIS_URL: `redis://:hunter2@${host}` });
+    const { settings } = JSON.parse(doctor.out) as { settings: { name: string; origin: string }[] };
+    assert.ok(!doctor.out.includes("hunter2"));
+    const model = settings.find((setting) => setting.name === "model.path");
+    assert.equal(model?.origin, "environment CSPLADE_MODEL");
+  });
+
+  it("shows the terms of a text, readable", async () => {
+    const encoded = await run(["encode", "fear of the space"]);
+    assert.equal(encoded.code, 0, encoded.err);
+    assert.match(encoded.out, /space|sp/);
+  });
+
+  it("leaves the work to csplade worker processes on request, which drain on SIGTERM", async () => {
+    const file = path.join(folder, "worker.ndjson");
+    const many = Array.from({ length: 500 }, (_, i) => ({
+      _id: `w${i}`,
+      text: `text number ${i}`,
+    }));
+    writeFileSync(file, many.map((each) => JSON.stringify(each)).join("\n"));
+    const worker = start(["worker"]);
+    const said = text(worker.stderr);
+    const ended = new Promise<number | null>((resolve) => worker.on("close", resolve));
+    const ingested = await run(["ingest", file, "--index", "cli-worker", "--no-workers", "--json"]);
+    assert.equal(ingested.code, 0, ingested.err);
+    assert.equal((JSON.parse(ingested.out) as { written: number }).written, 500);
+    worker.kill("SIGTERM");
+    assert.equal(await ended, 0, await said);
+  });
+
+  it("survives kill -9 of the ingest itself: the next run completes it", async () => {
+    const file = path.join(folder, "killed.ndjson");
+    const many = Array.from({ length: 3_000 }, (_, i) => ({
+      _id: `k${i}`,
+      text: `This is the text of document number ${i}.`,
+    }));
+    writeFileSync(file, many.map((each) => JSON.stringify(each)).join("\n"));
+    const killed = start(["ingest", file, "--index", "cli-killed"]);
+    const gone = new Promise((resolve) => killed.on("close", resolve));
+    await sleep(1_500);
+    killed.kill("SIGKILL");
+    await gone;
+    const again = await run(["ingest", file, "--index", "cli-killed", "--json"]);
+    assert.equal(again.code, 0, again.err);
+    const { read, written, skipped, failed } = JSON.parse(again.out) as Record<string, number>;
+    assert.deepEqual([read, failed], [3_000, 0]);
+    assert.equal((written ?? 0) + (skipped ?? 0), 3_000);
+    const url = `${testServers().opensearchUrl}/cli-killed/_count`;
+    const count = (await (await fetch(url)).json()) as { count: number };
+    assert.equal(count.count, 3_000);
+  });
+});
