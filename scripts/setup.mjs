@@ -94,7 +94,13 @@ function installPackages() {
     }
   }
   say("npm ci");
-  run("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+  const args = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
+  try {
+    run("npm", args);
+  } catch {
+    say("npm ci failed; once more, in case it was the network");
+    run("npm", args);
+  }
   writeFileSync(stamp, sum);
 }
 

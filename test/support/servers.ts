@@ -10,8 +10,10 @@ import os from "node:os";
 import path from "node:path";
 import { loadConfig } from "../../src/config/load-config.js";
 import type { OpenSearchVersion } from "../../src/servers/distribution-lock.js";
+import { homeAt } from "../../src/servers/home.js";
 import { findFreePort } from "../../src/servers/port.js";
-import { startServers, stopServers, type RunningServers } from "../../src/servers/servers.js";
+import { startServers, stopServers } from "../../src/servers/servers.js";
+import { readState } from "../../src/servers/state.js";
 
 /** What a live suite gets. */
 export interface TestServers {
@@ -30,7 +32,8 @@ export interface TestServers {
 const folderPrefix = "csplade-test-";
 let running: TestServers | undefined;
 let home: string | undefined;
-const pids = new Map<string, number>();
+/** Homes of this process; whatever runs in them must not outlive it. */
+const homes = new Set<string>();
 
 /** The servers of this run. */
 export function testServers(): TestServers {
@@ -47,13 +50,16 @@ export function sharedCache(): string {
 
 /** A folder for one test's own home; removed with {@link discardFolder}. */
 export async function makeTestFolder(): Promise<string> {
-  return await mkdtemp(path.join(os.tmpdir(), `${folderPrefix}${process.pid}-`));
+  const folder = await mkdtemp(path.join(os.tmpdir(), `${folderPrefix}${process.pid}-`));
+  homes.add(folder);
+  return folder;
 }
 
 /** Stops what runs in a test's home and removes it. */
 export async function discardFolder(folder: string): Promise<void> {
   await stopServers(folder, { graceMs: 0 });
   await rm(folder, { recursive: true, force: true });
+  homes.delete(folder);
 }
 
 /** Called by mocha before the first suite. */
@@ -63,7 +69,7 @@ export async function mochaGlobalSetup(): Promise<void> {
   home = folder;
   const [opensearchPort, redisPort] = [await findFreePort(), await findFreePort()];
   const start = async (servers: readonly ("opensearch" | "redis")[]) => {
-    const started = await startServers({
+    return await startServers({
       home: folder,
       cache: sharedCache(),
       opensearchPort,
@@ -71,18 +77,16 @@ export async function mochaGlobalSetup(): Promise<void> {
       servers,
       onProgress: (message) => process.stderr.write(`test servers: ${message}\n`),
     });
-    remember(started);
-    return started;
   };
   const restart = async (server: "opensearch" | "redis") => {
     await start([server]);
   };
   const kill = async (server: "opensearch" | "redis") => {
     await stopServers(folder, { servers: [server], graceMs: 0 });
-    pids.delete(server);
   };
   process.on("exit", killAtExit);
-  for (const signal of ["SIGTERM", "SIGHUP"] as const) process.on(signal, () => process.exit(1));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => process.exit(1));
   const { opensearch, redis } = await start(["redis", "opensearch"]);
   running = {
     opensearchUrl: opensearch?.url ?? "",
@@ -98,25 +102,22 @@ export async function mochaGlobalSetup(): Promise<void> {
 export async function mochaGlobalTeardown(): Promise<void> {
   if (home === undefined) return;
   await discardFolder(home);
-  pids.clear();
   home = undefined;
-}
-
-function remember({ opensearch, redis }: RunningServers): void {
-  if (opensearch !== undefined) pids.set("opensearch", opensearch.pid);
-  if (redis !== undefined) pids.set("redis", redis.pid);
 }
 
 /** The last resort when mocha ends without its teardown; nothing may wait here. */
 function killAtExit(): void {
-  for (const pid of pids.values()) {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // it is gone already
+  for (const folder of homes) {
+    const { opensearch, redis } = readState(homeAt(folder));
+    for (const server of [opensearch, redis]) {
+      try {
+        if (server !== undefined) process.kill(server.pid, "SIGKILL");
+      } catch {
+        // it is gone already
+      }
     }
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   }
-  if (home !== undefined) rmSync(home, { recursive: true, force: true, maxRetries: 5 });
 }
 
 /** Servers of a run that was killed outright: their folder names its pid. */
@@ -124,7 +125,11 @@ async function removeLeftovers(): Promise<void> {
   for (const name of await readdir(os.tmpdir())) {
     const pid = Number(new RegExp(`^${folderPrefix}(\\d+)-`).exec(name)?.[1]);
     if (!Number.isInteger(pid) || isAlive(pid)) continue;
-    await discardFolder(path.join(os.tmpdir(), name));
+    try {
+      await discardFolder(path.join(os.tmpdir(), name));
+    } catch {
+      // another run, started at the same moment, is removing it
+    }
   }
 }
 
