@@ -8,6 +8,7 @@ import { demoCommand } from "./demo.js";
 import { doctorCommand } from "./doctor.js";
 import { downCommand } from "./down.js";
 import { encodeCommand } from "./encode.js";
+import { evalCommand } from "./eval.js";
 import { ingestCommand } from "./ingest.js";
 import { EXIT, reportError } from "./outcome.js";
 import { searchCommand } from "./search.js";
@@ -36,6 +37,7 @@ const commands = [
   ingestCommand(),
   searchCommand(),
   encodeCommand(),
+  evalCommand(),
   workerCommand(),
   doctorCommand(),
   demoCommand(),

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
+import { indexStats } from "../index/index-stats.js";
 
 /** Size of an index. */
 export interface IndexFootprint {
@@ -17,10 +18,6 @@ export interface IndexFootprint {
 
 const PAGE = 500;
 const MOST_DOCUMENTS = 10_000;
-
-const statsSchema = z.object({
-  _all: z.object({ primaries: z.object({ store: z.object({ size_in_bytes: z.number() }) }) }),
-});
 
 const features = z.record(z.string(), z.number());
 
@@ -58,20 +55,8 @@ export async function mergeSegments(cluster: Cluster, index: string): Promise<vo
  * @throws CspladeError `index_not_found`, `cluster_rejected`.
  */
 export async function measureIndex(cluster: Cluster, index: string): Promise<IndexFootprint> {
-  await cluster.demand(
-    { method: "POST", path: pathOf(index, "_flush") },
-    `Flushing the index ${index}`,
-  );
-  const stats = statsSchema.parse(
-    await cluster.demand(
-      { method: "GET", path: pathOf(index, "_stats", "store") },
-      `Asking for the size of ${index}`,
-    ),
-  );
-  return {
-    index_bytes: stats._all.primaries.store.size_in_bytes,
-    avg_doc_terms: await averageTerms(cluster, index),
-  };
+  const { bytes } = await indexStats(cluster, index);
+  return { index_bytes: bytes, avg_doc_terms: await averageTerms(cluster, index) };
 }
 
 async function averageTerms(cluster: Cluster, index: string): Promise<number | null> {

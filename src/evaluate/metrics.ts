@@ -21,7 +21,7 @@ export interface Metrics {
 export const metricNames = ["ndcg@10", "mrr@10", "recall@100"] as const;
 
 /** Metrics of one query's hits (sorted here; see {@link rank}). */
-export function queryMetrics(
+function queryMetrics(
   hits: readonly RankedDocument[],
   judged: ReadonlyMap<string, number>,
 ): Metrics {

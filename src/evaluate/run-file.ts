@@ -1,5 +1,5 @@
 /** Runs as files in TREC's format: `query Q0 document rank score tag`, one hit a line. */
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { rank, type RankedDocument, type Run } from "./run.js";
 
@@ -67,24 +67,6 @@ export async function writeRun(file: string, run: Run, tag: string): Promise<voi
       { cause },
     );
   }
-}
-
-/**
- * Reads a run.
- * @throws CspladeError `source_unreadable`, or `file_invalid` (see {@link parseRun}).
- */
-export async function readRun(file: string): Promise<Run> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (cause) {
-    throw new CspladeError(
-      "source_unreadable",
-      `The run ${file} cannot be read: ${messageOf(cause)}`,
-      { cause },
-    );
-  }
-  return parseRun(text, file);
 }
 
 function documentsOf(scores: ReadonlyMap<string, number>): RankedDocument[] {

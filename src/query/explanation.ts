@@ -31,7 +31,7 @@ export interface Explanation {
 /** A contribution with the readable term and where it came from. */
 export interface ExplainedTerm extends Contribution {
   readonly term: string;
-  /** `true`: the token stood in the text. `false`: the model added it (an expansion). */
+  /** `true`: it stood in the text. `false`: the model added it (an expansion). */
   readonly literal: boolean;
 }
 
@@ -100,7 +100,9 @@ function valueOf(node: Node, prefix: string): number | undefined {
 }
 
 /**
- * Names the terms of an explanation and tells literal terms from expansions.
+ * Names the terms of an explanation and tells literal terms from expansions. A word counts as
+ * literal in any case and with or without the space before it: for people "Cat" at the start
+ * of a text is the "cat" they asked for, though it is another token.
  * @param termOf readable term of a token id, from the checkpoint's vocabulary.
  * @param textIds token ids of the hit's text, tokenized as the checkpoint does.
  */
@@ -109,9 +111,14 @@ export function nameTerms(
   termOf: (id: number) => string,
   textIds: ReadonlySet<number>,
 ): ExplainedTerm[] {
-  return contributions.map((contribution) => ({
-    ...contribution,
-    term: termOf(contribution.id),
-    literal: textIds.has(contribution.id),
-  }));
+  const words = new Set(Array.from(textIds, (id) => wordOf(termOf(id))));
+  return contributions.map((contribution) => {
+    const term = termOf(contribution.id);
+    return { ...contribution, term, literal: words.has(wordOf(term)) };
+  });
+}
+
+/** A term without the mark of a missing space, in lower case. */
+function wordOf(term: string): string {
+  return term.replace(/^·(?=.)/u, "").toLowerCase();
 }

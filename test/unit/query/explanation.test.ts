@@ -62,13 +62,30 @@ describe("explanation", () => {
     assert.equal(other, 1.5);
   });
 
-  it("tells literal terms from expansions", () => {
-    const { contributions } = readExplanation(linear("csplade", 7, 1, 2));
-    const [literal] = nameTerms(contributions, () => "cat", new Set([7]));
-    const [expansion] = nameTerms(contributions, () => "cat", new Set([8]));
-    assert.equal(literal?.term, "cat");
-    assert.equal(literal.literal, true);
-    assert.equal(expansion?.literal, false);
+  it("tells literal terms from expansions, whatever their case and spacing", () => {
+    const terms = ["cat", "·Cat", "dog"];
+    const { contributions } = readExplanation({
+      value: 6,
+      description: "sum of:",
+      details: [linear("csplade", 0, 2, 2), linear("csplade", 2, 1, 2)],
+    });
+    const literal = (textIds: number[]) =>
+      nameTerms(contributions, (id) => terms[id] ?? `#${id}`, new Set(textIds)).map((named) => [
+        named.term,
+        named.literal,
+      ]);
+    assert.deepEqual(literal([0, 7]), [
+      ["cat", true],
+      ["dog", false],
+    ]);
+    assert.deepEqual(literal([1]), [
+      ["cat", true],
+      ["dog", false],
+    ]);
+    assert.deepEqual(literal([]), [
+      ["cat", false],
+      ["dog", false],
+    ]);
   });
 
   it("refuses what is no explanation", () => {

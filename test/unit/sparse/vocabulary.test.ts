@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import fc from "fast-check";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { readVocabulary, type Vocabulary } from "../../../src/sparse/vocabulary.js";
+import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 /** GPT-2's table, written down independently of the code under test. */
 function pieceOf(bytes: Uint8Array): string {
@@ -121,6 +124,16 @@ describe("vocabulary", () => {
         assert.ok(terms.every((term) => !/[\p{Cc}\p{Z}]/u.test(term) || term.startsWith("<0x")));
       }),
     );
+  });
+
+  it("gives distinct, printable terms to every token of a real checkpoint", () => {
+    const file = path.join(tinyCheckpoint("bi"), "tokenizer.json");
+    const vocabulary = readVocabulary(JSON.parse(readFileSync(file, "utf8")));
+    const terms = termsOf(vocabulary);
+    assert.ok(terms.length >= 1000);
+    assert.equal(new Set(terms).size, terms.length);
+    terms.forEach((term, id) => assert.equal(vocabulary.id(term), id));
+    assert.ok(terms.every((term) => !/[\p{Cc}\u0120\u010a]/u.test(term)));
   });
 
   it("refuses a file that is not a tokenizer, and two pieces with one id", () => {
