@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { serverUser } from "./home.js";
@@ -78,7 +78,17 @@ export async function isRunning(pid: number, marks: readonly string[]): Promise<
     if ((thrown as NodeJS.ErrnoException).code !== "EPERM") return false;
   }
   const commandLine = await commandLineOf(pid);
+  if (commandLine === "") return isDying(pid);
   return marks.some((mark) => commandLine.includes(mark));
+}
+
+/**
+ * Linux empties the command line when a process's first thread has ended; the others of a
+ * JVM can take a while longer on a busy machine, and its port is taken until the last is gone.
+ */
+async function isDying(pid: number): Promise<boolean> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  return threads.length > 1;
 }
 
 async function commandLineOf(pid: number): Promise<string> {
