@@ -50,8 +50,10 @@ export interface BulkWriter {
    * @throws UnacknowledgedError if the cluster stayed away longer than `max_wait_ms`
    *   (`cluster_unreachable`), refused the request as a whole (`cluster_rejected`), or the
    *   signal fired or the writer was closed (`aborted`).
+   * @param signal ends this call alone with `aborted`: what is in flight is waited for, so that
+   *   nothing of it is written after the call has ended.
    */
-  write(operations: readonly BulkOperation[]): Promise<WriteResult[]>;
+  write(operations: readonly BulkOperation[], signal?: AbortSignal): Promise<WriteResult[]>;
   /** Takes no more writes; resolves when those in progress have ended, well or not. */
   close(): Promise<void>;
 }
@@ -375,8 +377,8 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
   }
 
   return {
-    write(operations) {
-      if (closed || options.signal?.aborted === true) {
+    write(operations, signal) {
+      if (closed || options.signal?.aborted === true || signal?.aborted === true) {
         const why = closed ? new CspladeError("aborted", "The bulk writer is closed.") : aborted();
         return Promise.reject(
           new UnacknowledgedError(
@@ -387,11 +389,13 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
       }
       if (operations.length === 0) return Promise.resolve([]);
       return new Promise((resolve, reject) => {
+        const cancel = () => doom([call], aborted());
         const call: Call = {
           results: operations.map(() => undefined),
           open: operations.length,
           doomed: undefined,
           end() {
+            signal?.removeEventListener("abort", cancel);
             calls.delete(call);
             if (calls.size === 0) waitingForIdle.splice(0).forEach((resolve) => resolve());
             const results = call.results.filter((result) => result !== undefined);
@@ -402,6 +406,7 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
         // Trouble of writes that were given up is not this one's.
         if (calls.size === 0) troubledSince = undefined;
         calls.add(call);
+        signal?.addEventListener("abort", cancel, { once: true });
         const added = operations.map((operation, slot): Pending => ({
           operation,
           call,

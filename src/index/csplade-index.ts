@@ -1,6 +1,7 @@
 /** An index that holds CSPLADE vectors: creating it, checking it, asking which model it is of. */
 import { z } from "zod";
 import { packageVersion } from "../config/package-root.js";
+import type { Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -151,13 +152,14 @@ async function demandIndex(cluster: Cluster, request: IndexRequest): Promise<Map
 async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
   const guarded = request.guard !== false;
   if (guarded) await putGuard(cluster, request);
+  const constant_keyword = hasConstantKeyword(await cluster.capabilities());
   const answer = await cluster.send({
     method: "PUT",
     path: pathOf(request.name),
     body: indexBody(
       metaOf(request, packageVersion),
       guarded ? guardName(request.model) : undefined,
-      request,
+      { ...request, constant_keyword },
     ),
     ...signalOf(request),
   });
@@ -168,6 +170,12 @@ async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boo
     "cluster_rejected",
     `Creating the index ${request.name}: ${cluster.url} answered ${answer.status}: ${reason}`,
   );
+}
+
+/** A field that refuses every value but one: OpenSearch since 2.14, Elasticsearch since 7.7. */
+function hasConstantKeyword({ distribution, major, minor }: Capabilities): boolean {
+  if (distribution === "elasticsearch") return major > 7 || (major === 7 && minor >= 7);
+  return major > 2 || (major === 2 && minor >= 14);
 }
 
 async function putGuard(cluster: Cluster, request: IndexRequest): Promise<void> {

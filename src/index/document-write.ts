@@ -14,6 +14,7 @@ export type DocumentSteps = readonly (readonly BulkOperation[])[];
 export async function writeDocuments(
   writer: BulkWriter,
   documents: readonly DocumentSteps[],
+  signal?: AbortSignal,
 ): Promise<WriteResult[]> {
   const outcomes: (WriteResult | undefined)[] = documents.map(() => undefined);
 
@@ -31,7 +32,7 @@ export async function writeDocuments(
     let results: readonly (WriteResult | undefined)[];
     let failure: UnacknowledgedError | undefined;
     try {
-      results = await writer.write(operations);
+      results = await writer.write(operations, signal);
     } catch (thrown) {
       if (!(thrown instanceof UnacknowledgedError)) throw thrown;
       failure = thrown;

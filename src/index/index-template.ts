@@ -69,7 +69,7 @@ export interface IndexBody {
 export function indexBody(
   meta: IndexMeta,
   guard: string | undefined,
-  layout: IndexLayout,
+  layout: IndexLayout & { readonly constant_keyword?: boolean },
 ): IndexBody {
   const file = readTemplate("mappings/index.json", indexFileSchema);
   const { auto_expand_replicas: expand, ...settings } = file.settings.index;
@@ -89,7 +89,13 @@ export function indexBody(
       ...(layout.store_vectors === false
         ? { _source: { excludes: [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`] } }
         : {}),
-      properties: fieldsOf(file.mappings.properties, meta),
+      properties: {
+        ...fieldsOf(file.mappings.properties, meta),
+        // Ingest pipelines do not see the update actions of bulk requests; the mapping does.
+        ...(layout.constant_keyword === true
+          ? { csplade_model: { type: "constant_keyword", value: meta.fingerprint } }
+          : {}),
+      },
     },
   };
 }

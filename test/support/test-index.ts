@@ -6,11 +6,9 @@ import type { IndexRequest } from "../../src/index/csplade-index.js";
 import type { IndexModel } from "../../src/index/index-meta.js";
 import { testServers } from "./servers.js";
 
-/** A connection to the OpenSearch of this test run. */
-export function testCluster(): Cluster {
-  return connectCluster(
-    loadConfig({ env: { OPENSEARCH_URL: testServers().opensearchUrl } }).values,
-  );
+/** A connection to the OpenSearch of this test run, or to another one. */
+export function testCluster(url = testServers().opensearchUrl): Cluster {
+  return connectCluster(loadConfig({ env: { OPENSEARCH_URL: url } }).values);
 }
 
 /** A model that exists in name only. */

@@ -264,6 +264,19 @@ describe("bulk writer", function () {
     await writer.close();
   });
 
+  it("cancels one call and leaves the others in the same requests alone", async () => {
+    server.latency_ms = 100;
+    const writer = createBulkWriter(server.cluster, { ...options, concurrency: 1 });
+    const cancel = new AbortController();
+    const kept = writer.write(many(1_000));
+    const cancelled = writer.write([put("x", { text: "y".repeat(90_000) })], cancel.signal);
+    setTimeout(() => cancel.abort(), 30);
+    assert.equal((await failureOf(cancelled)).code, "aborted");
+    assert((await kept).every(({ status }) => status === "written"));
+    assert.equal(server.store.has("x"), false);
+    await writer.close();
+  });
+
   it("fails a document that is no JSON alone", async () => {
     const writer = createBulkWriter(server.cluster, options);
     const results = await writer.write([put("a", { n: 1n }), put("b")]);
