@@ -1,0 +1,245 @@
+/** `csplade eval` as people and scripts use it, on the real index it makes. */
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import os from "node:os";
+import path from "node:path";
+import { text } from "node:stream/consumers";
+import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import { packageRoot } from "../../../src/config/package-root.js";
+import { readCollection } from "../../../src/evaluate/beir.js";
+import { bm25 } from "../../../src/evaluate/bm25.js";
+import { meanMetrics, runMetrics } from "../../../src/evaluate/metrics.js";
+import { parseRun } from "../../../src/evaluate/run-file.js";
+import { testServers } from "../../support/servers.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+
+const corpus = [
+  { _id: "d1", title: "Claustrophobia", text: "a morbid fear of being in a confined space" },
+  { _id: "d2", title: "Insomnia", text: "an inability to sleep at night" },
+  { _id: "d3", title: "Astronomer", text: "a physicist who studies the stars" },
+  { _id: "d4", title: "Palaeontologist", text: "a specialist who digs up fossils" },
+  { _id: "d5", title: "Sleep", text: "a natural and periodic state of rest" },
+  { _id: "blank", title: "", text: " " },
+];
+
+const queries = [
+  { _id: "q1", text: "fear of a confined space" },
+  { _id: "q2", text: "sleep" },
+  { _id: "q3", text: "specialist fossils" },
+  { _id: "unjudged", text: "nothing" },
+];
+
+const qrels = [
+  ["q1", "d1", 1],
+  ["q2", "d5", 2],
+  ["q2", "d2", 1],
+  ["q2", "d1", 0],
+  ["q3", "d4", 1],
+] as const;
+
+interface Report {
+  readonly dataset: string;
+  readonly model: string;
+  readonly queries: number;
+  readonly "ndcg@10": number;
+  readonly bm25: { readonly "ndcg@10": number };
+  readonly failed_documents: number;
+  readonly avg_query_terms: number;
+  readonly avg_doc_terms: number;
+  readonly index_bytes: number;
+  readonly ms_per_query_p50: number;
+}
+
+describe("csplade eval", function () {
+  this.timeout(120_000);
+  let folder: string;
+  let data: string;
+  let cluster: Cluster;
+
+  before(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-eval-"));
+    data = path.join(folder, "terms");
+    mkdirSync(path.join(data, "qrels"), { recursive: true });
+    const lines = (rows: readonly object[]) =>
+      rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+    writeFileSync(path.join(data, "corpus.jsonl"), lines(corpus));
+    writeFileSync(path.join(data, "queries.jsonl"), lines(queries));
+    writeFileSync(
+      path.join(data, "qrels", "test.tsv"),
+      ["query-id\tcorpus-id\tscore", ...qrels.map((row) => row.join("\t")), ""].join("\n"),
+    );
+    cluster = connectCluster(testConfig({ "opensearch.url": testServers().opensearchUrl }));
+  });
+
+  after(async () => {
+    rmSync(folder, { recursive: true });
+    await cluster.close();
+  });
+
+  async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const child = spawn(
+      process.execPath,
+      [path.join(packageRoot, "dist/src/cli/main.js"), ...args],
+      {
+        cwd: folder,
+        env: {
+          PATH: process.env.PATH,
+          CSPLADE_HOME: path.join(folder, "home"),
+          CSPLADE_MODEL: tinyCheckpoint("bi"),
+          CSPLADE_THREADS: "1",
+          OPENSEARCH_URL: testServers().opensearchUrl,
+          REDIS_URL: testServers().redisUrl,
+          NO_COLOR: "1",
+          ...env,
+        },
+      },
+    );
+    child.stdin.end();
+    const code = new Promise<number | null>((resolve) => child.on("close", resolve));
+    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+    return { code: await code, out, err };
+  }
+
+  async function indices(): Promise<string[]> {
+    const { body } = await cluster.send({
+      method: "GET",
+      path: "/_cat/indices",
+      query: { format: "json" },
+    });
+    return (body as { index: string }[]).map(({ index }) => index);
+  }
+
+  it("prints one JSON object, whose figures the run file gives again, and leaves no index", async () => {
+    const before = await indices();
+    const file = path.join(folder, "terms.run");
+    const { code, out, err } = await run([
+      "eval",
+      "--data",
+      data,
+      "--json",
+      "--quiet",
+      "--run",
+      file,
+    ]);
+    assert.equal(code, 0, err);
+    const report = JSON.parse(out) as Report;
+    assert.equal(report.dataset, "terms");
+    assert.equal(report.model, "csplade-tiny-bi");
+    assert.equal(report.queries, 3);
+    assert.equal(report.failed_documents, 1);
+    assert.match(err, /1 documents could not be indexed/);
+    for (const name of [
+      "avg_query_terms",
+      "avg_doc_terms",
+      "index_bytes",
+      "ms_per_query_p50",
+    ] as const) {
+      assert.ok(report[name] > 0, name);
+    }
+    const { qrels: judged } = await readCollection(data);
+    const again = meanMetrics(runMetrics(parseRun(readFileSync(file, "utf8"), file), judged));
+    for (const [name, value] of Object.entries(again)) {
+      assert.ok(
+        Math.abs(value - (report as unknown as Record<string, number>)[name]!) < 5e-5,
+        name,
+      );
+    }
+    assert.ok(report.bm25["ndcg@10"] > 0.9, String(report.bm25["ndcg@10"]));
+    assert.deepEqual((await indices()).sort(), before.sort());
+  });
+
+  for (const mode of ["nested", "documents"]) {
+    it(`gives the same figures with ${mode} passages, for texts of one passage`, async () => {
+      const name = `eval-${mode}`;
+      const merged = await run(["eval", "--data", data, "--json", "--quiet"]);
+      const other = await run(
+        ["eval", "--data", data, "--json", "--quiet", "--index", name, "--keep"],
+        {
+          CSPLADE_PASSAGES: mode,
+        },
+      );
+      assert.equal(other.code, 0, other.err);
+      const [one, two] = [JSON.parse(merged.out) as Report, JSON.parse(other.out) as Report];
+      assert.equal(two["ndcg@10"], one["ndcg@10"]);
+      assert.equal(two["bm25"]["ndcg@10"], one.bm25["ndcg@10"]);
+      assert.equal(two.avg_doc_terms, one.avg_doc_terms);
+      assert.ok((await indices()).includes(name));
+      // The index is there now, so a second evaluation uses it and never deletes it.
+      const again = await run(["eval", "--data", data, "--json", "--quiet", "--index", name], {
+        CSPLADE_PASSAGES: mode,
+      });
+      assert.equal((JSON.parse(again.out) as Report)["ndcg@10"], two["ndcg@10"]);
+      assert.ok((await indices()).includes(name));
+      await cluster.send({ method: "DELETE", path: `/${name}` });
+    });
+  }
+
+  it("says in a table what it found", async () => {
+    const { code, out } = await run(["eval", "--data", data, "--quiet"]);
+    assert.equal(code, 0);
+    assert.match(out, /terms: 3 queries, 6 documents/);
+    assert.match(out, /ndcg@10 +\d\.\d{4} +\d\.\d{4}/);
+  });
+
+  it("names what is wrong with a collection before it indexes anything", async () => {
+    const before = await indices();
+    const { code, out } = await run(["eval", "--data", folder, "--json"]);
+    assert.equal(code, 1);
+    const { error } = JSON.parse(out) as { error: { code: string; message: string } };
+    assert.equal(error.code, "source_unreadable");
+    assert.match(error.message, /no corpus\.jsonl/);
+    assert.deepEqual((await indices()).sort(), before.sort());
+  });
+
+  it("refuses an index that csplade did not make, and leaves it alone", async () => {
+    await cluster.demand(
+      { method: "POST", path: "/somebodys/_doc", query: { refresh: true }, body: { text: "mine" } },
+      "Making somebody's index",
+    );
+    const { code, out } = await run([
+      "eval",
+      "--data",
+      data,
+      "--json",
+      "--quiet",
+      "--index",
+      "somebodys",
+    ]);
+    assert.equal(code, 1);
+    assert.match(out, /index_invalid/);
+    assert.ok((await indices()).includes("somebodys"));
+    await cluster.send({ method: "DELETE", path: "/somebodys" });
+  });
+
+  it("searches BM25 over title and text as one, also where combined_fields is unknown", async () => {
+    const name = "eval-bm25";
+    await cluster.send({ method: "DELETE", path: `/${name}` });
+    for (const { _id, ...document } of corpus) {
+      await cluster.demand(
+        { method: "PUT", path: `/${name}/_doc/${_id}`, query: { refresh: true }, body: document },
+        "Indexing a document",
+      );
+    }
+    const old: Cluster = {
+      ...cluster,
+      send: (request) =>
+        JSON.stringify(request.body ?? {}).includes("combined_fields")
+          ? Promise.resolve({
+              status: 400,
+              body: {
+                error: { type: "parsing_exception", reason: "unknown query [combined_fields]" },
+              },
+              retryAfterSeconds: undefined,
+            })
+          : cluster.send(request),
+    };
+    for (const one of [cluster, old]) {
+      const search = bm25(one, { index: name, text_fields: ["title", "text"] });
+      const hits = await search("sleep insomnia", 10);
+      assert.deepEqual(hits.map(({ id }) => id).sort(), ["d2", "d5"]);
+      assert.equal(hits[0]?.id, "d2");
+    }
+    await cluster.send({ method: "DELETE", path: `/${name}` });
+  });
+});
