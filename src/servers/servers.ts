@@ -113,8 +113,8 @@ export async function startServers(options: StartOptions): Promise<RunningServer
   return await withFolderLock(home.config, lockOptions, async () => {
     const before = readState(home);
     const live = {
-      redis: before.redis !== undefined && (await isAlive(home, before, "redis")),
-      opensearch: before.opensearch !== undefined && (await isAlive(home, before, "opensearch")),
+      redis: await isUp(home, before, "redis", options),
+      opensearch: await isUp(home, before, "opensearch", options),
     };
     const toStart = bothServers.filter((name) => wanted.has(name) && !live[name]);
     demandSamePlan(home, before, live, wanted, plan);
@@ -207,13 +207,23 @@ function recorded(
   return { pid: record.pid, port: record.port, marks };
 }
 
-async function isAlive(home: Home, state: ServersState, name: ServerName): Promise<boolean> {
-  const server = recorded(home, state, name);
-  return server !== undefined && (await isRunning(server.pid, server.marks));
-}
-
 async function isHealthy(name: ServerName, port: number, pid: number): Promise<boolean> {
   return name === "redis" ? await isRedisHealthy(port, pid) : await isOpenSearchHealthy(port, pid);
+}
+
+/**
+ * Waits for what a server that was started before turns out to be: healthy
+ * (`true`), or ended (`false`), as one that was killed a moment ago.
+ */
+async function isUp(
+  home: Home,
+  state: ServersState,
+  name: ServerName,
+  options: StartOptions,
+): Promise<boolean> {
+  const server = recorded(home, state, name);
+  if (server === undefined) return false;
+  return await untilHealthy(home, name, server, options, () => isRunning(server.pid, server.marks));
 }
 
 async function waitHealthy(
@@ -221,34 +231,49 @@ async function waitHealthy(
   state: ServersState,
   name: ServerName,
   started: StartedProcess | undefined,
-  { healthyWithinMs = 120_000, signal }: StartOptions,
+  options: StartOptions,
 ): Promise<void> {
   const server = recorded(home, state, name);
-  if (server === undefined) return;
-  const log = name === "redis" ? redisLog(home) : openSearchLog(home);
+  if (server === undefined || started === undefined) return;
+  const lives = () => Promise.resolve(started.exited() === undefined);
+  if (await untilHealthy(home, name, server, options, lives)) return;
+  const log = logOf(home, name);
+  const output = name === "redis" ? log : openSearchOutput(home);
+  throw new CspladeError(
+    "server_failed",
+    `${nameOf(name)} ended while it started (${started.exited() ?? ""}): ${tailOf(output) || "it said nothing"}`,
+    { hint: `Read ${output}${output === log ? "" : ` and ${log}`}.` },
+  );
+}
+
+/** `true` when healthy, `false` when the process ended before. */
+async function untilHealthy(
+  home: Home,
+  name: ServerName,
+  { pid, port }: { pid: number; port: number },
+  { healthyWithinMs = 120_000, signal }: StartOptions,
+  lives: () => Promise<boolean>,
+): Promise<boolean> {
   const until = Date.now() + healthyWithinMs;
-  while (!(await isHealthy(name, server.port, server.pid))) {
+  while (await lives()) {
+    if (await isHealthy(name, port, pid)) return true;
     if (signal?.aborted === true) {
       throw new CspladeError("aborted", `Waiting for ${nameOf(name)} was cancelled.`);
-    }
-    const ended = started?.exited();
-    if (ended !== undefined) {
-      const output = name === "redis" ? log : openSearchOutput(home);
-      throw new CspladeError(
-        "server_failed",
-        `${nameOf(name)} ended while it started (${ended}): ${tailOf(output) || "it said nothing"}`,
-        { hint: `Read ${output}${output === log ? "" : ` and ${log}`}.` },
-      );
     }
     if (Date.now() >= until) {
       throw new CspladeError(
         "deadline_exceeded",
-        `${nameOf(name)} (process ${server.pid}) is not healthy after ${Math.round(healthyWithinMs / 1000)} s.`,
-        { hint: `Read ${log}; csplade down stops it.` },
+        `${nameOf(name)} (process ${pid}) is not healthy after ${Math.round(healthyWithinMs / 1000)} s.`,
+        { hint: `Read ${logOf(home, name)}; csplade down stops it.` },
       );
     }
     await sleep(100);
   }
+  return false;
+}
+
+function logOf(home: Home, name: ServerName): string {
+  return name === "redis" ? redisLog(home) : openSearchLog(home);
 }
 
 function describe(

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { Redis } from "ioredis";
 import { testServers } from "../../support/servers.js";
 
-describe("embedded servers after kill -9", () => {
+describe("embedded servers after kill -9", function () {
+  this.timeout(120_000); // a start of OpenSearch, on a machine that may be busy
+
   it("OpenSearch keeps a document that it acknowledged but had not refreshed", async () => {
     const servers = testServers();
     const document = `${servers.opensearchUrl}/durability/_doc/1`;

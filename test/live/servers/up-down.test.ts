@@ -61,13 +61,22 @@ describe("csplade up and down", () => {
     assert.match(end.output, /--redis-port/);
   });
 
+  it("starts a server anew that was killed a moment ago, instead of waiting for it to become healthy", async () => {
+    const killed = answerOf((await upRedis()).output).redis;
+    process.kill(killed.pid, "SIGKILL");
+    const next = answerOf((await upRedis()).output).redis;
+    assert.notEqual(next.pid, killed.pid);
+    assert.equal(next.alreadyRunning, false);
+  });
+
   it("refuses to move a running server to another port instead of starting a second one on its data", async () => {
     await upRedis();
     const other: StartOptions = { home, redisPort: await findFreePort(), servers: ["redis"] };
     await assert.rejects(startServers(other), /already runs in .*csplade-test/);
   });
 
-  it("keeps documents across down and up", async () => {
+  it("keeps documents across down and up", async function () {
+    this.timeout(240_000); // two starts of OpenSearch, on a machine that may be busy
     const opensearchPort = await findFreePort();
     const start = () => startServers({ home, cache: sharedCache(), opensearchPort, redisPort });
     const { opensearch } = await start();
