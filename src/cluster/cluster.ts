@@ -66,7 +66,11 @@ export function connectCluster(config: Config): Cluster {
           requestTimeout: request.timeoutMs ?? config["opensearch.request_timeout_ms"],
         },
       );
-      const abort = () => sent.abort();
+      // The client's abort() returns the request itself: handed back to the event target, its
+      // rejection would end the process.
+      const abort = (): void => {
+        sent.abort();
+      };
       request.signal?.addEventListener("abort", abort, { once: true });
       try {
         const answer = await sent;

@@ -5,6 +5,7 @@ import { spawn } from "node:child_process";
 import os from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { packageRoot } from "../../../src/config/package-root.js";
 import { readCollection } from "../../../src/evaluate/beir.js";
@@ -77,24 +78,24 @@ describe("csplade eval", function () {
     await cluster.close();
   });
 
-  async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const child = spawn(
-      process.execPath,
-      [path.join(packageRoot, "dist/src/cli/main.js"), ...args],
-      {
-        cwd: folder,
-        env: {
-          PATH: process.env.PATH,
-          CSPLADE_HOME: path.join(folder, "home"),
-          CSPLADE_MODEL: tinyCheckpoint("bi"),
-          CSPLADE_THREADS: "1",
-          OPENSEARCH_URL: testServers().opensearchUrl,
-          REDIS_URL: testServers().redisUrl,
-          NO_COLOR: "1",
-          ...env,
-        },
+  function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    return spawn(process.execPath, [path.join(packageRoot, "dist/src/cli/main.js"), ...args], {
+      cwd: folder,
+      env: {
+        PATH: process.env.PATH,
+        CSPLADE_HOME: path.join(folder, "home"),
+        CSPLADE_MODEL: tinyCheckpoint("bi"),
+        CSPLADE_THREADS: "1",
+        OPENSEARCH_URL: testServers().opensearchUrl,
+        REDIS_URL: testServers().redisUrl,
+        NO_COLOR: "1",
+        ...env,
       },
-    );
+    });
+  }
+
+  async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const child = start(args, env);
     child.stdin.end();
     const code = new Promise<number | null>((resolve) => child.on("close", resolve));
     const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
@@ -174,6 +175,30 @@ describe("csplade eval", function () {
       await cluster.send({ method: "DELETE", path: `/${name}` });
     });
   }
+
+  it("removes its index when it is interrupted, and exits with 130", async () => {
+    const large = path.join(folder, "large");
+    mkdirSync(path.join(large, "qrels"), { recursive: true });
+    const documents = Array.from(
+      { length: 20_000 },
+      (_, i) => `{"_id":"${i}","text":"text number ${i} of many"}\n`,
+    );
+    writeFileSync(path.join(large, "corpus.jsonl"), documents.join(""));
+    writeFileSync(path.join(large, "queries.jsonl"), '{"_id":"q","text":"number"}\n');
+    writeFileSync(path.join(large, "qrels", "test.tsv"), "q\t7\t1\n");
+    const name = "eval-interrupted";
+    const child = start(["eval", "--data", large, "--json", "--quiet", "--index", name]);
+    child.stdin.end();
+    const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+    const output = text(child.stdout);
+    while (!(await indices()).includes(name)) {
+      assert.equal(child.exitCode, null, "It ended before it was interrupted.");
+      await sleep(100);
+    }
+    child.kill("SIGINT");
+    assert.equal(await ended, 130, await output);
+    assert.ok(!(await indices()).includes(name));
+  });
 
   it("says in a table what it found", async () => {
     const { code, out } = await run(["eval", "--data", data, "--quiet"]);

@@ -48,6 +48,16 @@ describe("prune", () => {
     });
   }
 
+  it("keeps with alpha_mass a sum that is exactly the share", () => {
+    const even = sparseVector([
+      [1, 2],
+      [2, 1],
+      [3, 1],
+    ]);
+    const kept = prune(even, { prune_type: "alpha_mass", prune_ratio: 0.5 });
+    assert.deepEqual([...kept.ids], [1]);
+  });
+
   it("compares in float32 as neural-search does", () => {
     // The float32 nearest to 0.7 is below 0.7, so in double precision it would be dropped.
     const tight = sparseVector([

@@ -36,6 +36,11 @@ describe("quantize", () => {
     );
   });
 
+  it("breaks ties to even, so that errors do not add up in one direction", () => {
+    assert.equal(roundWeight(1 + 2 ** -9, 9), 1);
+    assert.equal(roundWeight(1 + 3 * 2 ** -9, 9), 1 + 2 ** -7);
+  });
+
   it("keeps weights positive, normal and finite at both ends of float32", () => {
     fc.assert(
       fc.property(anyWeights, bits, (weight, n) => {

@@ -65,6 +65,19 @@ describe("vocabulary", () => {
     ]);
   });
 
+  it("shows text that looks like one of our signs apart from the sign", () => {
+    const vocabulary = byteLevel([" cat", "cat", "·cat", "\ufeff", "\u0301", "\\n", "\n"]);
+    assert.deepEqual(termsOf(vocabulary), [
+      "cat",
+      "·cat",
+      "\\u{b7}cat",
+      "\\u{feff}",
+      "\\u{301}",
+      "\\\\n",
+      "\\n",
+    ]);
+  });
+
   it("shows bytes that are no UTF-8 as bytes, and text that looks like it as text", () => {
     const vocabulary = byteLevel([
       Uint8Array.of(0xe2, 0x80),

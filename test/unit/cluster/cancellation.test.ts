@@ -1,0 +1,46 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
+import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import { CspladeError } from "../../../src/errors/csplade-error.js";
+import { testConfig } from "../../support/tiny-checkpoints.js";
+
+describe("cancelling a request to a cluster", () => {
+  let server: http.Server;
+  let cluster: Cluster;
+
+  before(async () => {
+    // Answers nothing below /slow, and an empty object elsewhere.
+    server = http.createServer((request, response) => {
+      if (request.url === "/slow") return;
+      response.setHeader("content-type", "application/json").end("{}");
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    cluster = connectCluster(testConfig({ "opensearch.url": `http://127.0.0.1:${port}` }));
+  });
+
+  after(async () => {
+    await cluster.close();
+    server.closeAllConnections();
+    server.close();
+  });
+
+  it("fails that request with `aborted`, and neither the process nor other requests", async () => {
+    const interruption = new AbortController();
+    const slow = cluster.send({ method: "GET", path: "/slow", signal: interruption.signal });
+    const other = cluster.send({ method: "GET", path: "/other", signal: interruption.signal });
+    assert.equal((await other).status, 200);
+    setTimeout(() => interruption.abort(), 20);
+    await assert.rejects(
+      slow,
+      (error) => error instanceof CspladeError && error.code === "aborted",
+    );
+    // An unhandled rejection would end the process on the next turn of the event loop.
+    await sleep(20);
+    assert.equal((await cluster.send({ method: "GET", path: "/other" })).status, 200);
+  });
+});
