@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { serverUser } from "./home.js";
@@ -83,12 +83,17 @@ export async function isRunning(pid: number, marks: readonly string[]): Promise<
 }
 
 /**
- * Linux empties the command line when a process's first thread has ended; the others of a
- * JVM can take a while longer on a busy machine, and its port is taken until the last is gone.
+ * Linux empties the command line early in a process's end. A JVM then still gives back its
+ * memory, which takes a while on a busy machine, and only afterwards closes its port. It is
+ * gone when it is a zombie without further threads.
  */
 async function isDying(pid: number): Promise<boolean> {
-  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
-  return threads.length > 1;
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  // What follows the name in parentheses, by the numbers of proc(5) less three.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [state, flags, threads] = [fields[0], Number(fields[6]), Number(fields[17])];
+  const exiting = 0x4; // else it is one of the kernel's own, which have no command line either
+  return (flags & exiting) !== 0 && !(state === "Z" && threads <= 1);
 }
 
 async function commandLineOf(pid: number): Promise<string> {
