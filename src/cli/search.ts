@@ -6,12 +6,12 @@ import type { Config } from "../config/settings.js";
 import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
-import { demandSameModel, PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
+import { demandSameModel } from "../index/index-meta.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import type { QueryClause } from "../query/query-clause.js";
 import { search, type Hit, type SearchResult } from "../query/search.js";
-import type { VectorField } from "../query/query-translator.js";
+import { searchedFields } from "../query/searched-fields.js";
 import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
@@ -122,8 +122,7 @@ async function ask(question: Question): Promise<Answer> {
     size: question.size,
     filter: question.filter,
     explain: true,
-    fields: vectorFields(info),
-    source: undefined,
+    ...searchedFields(info.passages),
     signal,
   });
   const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
@@ -141,12 +140,6 @@ async function ask(question: Question): Promise<Answer> {
 /** {@link ask}, printed for people. */
 export async function searchAndPrint(question: Question): Promise<void> {
   printAnswer(await ask(question), false);
-}
-
-function vectorFields(info: IndexInfo): VectorField[] {
-  return info.passages === "nested"
-    ? [{ name: `${PASSAGES_FIELD}.${VECTOR_FIELD}`, nested_path: PASSAGES_FIELD }]
-    : [{ name: VECTOR_FIELD }];
 }
 
 function namedTerms(vector: SparseVector, vocabulary: Vocabulary): Answer["query_terms"] {
