@@ -1,5 +1,4 @@
 /** Ports on loopback: whether one is free, and finding one that is. */
-import { randomInt } from "node:crypto";
 import net from "node:net";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 
@@ -25,30 +24,9 @@ export async function demandFreePort(port: number, server: string, option: strin
   }
 }
 
-/**
- * Ports below those that Linux, macOS and Windows hand to outgoing connections (32,768 upward). A server that restarts
- * on its port must not find a client's connection there, nor a client that retries meet itself.
- */
-const firstPort = 20_000;
-const lastPort = 32_767;
-
-/**
- * A port that nobody listened on a moment ago.
- * @throws CspladeError `server_failed` if a hundred are taken in a row.
- */
+/** A port that nobody listened on a moment ago. */
 export async function findFreePort(): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const port = randomInt(firstPort, lastPort + 1);
-    try {
-      return await listenOnce(port);
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code !== "EADDRINUSE") throw thrown;
-    }
-  }
-  throw new CspladeError(
-    "server_failed",
-    `No port of ${loopback} between ${firstPort} and ${lastPort} is free.`,
-  );
+  return await listenOnce(0);
 }
 
 async function listenOnce(port: number): Promise<number> {
