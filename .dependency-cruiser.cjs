@@ -37,6 +37,7 @@ const mayImport = {
     "queue",
     "pipeline",
   ],
+  gateway: ["errors", "config", "sparse", "text", "encoder", "cluster", "index", "query"],
 };
 
 const rooms = Object.keys(mayImport);

@@ -51,7 +51,7 @@ function shownSettings({ values, origins }: LoadedConfig): ShownSetting[] {
     const value = values[name];
     return {
       name,
-      value: setting.secret && value !== undefined ? withoutSecret(String(value)) : value,
+      value: setting.secret && value !== undefined ? withoutSecret(value) : value,
       origin: origins[name],
       env: setting.env,
       help: setting.help,
@@ -60,8 +60,8 @@ function shownSettings({ values, origins }: LoadedConfig): ShownSetting[] {
 }
 
 /** A URL without its user and password; anything else is hidden whole. */
-function withoutSecret(value: string): string {
-  if (!URL.canParse(value)) return "(hidden)";
+function withoutSecret(value: unknown): string {
+  if (typeof value !== "string" || !URL.canParse(value)) return "(hidden)";
   const url = new URL(value);
   const hidden = url.username !== "" || url.password !== "";
   return `${url.protocol}//${hidden ? "(hidden)@" : ""}${url.host}${url.pathname}`;

@@ -12,6 +12,7 @@ import { evalCommand } from "./eval.js";
 import { ingestCommand } from "./ingest.js";
 import { EXIT, reportError } from "./outcome.js";
 import { searchCommand } from "./search.js";
+import { serveCommand } from "./serve.js";
 import { upCommand } from "./up.js";
 import { workerCommand } from "./worker.js";
 
@@ -39,6 +40,7 @@ const commands = [
   encodeCommand(),
   evalCommand(),
   workerCommand(),
+  serveCommand(),
   doctorCommand(),
   demoCommand(),
 ];

@@ -32,6 +32,20 @@ const names = (fallback: string[]) =>
     )
     .default(fallback);
 
+/** A list that an environment variable gives as JSON and the file as YAML. */
+const jsonList = <T extends z.ZodType>(schema: T) =>
+  z
+    .preprocess((value, context) => {
+      if (typeof value !== "string") return value;
+      try {
+        return JSON.parse(value) as unknown;
+      } catch {
+        context.addIssue({ code: "custom", message: "must be a JSON list" });
+        return z.NEVER;
+      }
+    }, z.array(schema).max(1000))
+    .default([]);
+
 const pruneType = z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]);
 
 /** Where embedded servers, their data and downloads live; root cannot use its own home (uid change). */
@@ -206,6 +220,68 @@ export const settings = {
     schema: count(0, 86_400_000, 600_000),
     env: "CSPLADE_WRITE_MAX_WAIT_MS",
     help: "How long a write waits for a cluster that is away or busy before it fails.",
+  },
+  "gateway.host": {
+    schema: z.string().min(1).default("127.0.0.1"),
+    env: "CSPLADE_GATEWAY_HOST",
+    help: "Address that csplade serve listens on; 0.0.0.0 lets other machines in.",
+  },
+  "gateway.port": {
+    schema: count(0, 65_535, 9260),
+    env: "CSPLADE_GATEWAY_PORT",
+    help: "Port that csplade serve listens on; 0 takes a free one.",
+  },
+  "gateway.api_key": {
+    schema: z.string().min(1).optional(),
+    env: "CSPLADE_GATEWAY_API_KEY",
+    help: "Key that the encode routes demand (Authorization: Bearer KEY); open without it.",
+    secret: true,
+  },
+  "gateway.max_body_bytes": {
+    schema: count(1024, 1_073_741_824, 10_485_760),
+    env: "CSPLADE_GATEWAY_MAX_BODY_BYTES",
+    help: "Largest body that is read whole: texts to encode, searches to look into.",
+  },
+  "gateway.max_batch_texts": {
+    schema: count(1, 10_000, 256),
+    env: "CSPLADE_GATEWAY_MAX_BATCH_TEXTS",
+    help: "Most texts in one encode request.",
+  },
+  "gateway.queue_texts": {
+    schema: count(1, 1_000_000, 1024),
+    env: "CSPLADE_GATEWAY_QUEUE_TEXTS",
+    help: "Most texts waiting for the encoder; above it requests are answered 429.",
+  },
+  "gateway.cache_entries": {
+    schema: count(0, 10_000_000, 10_000),
+    env: "CSPLADE_GATEWAY_CACHE_ENTRIES",
+    help: "Vectors of short texts that are kept; 0 keeps none.",
+  },
+  "gateway.request_timeout_ms": {
+    schema: count(100, 3_600_000, 60_000),
+    env: "CSPLADE_GATEWAY_REQUEST_TIMEOUT_MS",
+    help: "Deadline of encoding for one request, milliseconds.",
+  },
+  "gateway.upstream_timeout_ms": {
+    schema: count(100, 86_400_000, 600_000),
+    env: "CSPLADE_GATEWAY_UPSTREAM_TIMEOUT_MS",
+    help: "How long a forwarded request may be silent before it is given up, milliseconds.",
+  },
+  "gateway.drain_ms": {
+    schema: count(0, 3_600_000, 25_000),
+    env: "CSPLADE_GATEWAY_DRAIN_MS",
+    help: "How long open requests may take to end after SIGTERM, milliseconds.",
+  },
+  "gateway.rules": {
+    schema: jsonList(
+      z.strictObject({
+        index: z.string().min(1),
+        fields: z.array(z.string().min(1)).min(1).max(100),
+        boost: z.number().positive().max(1e6).default(1),
+      }),
+    ),
+    env: "CSPLADE_GATEWAY_RULES",
+    help: "Indices whose text searches are widened: a list of {index: pattern, fields: [names], boost}.",
   },
 } as const satisfies Record<string, Setting>;
 

@@ -43,6 +43,12 @@ export type ErrorCode =
   | "server_port_taken"
   | "server_failed"
   | "download_failed"
+  // gateway
+  | "request_invalid"
+  | "batch_too_large"
+  | "unauthorized"
+  /** The encoder's queue is full: the same request may succeed later. */
+  | "overloaded"
   // waits
   | "deadline_exceeded"
   | "aborted";

@@ -1,0 +1,62 @@
+/** `csplade serve`: the gateway, until it is stopped. */
+import { once } from "node:events";
+import { type Command, InvalidArgumentError } from "commander";
+import { openEncoder } from "../encoder/encoder.js";
+import { startGateway } from "../gateway/gateway.js";
+import type { Config } from "../config/settings.js";
+import { configOf, configuredCommand } from "./configured-command.js";
+import { untilInterrupted } from "./interrupt.js";
+import { printJson, printNote } from "./outcome.js";
+
+interface ServeFlags {
+  readonly host?: string;
+  readonly port?: number;
+  readonly json?: true;
+}
+
+/** Builds the command. */
+export function serveCommand(): Command {
+  return configuredCommand("serve", ["opensearch.url", "model.path"])
+    .description("Serve the model over HTTP.")
+    .option("--host <address>", "address to listen on (CSPLADE_GATEWAY_HOST)")
+    .option("--port <n>", "port to listen on, 0 for a free one (CSPLADE_GATEWAY_PORT)", parsePort)
+    .option("--json", "print the address as one JSON object once it is ready")
+    .addHelpText(
+      "after",
+      `
+POST /encode, /embed_sparse, /v1/opensearch/sparse and /v1/elastic/sparse encode texts;
+GET /openapi.json describes them. SIGTERM lets open requests end, then stops.
+
+Examples:
+  csplade serve
+  curl -s localhost:9260/encode -d '{"text":"fear of closed spaces","format":"terms"}'`,
+    )
+    .action(async (flags: ServeFlags, command: Command) => {
+      const { values } = configOf(command.opts(), {
+        "gateway.host": flags.host,
+        "gateway.port": flags.port,
+      });
+      await untilInterrupted((signal) => serve(values, flags, signal));
+    });
+}
+
+async function serve(config: Config, flags: ServeFlags, signal: AbortSignal): Promise<void> {
+  const encoder = await openEncoder(config);
+  try {
+    const gateway = await startGateway({ config, encoder });
+    const { name: model, fingerprint } = encoder.manifest;
+    if (flags.json) printJson({ url: gateway.url, model, fingerprint });
+    else printNote(`Serving ${model} at ${gateway.url}; stop with Ctrl-C or SIGTERM.`);
+    if (!signal.aborted) await once(signal, "abort");
+    printNote("Draining: open requests are being finished.");
+    await gateway.close(config["gateway.drain_ms"]);
+  } finally {
+    await encoder.close();
+  }
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return port;
+  throw new InvalidArgumentError("It is a whole number from 0 to 65535.");
+}

@@ -1,0 +1,176 @@
+/** The encode API: our own route, and those of three other systems. */
+import { createHash, timingSafeEqual } from "node:crypto";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { Config } from "../config/settings.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { shortDecimal, toFeatures, type Features } from "../sparse/features.js";
+import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import { requestSignal } from "./request-signal.js";
+import type { Role } from "./encode-queue.js";
+import {
+  checkBody,
+  connectorSchema,
+  elasticSchema,
+  embedSparseSchema,
+  encodeSchema,
+  roleOf,
+  textsOf,
+} from "./encode-requests.js";
+import type { EncodedVector, EncodeService } from "./encode-service.js";
+import { asCspladeError, retryAfter, statusOf } from "./http-error.js";
+
+/** What the routes need. */
+export interface EncodeRouteOptions {
+  readonly config: Config;
+  readonly service: EncodeService;
+}
+
+/** Adds the encode routes. */
+export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOptions): void {
+  const { config, service } = options;
+  const limit = config["gateway.max_batch_texts"];
+  const onRequest = keyCheck(config["gateway.api_key"]);
+
+  async function encode(
+    given: string | readonly string[],
+    role: Role,
+    { request, reply }: Exchange,
+  ): Promise<EncodedVector[]> {
+    const signal = requestSignal(request.raw, reply.raw, config["gateway.request_timeout_ms"]);
+    return await service.encode(textsOf(given, limit), role, signal);
+  }
+
+  app.post("/encode", { onRequest, errorHandler: sendError }, async (request, reply) => {
+    const body = checkBody(encodeSchema, request.body);
+    const encoded = await encode(body.texts ?? body.text ?? [], body.role, { request, reply });
+    const { name, fingerprint } = service.manifest;
+    return {
+      model: name,
+      fingerprint,
+      role: body.role,
+      results: encoded.map(({ vector, ...rest }) => ({
+        vector: body.format === "ids" ? toFeatures(vector) : readable(vector, service),
+        ...rest,
+      })),
+    };
+  });
+
+  app.post("/embed_sparse", { onRequest, errorHandler: sendTeiError }, async (request, reply) => {
+    const body = checkBody(embedSparseSchema, request.body);
+    if (body.inputs.length === 0 && typeof body.inputs !== "string") throw new EmptyBatch();
+    const encoded = await encode(body.inputs, roleOf(body.prompt_name), { request, reply });
+    demandAll(encoded);
+    const cut = body.truncate === true ? -1 : encoded.findIndex((each) => each.truncated);
+    if (cut >= 0) {
+      throw new CspladeError(
+        "batch_too_large",
+        `inputs.${cut} is longer than the model reads; set "truncate" to leave its end out.`,
+      );
+    }
+    return encoded.map(({ vector }) =>
+      Array.from(termsOf(vector), ([index, value]) => ({ index, value })),
+    );
+  });
+
+  app.post(
+    "/v1/opensearch/sparse",
+    { onRequest, errorHandler: sendError },
+    async (request, reply) => {
+      const body = checkBody(connectorSchema, request.body);
+      const role = roleOf(body.content_type);
+      const encoded = await encode(body.texts ?? body.input ?? [], role, { request, reply });
+      demandAll(encoded);
+      return encoded.map(({ vector }) => toFeatures(vector));
+    },
+  );
+
+  app.post("/v1/elastic/sparse", { onRequest, errorHandler: sendError }, async (request, reply) => {
+    const body = checkBody(elasticSchema, request.body);
+    const encoded = await encode(body.input, roleOf(body.input_type), { request, reply });
+    demandAll(encoded);
+    return {
+      result: {
+        sparse_embeddings: encoded.map(({ vector }, index) => ({
+          index,
+          embedding: Array.from(termsOf(vector), ([token_id, weight]) => ({ token_id, weight })),
+        })),
+      },
+    };
+  });
+}
+
+interface Exchange {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+}
+
+/** text-embeddings-inference has a status of its own for an empty list. */
+class EmptyBatch extends CspladeError {
+  constructor() {
+    super("request_invalid", "`inputs` cannot be empty");
+  }
+}
+
+function readable(vector: SparseVector, { vocabulary }: EncodeService): Features {
+  const terms = Array.from(termsOf(vector), ([id, weight]) => [
+    vocabulary.term(id),
+    shortDecimal(weight),
+  ]);
+  return Object.fromEntries(terms) as Features;
+}
+
+/** For formats that cannot say that one text of several failed. */
+function demandAll(encoded: readonly EncodedVector[]): void {
+  const place = encoded.findIndex((each) => each.failure !== undefined);
+  if (place < 0) return;
+  throw new CspladeError(
+    "encode_failed",
+    `Text ${place} of the request cannot be encoded: ${encoded[place]?.failure ?? ""}`,
+  );
+}
+
+type KeyCheck = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+
+/** Compares hashes, so that neither length nor content of the key shows in the time it takes. */
+function keyCheck(key: string | undefined): KeyCheck {
+  const hash = (text: string) => createHash("sha256").update(text).digest();
+  const wanted = key === undefined ? undefined : hash(key);
+  // A hook has to be asynchronous to fail by throwing.
+  return (request, reply) => {
+    const given = /^(?:Bearer|ApiKey) +(.+)$/i.exec(request.headers.authorization ?? "")?.[1];
+    if (wanted === undefined || (given !== undefined && timingSafeEqual(hash(given), wanted))) {
+      return Promise.resolve();
+    }
+    void reply.header("www-authenticate", "Bearer");
+    return Promise.reject(
+      new CspladeError("unauthorized", "This gateway's encode routes need its API key.", {
+        hint: "Send Authorization: Bearer KEY; the key is the gateway's setting gateway.api_key.",
+      }),
+    );
+  };
+}
+
+/** `{"error":{code,message,hint}}` with the status of the code. */
+export function sendError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+  const { code, message, hint } = asCspladeError(thrown);
+  sendStatus(reply, statusOf(thrown)).send({
+    error: { code, message, ...(hint === undefined ? {} : { hint }) },
+  });
+}
+
+/** The error of text-embeddings-inference: `{"error","error_type"}`. */
+function sendTeiError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+  const { code, message } = asCspladeError(thrown);
+  let [status, error_type] = [statusOf(thrown), "Backend"];
+  if (thrown instanceof EmptyBatch) [status, error_type] = [400, "Empty"];
+  else if (code === "overloaded") error_type = "Overloaded";
+  else if (status < 500) error_type = "Validation";
+  else status = 424;
+  sendStatus(reply, status).send({ error: message, error_type });
+}
+
+function sendStatus(reply: FastifyReply, status: number): FastifyReply {
+  const wait = retryAfter(status);
+  if (wait !== undefined) void reply.header("retry-after", wait);
+  return reply.status(status);
+}

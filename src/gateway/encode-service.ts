@@ -1,0 +1,102 @@
+/** Texts → vectors for all routes: the cache of short texts, the queue, passages merged. */
+import { LRUCache } from "lru-cache";
+import type { Config } from "../config/settings.js";
+import type { EncodedText } from "../encoder/encoder-protocol.js";
+import type { Encoder } from "../encoder/encoder.js";
+import type { Manifest } from "../encoder/manifest.js";
+import { EMPTY_VECTOR, maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
+import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
+import { readTokenizerFile } from "../text/tokenizer.js";
+import { createEncodeQueue, type Role } from "./encode-queue.js";
+import type { Metrics } from "./metrics.js";
+
+/** One text's vector. */
+export interface EncodedVector {
+  /** Empty for a blank text, and when there is a `failure`. */
+  readonly vector: SparseVector;
+  /** Tokens that were read. */
+  readonly tokens: number;
+  /** True if the end of the text was left out. */
+  readonly truncated: boolean;
+  /** Why this text alone could not be encoded. */
+  readonly failure?: string;
+}
+
+/** Encoding as the routes and the proxy use it. */
+export interface EncodeService {
+  readonly manifest: Manifest;
+  readonly vocabulary: Vocabulary;
+  /**
+   * Vectors in the order of the texts; long documents are one vector, the maximum over passages.
+   * @throws CspladeError `overloaded`, `encode_failed`; the signal's reason.
+   */
+  encode(texts: readonly string[], role: Role, signal: AbortSignal): Promise<EncodedVector[]>;
+}
+
+/** Longer texts are not cached: they are hardly ever asked for twice. */
+const CACHED_TEXT_CHARS = 1_000;
+
+/** The service of a loaded model. */
+export function createEncodeService(
+  config: Config,
+  encoder: Encoder,
+  metrics: Metrics,
+): EncodeService {
+  const queue = createEncodeQueue(
+    encoder,
+    {
+      calls: config["model.sessions"],
+      call_texts: config["gateway.max_batch_texts"],
+      queue_texts: config["gateway.queue_texts"],
+    },
+    {
+      onBatch: (texts) => metrics.batchTexts.observe(texts),
+      onDepth: (texts) => metrics.queueTexts.set(texts),
+    },
+  );
+  const entries = config["gateway.cache_entries"];
+  const cache = entries === 0 ? undefined : new LRUCache<string, EncodedVector>({ max: entries });
+  const { manifest } = encoder;
+  const keyOf = (text: string, role: Role) => `${manifest.fingerprint} ${role} ${text}`;
+
+  return {
+    manifest,
+    vocabulary: readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile)),
+    async encode(texts, role, signal) {
+      const known = new Map<string, EncodedVector>();
+      const asked = new Set<string>();
+      for (const text of texts) {
+        if (known.has(text) || asked.has(text)) continue;
+        const found = text.length > CACHED_TEXT_CHARS ? undefined : cache?.get(keyOf(text, role));
+        metrics.cache.inc({ result: found === undefined ? "miss" : "hit" });
+        if (found === undefined) asked.add(text);
+        else known.set(text, found);
+      }
+      const missing = [...asked];
+      const encoded = await queue.encode(missing, role, signal);
+      missing.forEach((text, index) => {
+        const vector = vectorOf(encoded[index]);
+        metrics.tokens.inc(vector.tokens);
+        known.set(text, vector);
+        if (text.length <= CACHED_TEXT_CHARS && vector.failure === undefined) {
+          cache?.set(keyOf(text, role), vector);
+        }
+      });
+      return texts.map((text) => known.get(text) ?? vectorOf(undefined));
+    },
+  };
+}
+
+function vectorOf(encoded: EncodedText | undefined): EncodedVector {
+  if (encoded === undefined) {
+    return { vector: EMPTY_VECTOR, tokens: 0, truncated: false, failure: "no vector came back" };
+  }
+  const { passages, truncated, failure } = encoded;
+  return {
+    vector:
+      passages.length === 0 ? EMPTY_VECTOR : maxMerge(passages.map((passage) => passage.vector)),
+    tokens: passages.reduce((sum, passage) => sum + passage.tokens, 0),
+    truncated,
+    ...(failure === undefined ? {} : { failure }),
+  };
+}
