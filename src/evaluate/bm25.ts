@@ -1,16 +1,12 @@
 /**
  * The BM25 baseline on the same index: Lucene's BM25 (k1 1.2, b 0.75) with the English
  * analyzer over the text fields that were encoded.
- *
- * `combined_fields` scores the fields as if they were one text, which is what BEIR's title +
- * text convention means, and comes closest to bm25s on the concatenated text; where a cluster
- * lacks it, `multi_match` adds up the fields' own scores.
  */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import type { QueryClause } from "../query/query-clause.js";
+import { withBm25Query } from "../query/bm25-query.js";
 import type { RankedDocument } from "./run.js";
 
 /** Where BM25 searches. */
@@ -42,51 +38,38 @@ const answerSchema = z.object({
   }),
 });
 
-/** Prepares the baseline; finds out with the first search which query the cluster takes. */
-export function bm25(cluster: Cluster, target: Bm25Target): Bm25Search {
-  let combined = target.text_fields.length > 1;
+/** Prepares the baseline. */
+export function bm25(cluster: Cluster, { index, text_fields, collapse }: Bm25Target): Bm25Search {
   return async (text, size, signal) => {
-    for (;;) {
-      const asked = combined;
-      const answer = await cluster.send({
+    const answer = await withBm25Query(cluster, text, text_fields, (query) =>
+      cluster.send({
         method: "POST",
-        path: pathOf(target.index, "_search"),
+        path: pathOf(index, "_search"),
         body: {
-          query: bm25Query(text, target.text_fields, asked),
+          query,
           size,
           _source: false,
-          ...(target.collapse === undefined ? {} : { collapse: { field: target.collapse } }),
+          ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
         },
         ...(signal === undefined ? {} : { signal }),
-      });
-      const reason = answer.status < 400 ? "" : reasonOf(answer.body);
-      if (asked && JSON.stringify(answer.body).includes("[combined_fields]") && reason !== "") {
-        combined = false;
-        continue;
-      }
-      const parsed = answerSchema.safeParse(answer.body);
-      if (answer.status < 400 && parsed.success) return readHits(parsed.data, target);
-      throw new CspladeError(
-        "cluster_rejected",
-        `The BM25 search on ${target.index} failed: ${cluster.url} answered ${answer.status}: ${
-          parsed.success || reason !== "" ? reason : z.prettifyError(parsed.error)
-        }`,
-      );
-    }
+      }),
+    );
+    const parsed = answerSchema.safeParse(answer.body);
+    if (answer.status < 400 && parsed.success) return readHits(parsed.data, collapse);
+    throw new CspladeError(
+      "cluster_rejected",
+      `The BM25 search on ${index} failed: ${cluster.url} answered ${answer.status}: ${
+        parsed.success || answer.status >= 400
+          ? reasonOf(answer.body)
+          : z.prettifyError(parsed.error)
+      }`,
+    );
   };
-}
-
-function bm25Query(text: string, fields: readonly string[], combined: boolean): QueryClause {
-  const [only] = fields;
-  if (fields.length === 1 && only !== undefined) return { match: { [only]: { query: text } } };
-  return combined
-    ? { combined_fields: { query: text, fields } }
-    : { multi_match: { query: text, fields, type: "most_fields" } };
 }
 
 function readHits(
   answer: z.infer<typeof answerSchema>,
-  { collapse }: Bm25Target,
+  collapse: string | undefined,
 ): RankedDocument[] {
   return answer.hits.hits.map(({ _id, _score, fields }) => {
     const shared = collapse === undefined ? undefined : fields?.[collapse]?.[0];

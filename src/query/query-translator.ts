@@ -28,6 +28,8 @@ export interface TranslationRequest {
   readonly filter?: QueryClause | readonly QueryClause[] | undefined;
   /** The cluster's `indices.query.bool.max_clause_count`. */
   readonly max_clause_count: number;
+  /** Clauses elsewhere in the query that this one becomes part of; 0 without it. */
+  readonly other_clauses?: number | undefined;
   /**
    * Body of `inner_hits` for nested fields: which passage matched best. Named after the
    * field. Without it none are asked for.
@@ -40,8 +42,8 @@ export interface TranslatedQuery {
   /** The value of `query` in a search body. */
   readonly query: QueryClause;
   readonly dialect: QueryDialect;
-  /** Terms sent (per field). */
-  readonly terms: number;
+  /** The terms that were sent (to each field). */
+  readonly vector: SparseVector;
   /** Weakest terms left out to stay within `max_clause_count`. */
   readonly dropped_terms: number;
   /** Sentences for people: what was left out, and why nothing can match. */
@@ -69,7 +71,7 @@ export function translateQuery(request: TranslationRequest): TranslatedQuery {
   const { vector, dialect } = request;
   if (vector.ids.length === 0) {
     const note = "The query has no terms (its text is blank, or pruning kept none): no hits.";
-    return { query: { match_none: {} }, dialect, terms: 0, dropped_terms: 0, notes: [note] };
+    return { query: { match_none: {} }, dialect, vector, dropped_terms: 0, notes: [note] };
   }
   const limit = termLimit(request, filter);
   const kept = prune(vector, { prune_type: "top_k", prune_ratio: limit });
@@ -81,7 +83,7 @@ export function translateQuery(request: TranslationRequest): TranslatedQuery {
   return {
     query: filter.length === 0 ? matching : { bool: { must: [matching], filter } },
     dialect,
-    terms: kept.ids.length,
+    vector: kept,
     dropped_terms: dropped,
     notes: dropped === 0 ? [] : [droppedNote(dropped, vector.ids.length, request)],
   };
@@ -109,11 +111,11 @@ function fieldClause(
  * index with nested fields adds up to two that select documents of the right nesting level.
  */
 function termLimit(
-  { max_clause_count, fields }: TranslationRequest,
+  { max_clause_count, fields, other_clauses = 0 }: TranslationRequest,
   filter: QueryClause[],
 ): number {
   const nested = fields.filter((field) => field.nested_path !== undefined).length;
-  const aside = 2 + nested + estimateClauses(filter);
+  const aside = 2 + nested + estimateClauses(filter) + other_clauses;
   return Math.max(1, Math.floor((max_clause_count - aside) / fields.length));
 }
 

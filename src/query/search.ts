@@ -1,218 +1,201 @@
 /** A search: a query vector sent to a cluster, and the hits that came back. */
-import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
-import { pathOf, type ClusterResponse } from "../cluster/request.js";
-import { CspladeError } from "../errors/csplade-error.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
-import { readExplanation, type Contribution } from "./explanation.js";
-import type { QueryClause } from "./query-clause.js";
-import { chooseDialect, type QueryDialect } from "./query-dialect.js";
-import { translateQuery, type TranslatedQuery, type VectorField } from "./query-translator.js";
-import { demandVectorFields, refusedSearch } from "./search-failure.js";
+import type { ClusterResponse } from "../cluster/request.js";
+import type { BodyParts } from "./around.js";
+import {
+  accepted,
+  askSearch,
+  isAbove,
+  pageParts,
+  post,
+  withValuesOf,
+  type AskedSearch,
+} from "./asked-search.js";
+import { filtered, fitText, withBm25Query } from "./bm25-query.js";
+import { guided } from "./guided.js";
+import { hitDetails, withReasons } from "./hit-details.js";
+import { searchHybrid } from "./hybrid-search.js";
+import { estimateClauses, type QueryClause } from "./query-clause.js";
+import type { RankedBody } from "./ranked-body.js";
+import {
+  collapsedBy,
+  hitKey,
+  readHit,
+  type AnsweredHit,
+  type SearchAnswer,
+} from "./search-answer.js";
+import { demandVectorFields } from "./search-failure.js";
+import type { SearchRequest } from "./search-request.js";
+import type { Hit, SearchResult } from "./search-result.js";
+import { twoPhase } from "./two-phase.js";
 
-/** What to search for, and where. */
-export interface SearchRequest {
-  /** An index, an alias, or a pattern. */
-  readonly index: string;
-  readonly vector: SparseVector;
-  /** Hits to return, 0…10,000 together with `from`; 10 without it. */
-  readonly size?: number | undefined;
-  /** Hits to skip, 0 without it. */
-  readonly from?: number | undefined;
-  /** DSL that narrows the hits and scores nothing. */
-  readonly filter?: QueryClause | readonly QueryClause[] | undefined;
-  /** Take every hit's score apart (slower; for people, not for batches). */
-  readonly explain?: boolean | undefined;
-  /** The cluster's best one without it. */
-  readonly dialect?: QueryDialect | undefined;
-  /** The vector field `csplade` without it. */
-  readonly fields?: readonly VectorField[] | undefined;
-  /** `false`: no source; a list: these fields; otherwise everything but the vectors. */
-  readonly source?: false | readonly string[] | undefined;
-  /**
-   * A keyword field that several hits share (`csplade_parent` where an index holds a document
-   * per passage): only the best hit of each value comes back. `total` still counts them all.
-   */
-  readonly collapse?: string | undefined;
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** One hit. */
-export interface Hit {
-  readonly id: string;
-  readonly index: string;
-  readonly score: number;
-  /** The document as it was indexed, without vectors; empty where no source was asked for. */
-  readonly source: Readonly<Record<string, unknown>>;
-  /** Terms that made the score, largest first; empty unless `explain` was asked for. */
-  readonly contributions: readonly Contribution[];
-  /** Nested passages: position of the one that matched best, counted from 0. */
-  readonly passage?: number;
-  /** Value of the field that hits were collapsed by. */
-  readonly collapsed_by?: string;
-}
-
-/** What a search gave. */
-export interface SearchResult {
-  readonly hits: readonly Hit[];
-  /** Matching documents; a lower bound when `total_relation` is `gte`. */
-  readonly total: number;
-  readonly total_relation: "eq" | "gte";
-  /** The cluster's own time, milliseconds. */
-  readonly took_ms: number;
-  readonly dialect: QueryDialect;
-  /** Query terms left out to stay within the cluster's clause limit. */
-  readonly dropped_terms: number;
-  /** Sentences for people about what was left out. */
-  readonly notes: readonly string[];
-}
-
-/** The field that holds a document's vector, unless passages are nested. */
-const DEFAULT_FIELDS: readonly VectorField[] = [{ name: "csplade" }];
-
-const innerHitsSchema = z.record(
-  z.string(),
-  z.object({
-    hits: z.object({
-      hits: z.array(
-        z.object({
-          _score: z.number().nullish(),
-          _nested: z.object({ offset: z.number().int().min(0) }).optional(),
-        }),
-      ),
-    }),
-  }),
-);
-
-const answerSchema = z.object({
-  took: z.number(),
-  timed_out: z.boolean().optional(),
-  _shards: z.object({ total: z.number(), failed: z.number() }),
-  hits: z.object({
-    total: z.object({ value: z.number(), relation: z.enum(["eq", "gte"]) }),
-    hits: z.array(
-      z.object({
-        _id: z.string(),
-        _index: z.string(),
-        _score: z.number().nullable(),
-        _source: z.record(z.string(), z.unknown()).optional(),
-        _explanation: z.unknown().optional(),
-        inner_hits: innerHitsSchema.optional(),
-        fields: z.record(z.string(), z.array(z.unknown())).optional(),
-      }),
-    ),
-  }),
-});
-
-type AnsweredHit = z.infer<typeof answerSchema>["hits"]["hits"][number];
+/** Passages of one document that collapsing allows for, at first. */
+const PASSAGES_PER_DOCUMENT = 4;
 
 /**
  * Searches. Hits come in descending score order; ties in the index's order.
  * @throws CspladeError `index_not_found`, `index_invalid` (the index has no such vector field),
- * `query_invalid` (filter, size, boost), `cluster_unsupported` (a dialect the cluster lacks),
- * `cluster_rejected`, `cluster_unreachable`, `deadline_exceeded`, `aborted`.
+ * `query_invalid` (filter, size, boost, options of a mode), `cluster_unsupported` (a dialect the
+ * cluster lacks), `cluster_rejected`, `cluster_unreachable`, `deadline_exceeded`, `aborted`.
  */
 export async function search(cluster: Cluster, request: SearchRequest): Promise<SearchResult> {
-  const fields = request.fields ?? DEFAULT_FIELDS;
-  const { size = 10, from = 0 } = request;
-  checkWindow(from, size);
-  const capabilities = await cluster.capabilities();
-  const translated = translateQuery({
-    vector: request.vector,
-    dialect: request.dialect ?? chooseDialect(capabilities),
-    fields,
-    filter: request.filter,
-    max_clause_count: capabilities.max_clause_count,
-    inner_hits: { size: 1, _source: false },
-  });
-  const answer = await cluster.send({
-    method: "POST",
-    path: pathOf(request.index, "_search"),
-    body: {
-      query: translated.query,
-      size,
-      from,
-      _source: request.source ?? { excludes: fields.map((field) => field.name) },
-      ...(request.explain === true ? { explain: true } : {}),
-      ...(request.collapse === undefined ? {} : { collapse: { field: request.collapse } }),
-    },
-    ...(request.timeoutMs === undefined ? {} : { timeoutMs: request.timeoutMs }),
-    ...(request.signal === undefined ? {} : { signal: request.signal }),
-  });
-  if (answer.status >= 400) {
-    throw await refusedSearch(cluster, answer, { ...request, fields }, translated.dialect);
-  }
-  const result = readAnswer(cluster, request, answer, translated);
+  const asked = await askSearch(cluster, request);
+  const result = await searchInMode(asked);
   // A rank_feature query on a field that is not there matches nothing and says nothing.
-  if (result.total === 0 && translated.terms > 0) {
-    await demandVectorFields(cluster, request.index, fields);
+  if (result.total === 0 && asked.plain.vector.ids.length > 0) {
+    await demandVectorFields(cluster, request.index, asked.fields);
   }
   return result;
 }
 
-function readAnswer(
-  cluster: Cluster,
-  { index, collapse }: SearchRequest,
-  answer: ClusterResponse,
-  translated: TranslatedQuery,
-): SearchResult {
-  const parsed = answerSchema.safeParse(answer.body);
-  if (!parsed.success) {
-    throw new CspladeError(
-      "cluster_rejected",
-      `${cluster.url} answered a search on ${index} with something that is no search result: ${z.prettifyError(parsed.error)}`,
-    );
+async function searchInMode(asked: AskedSearch): Promise<SearchResult> {
+  // Without terms the learned weights cannot rank, and BM25 alone would be another search.
+  if (asked.plain.vector.ids.length === 0 && asked.mode !== "hybrid") return searchPlain(asked);
+  switch (asked.mode) {
+    case "plain":
+      return searchPlain(asked);
+    case "two_phase":
+      return searchTwoPhase(asked);
+    case "guided":
+      return searchGuided(asked);
+    case "hybrid":
+      return searchHybrid(asked);
   }
-  const { took, timed_out, _shards, hits } = parsed.data;
-  if (_shards.failed > 0 || timed_out === true) {
-    throw new CspladeError(
-      "cluster_rejected",
-      `The search on ${index} is incomplete: ${
-        timed_out === true ? "it timed out" : `${_shards.failed} of ${_shards.total} shards failed`
-      }.`,
-      { hint: "GET _cluster/health shows what is wrong with the cluster; search again after it." },
-    );
-  }
-  return {
-    hits: hits.hits.map((hit) => readHit(hit, collapse)),
-    total: hits.total.value,
-    total_relation: hits.total.relation,
-    took_ms: took,
-    dialect: translated.dialect,
-    dropped_terms: translated.dropped_terms,
-    notes: translated.notes,
-  };
 }
 
-function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
-  const passage = bestPassage(hit);
-  const shared = collapse === undefined ? undefined : hit.fields?.[collapse]?.[0];
-  return {
-    id: hit._id,
-    index: hit._index,
-    score: hit._score ?? 0,
-    source: hit._source ?? {},
-    contributions:
-      hit._explanation === undefined ? [] : readExplanation(hit._explanation).contributions,
-    ...(passage === undefined ? {} : { passage }),
-    ...(typeof shared === "string" ? { collapsed_by: shared } : {}),
-  };
-}
-
-function bestPassage({ inner_hits }: AnsweredHit): number | undefined {
-  const best = Object.values(inner_hits ?? {})
-    .flatMap((inner) => inner.hits.hits)
-    .sort((a, b) => (b._score ?? 0) - (a._score ?? 0))[0];
-  return best?._nested?.offset;
-}
-
-function checkWindow(from: number, size: number): void {
-  const whole = Number.isInteger(size) && Number.isInteger(from) && size >= 0 && from >= 0;
-  if (whole && from + size <= 10_000) return;
-  throw new CspladeError(
-    "query_invalid",
-    `A search returns at most the first 10,000 hits; got from ${from} and size ${size}.`,
-    { hint: "Both are whole numbers of at least 0, together at most 10,000." },
+async function searchPlain(asked: AskedSearch): Promise<SearchResult> {
+  const { collapse, explain } = asked.request;
+  const least = asked.around.min_score;
+  const answer = await accepted(
+    asked,
+    await post(asked, {
+      ...pageParts(asked),
+      query: asked.plain.query,
+      ...(explain === true ? { explain: true } : {}),
+      ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
+      ...(least === undefined ? {} : { min_score: least }),
+    }),
   );
+  return resultOf(
+    asked,
+    answer,
+    answer.hits.map((hit) => readHit(hit, collapse)),
+  );
+}
+
+async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
+  const { request, translation, plain, from, size } = asked;
+  const depth = (from + size) * (request.collapse === undefined ? 1 : PASSAGES_PER_DOCUMENT);
+  const phases = twoPhase(translation, plain, request.two_phase, Math.min(10_000, depth));
+  if (phases === undefined) return searchPlain(asked);
+  return searchRanked(asked, phases, (body) => post(asked, body(phases.query)));
+}
+
+async function searchGuided(asked: AskedSearch): Promise<SearchResult> {
+  const { cluster, request, translation, plain, text_fields, from, size } = asked;
+  const others = estimateClauses(request.filter);
+  const { text, notes } = fitText(asked.text, text_fields, translation.max_clause_count, others);
+  const ranked = guided({ ...translation, vector: plain.vector }, request.guided, from + size);
+  const result = await searchRanked(asked, ranked, (body) =>
+    withBm25Query(cluster, text, text_fields, (bm25) =>
+      post(asked, body(filtered(bm25, request.filter))),
+    ),
+  );
+  return { ...result, notes: [...result.notes, ...notes] };
+}
+
+/** Sends what a body builder makes of the query of the first look. */
+type SendBody = (body: (query: QueryClause) => BodyParts) => Promise<ClusterResponse>;
+
+/** A mode whose first look finds candidates and whose `rescore` ranks them. */
+async function searchRanked(
+  asked: AskedSearch,
+  ranked: RankedBody,
+  send: SendBody,
+): Promise<SearchResult> {
+  const { collapse } = asked.request;
+  if (collapse !== undefined) return searchCollapsed(asked, collapse, ranked, send);
+  const answer = await accepted(
+    asked,
+    await send((query) => ({ ...pageParts(asked), ...ranked.parts, query })),
+  );
+  const { hits, took_ms } = await withReasons(asked, answer.hits);
+  return resultOf(asked, answer, hits.filter(isAbove(asked)), took_ms);
+}
+
+/**
+ * OpenSearch refuses `collapse` beside `rescore`: hits are collapsed here, from as many as it
+ * takes to fill the page or the window.
+ */
+async function searchCollapsed(
+  asked: AskedSearch,
+  collapse: string,
+  { parts, window }: RankedBody,
+  send: SendBody,
+): Promise<SearchResult> {
+  const { around, from, size } = asked;
+  const most = Math.min(10_000, window);
+  let fetched = Math.min(most, (from + size) * PASSAGES_PER_DOCUMENT);
+  for (;;) {
+    const wanted = fetched;
+    const answer = await accepted(
+      asked,
+      await send((query) => ({
+        ...withValuesOf({}, collapse),
+        ...around.ranking,
+        ...around.whole,
+        ...parts,
+        query,
+        size: wanted,
+        _source: false,
+      })),
+    );
+    const best = firstOfEach(answer.hits, collapse).filter(
+      (hit) => (hit._score ?? 0) >= (around.min_score ?? -Infinity),
+    );
+    const complete = answer.hits.length < wanted || wanted >= most;
+    if (best.length < from + size && !complete) {
+      fetched = Math.min(most, wanted * PASSAGES_PER_DOCUMENT);
+      continue;
+    }
+    const page = best.slice(from, from + size);
+    const details = await hitDetails(asked, page, "all");
+    const hits = page.map((hit) => ({
+      ...readHit(details.hits.get(hitKey(hit)) ?? hit, collapse),
+      ...readScore(hit, collapse),
+    }));
+    return resultOf(asked, answer, hits, details.took_ms);
+  }
+}
+
+function readScore(hit: AnsweredHit, collapse: string): Pick<Hit, "score" | "collapsed_by"> {
+  const shared = collapsedBy(hit, collapse);
+  return { score: hit._score ?? 0, ...(shared === undefined ? {} : { collapsed_by: shared }) };
+}
+
+function firstOfEach(hits: readonly AnsweredHit[], collapse: string): AnsweredHit[] {
+  const seen = new Set<string>();
+  return hits.filter((hit) => {
+    const shared = collapsedBy(hit, collapse) ?? hitKey(hit);
+    if (seen.has(shared)) return false;
+    seen.add(shared);
+    return true;
+  });
+}
+
+function resultOf(
+  { mode, plain }: AskedSearch,
+  answer: SearchAnswer,
+  hits: readonly Hit[],
+  more_ms = 0,
+): SearchResult {
+  return {
+    ...answer,
+    hits,
+    took_ms: answer.took_ms + more_ms,
+    mode,
+    dialect: plain.dialect,
+    dropped_terms: plain.dropped_terms,
+    notes: plain.notes,
+  };
 }

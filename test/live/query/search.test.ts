@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { CspladeError, type ErrorCode } from "../../../src/errors/csplade-error.js";
 import type { VectorField } from "../../../src/query/query-translator.js";
-import { search, type SearchRequest } from "../../../src/query/search.js";
+import { search } from "../../../src/query/search.js";
+import type { SearchRequest } from "../../../src/query/search-request.js";
 import { toFeatures } from "../../../src/sparse/features.js";
 import { luceneStored, quantize } from "../../../src/sparse/quantize.js";
 import {

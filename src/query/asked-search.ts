@@ -1,0 +1,150 @@
+/** A search made ready: checked, translated, and how it is put to the cluster. */
+import type { Capabilities } from "../cluster/capabilities.js";
+import type { Cluster } from "../cluster/cluster.js";
+import { pathOf, type ClusterResponse } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { checkAround, type Around, type BodyParts } from "./around.js";
+import { chooseDialect } from "./query-dialect.js";
+import {
+  translateQuery,
+  type TranslatedQuery,
+  type TranslationRequest,
+  type VectorField,
+} from "./query-translator.js";
+import { readAnswer, type SearchAnswer } from "./search-answer.js";
+import { refusedSearch } from "./search-failure.js";
+import { needsText, type SearchMode } from "./search-mode.js";
+import type { SearchRequest } from "./search-request.js";
+
+/** The field that holds a document's vector, unless passages are nested. */
+const DEFAULT_FIELDS: readonly VectorField[] = [{ name: "csplade" }];
+
+const DEFAULT_TEXT_FIELDS: readonly string[] = ["title", "text"];
+
+/** A search that can be put to the cluster. */
+export interface AskedSearch {
+  readonly cluster: Cluster;
+  readonly capabilities: Capabilities;
+  readonly request: SearchRequest;
+  readonly mode: SearchMode;
+  readonly fields: readonly VectorField[];
+  readonly text_fields: readonly string[];
+  /** The question in words; empty where the mode needs none. */
+  readonly text: string;
+  readonly from: number;
+  readonly size: number;
+  readonly around: Around;
+  readonly translation: TranslationRequest;
+  /** The query of a plain search. */
+  readonly plain: TranslatedQuery;
+}
+
+/**
+ * Checks a request and translates it.
+ * @throws CspladeError `query_invalid`, `cluster_unreachable`, and others of the cluster's.
+ */
+export async function askSearch(cluster: Cluster, request: SearchRequest): Promise<AskedSearch> {
+  const { size = 10, from = 0, mode = "plain", fields = DEFAULT_FIELDS } = request;
+  checkWindow(from, size);
+  if (needsText(mode) && request.text === undefined) {
+    throw new CspladeError(
+      "query_invalid",
+      `A search in mode ${mode} needs the question in words besides its vector.`,
+      { hint: "Give text, or search in mode plain or two_phase." },
+    );
+  }
+  const around = checkAround(request.around, mode);
+  const capabilities = await cluster.capabilities();
+  const translation: TranslationRequest = {
+    vector: request.vector,
+    dialect: request.dialect ?? chooseDialect(capabilities),
+    fields,
+    filter: request.filter,
+    max_clause_count: capabilities.max_clause_count,
+    inner_hits: { size: 1, _source: false },
+  };
+  return {
+    cluster,
+    capabilities,
+    request,
+    mode,
+    fields,
+    text_fields: request.text_fields ?? DEFAULT_TEXT_FIELDS,
+    text: request.text ?? "",
+    from,
+    size,
+    around,
+    translation,
+    plain: translateQuery(translation),
+  };
+}
+
+/** Sends a search body; the answer may be a refusal. */
+export async function post(asked: AskedSearch, body: BodyParts): Promise<ClusterResponse> {
+  const { timeoutMs, signal, index } = asked.request;
+  return await asked.cluster.send({
+    method: "POST",
+    path: pathOf(index, "_search"),
+    body,
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+/**
+ * Reads the answer to {@link post}.
+ * @throws CspladeError that says which part of the request to change.
+ */
+export async function accepted(asked: AskedSearch, answer: ClusterResponse): Promise<SearchAnswer> {
+  if (answer.status >= 400) {
+    throw await refusedSearch(
+      asked.cluster,
+      answer,
+      { ...asked.request, fields: asked.fields },
+      asked.plain.dialect,
+    );
+  }
+  return readAnswer(asked.cluster, asked.request.index, answer);
+}
+
+/** The parts of a body that return documents. */
+export function shownParts({ request, fields, around }: AskedSearch): BodyParts {
+  return {
+    ...around.shown,
+    _source: request.source ?? { excludes: fields.map((field) => field.name) },
+  };
+}
+
+/** The parts of a body that return one page of hits, and what was asked around it. */
+export function pageParts(asked: AskedSearch): BodyParts {
+  const { around, size, from } = asked;
+  return { ...shownParts(asked), ...around.ranking, ...around.whole, size, from };
+}
+
+/** `min_score` of modes whose scores are final only after the cluster applied its own. */
+export function isAbove({ around }: AskedSearch): (hit: { readonly score: number }) => boolean {
+  return ({ score }) => score >= (around.min_score ?? -Infinity);
+}
+
+/** Whether hits lie in nested passages, so that the best of them must be asked for. */
+export function isNested({ fields }: AskedSearch): boolean {
+  return fields.some((field) => field.nested_path !== undefined);
+}
+
+/** `parts` that also return the values of a field, to collapse by. */
+export function withValuesOf(parts: BodyParts, field: string): BodyParts {
+  const fields: readonly unknown[] = Array.isArray(parts.docvalue_fields)
+    ? parts.docvalue_fields
+    : [];
+  return { ...parts, docvalue_fields: [...fields, field] };
+}
+
+function checkWindow(from: number, size: number): void {
+  const whole = Number.isInteger(size) && Number.isInteger(from) && size >= 0 && from >= 0;
+  if (whole && from + size <= 10_000) return;
+  throw new CspladeError(
+    "query_invalid",
+    `A search returns at most the first 10,000 hits; got from ${from} and size ${size}.`,
+    { hint: "Both are whole numbers of at least 0, together at most 10,000." },
+  );
+}

@@ -1,0 +1,131 @@
+/** What a cluster answers to a search, checked, and the hits in it. */
+import { z } from "zod";
+import type { Cluster } from "../cluster/cluster.js";
+import type { ClusterResponse } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { readExplanation } from "./explanation.js";
+import type { Hit } from "./search-result.js";
+
+const innerHitsSchema = z.record(
+  z.string(),
+  z.object({
+    hits: z.object({
+      hits: z.array(
+        z.object({
+          _score: z.number().nullish(),
+          _nested: z.object({ offset: z.number().int().min(0) }).optional(),
+        }),
+      ),
+    }),
+  }),
+);
+
+const values = z.record(z.string(), z.array(z.unknown()));
+
+const hitSchema = z.object({
+  _id: z.string(),
+  _index: z.string(),
+  _score: z.number().nullable(),
+  _source: z.record(z.string(), z.unknown()).optional(),
+  _explanation: z.unknown().optional(),
+  inner_hits: innerHitsSchema.optional(),
+  fields: values.optional(),
+  highlight: z.record(z.string(), z.array(z.string())).optional(),
+  sort: z.array(z.unknown()).optional(),
+});
+
+const answerSchema = z.object({
+  took: z.number(),
+  timed_out: z.boolean().optional(),
+  _shards: z.object({ total: z.number(), failed: z.number() }),
+  hits: z.object({
+    /** Missing where `track_total_hits` is false. */
+    total: z.object({ value: z.number(), relation: z.enum(["eq", "gte"]) }).optional(),
+    hits: z.array(hitSchema),
+  }),
+  aggregations: z.record(z.string(), z.unknown()).optional(),
+  suggest: z.record(z.string(), z.unknown()).optional(),
+});
+
+/** A hit as the cluster sent it. */
+export type AnsweredHit = z.infer<typeof hitSchema>;
+
+/** A whole answer. */
+export interface SearchAnswer {
+  readonly took_ms: number;
+  readonly hits: readonly AnsweredHit[];
+  readonly total: number;
+  readonly total_relation: "eq" | "gte";
+  readonly aggregations?: Readonly<Record<string, unknown>>;
+  readonly suggest?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Reads the answer to a search that the cluster accepted.
+ * @throws CspladeError `cluster_rejected` for something that is no search result, and for a
+ * result that lacks shards: half an answer must not look like a whole one.
+ */
+export function readAnswer(cluster: Cluster, index: string, answer: ClusterResponse): SearchAnswer {
+  const parsed = answerSchema.safeParse(answer.body);
+  if (!parsed.success) {
+    throw new CspladeError(
+      "cluster_rejected",
+      `${cluster.url} answered a search on ${index} with something that is no search result: ${z.prettifyError(parsed.error)}`,
+    );
+  }
+  const { took, timed_out, _shards, hits, aggregations, suggest } = parsed.data;
+  if (_shards.failed > 0 || timed_out === true) {
+    throw new CspladeError(
+      "cluster_rejected",
+      `The search on ${index} is incomplete: ${
+        timed_out === true ? "it timed out" : `${_shards.failed} of ${_shards.total} shards failed`
+      }.`,
+      { hint: "GET _cluster/health shows what is wrong with the cluster; search again after it." },
+    );
+  }
+  return {
+    took_ms: took,
+    hits: hits.hits,
+    total: hits.total?.value ?? hits.hits.length,
+    total_relation: hits.total?.relation ?? "gte",
+    ...(aggregations === undefined ? {} : { aggregations }),
+    ...(suggest === undefined ? {} : { suggest }),
+  };
+}
+
+/** Names a hit among those of several indices. */
+export function hitKey({ _index, _id }: Pick<AnsweredHit, "_index" | "_id">): string {
+  return `${_index}/${_id}`;
+}
+
+/** The value by which a hit was, or is to be, collapsed. */
+export function collapsedBy(hit: AnsweredHit, collapse: string | undefined): string | undefined {
+  const shared = collapse === undefined ? undefined : hit.fields?.[collapse]?.[0];
+  return typeof shared === "string" ? shared : undefined;
+}
+
+/** A hit for our callers. */
+export function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
+  const passage = bestPassage(hit);
+  const shared = collapsedBy(hit, collapse);
+  return {
+    id: hit._id,
+    index: hit._index,
+    score: hit._score ?? 0,
+    source: hit._source ?? {},
+    contributions:
+      hit._explanation === undefined ? [] : readExplanation(hit._explanation).contributions,
+    ...(passage === undefined ? {} : { passage }),
+    ...(shared === undefined ? {} : { collapsed_by: shared }),
+    ...(hit.fields === undefined ? {} : { fields: hit.fields }),
+    ...(hit.highlight === undefined ? {} : { highlight: hit.highlight }),
+    ...(hit.sort === undefined ? {} : { sort: hit.sort }),
+  };
+}
+
+function bestPassage({ inner_hits }: AnsweredHit): number | undefined {
+  const best = Object.values(inner_hits ?? {})
+    .flatMap((inner) => inner.hits.hits)
+    .sort((a, b) => (b._score ?? 0) - (a._score ?? 0))[0];
+  return best?._nested?.offset;
+}

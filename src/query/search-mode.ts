@@ -1,0 +1,17 @@
+/** The ways to search: which documents are looked at, and what their scores mean. */
+
+/**
+ * - `plain`: every document that shares a term with the query, by dot product.
+ * - `two_phase`: the heavy terms retrieve, the light ones rescore the best hits.
+ * - `guided`: BM25 retrieves, the learned weights rank its best hits.
+ * - `hybrid`: BM25 and the learned weights each rank, and the two rankings are fused.
+ */
+export const searchModes = ["plain", "two_phase", "guided", "hybrid"] as const;
+
+/** One of {@link searchModes}. */
+export type SearchMode = (typeof searchModes)[number];
+
+/** Modes that read the words of the question besides its vector. */
+export function needsText(mode: SearchMode): boolean {
+  return mode === "guided" || mode === "hybrid";
+}

@@ -1,0 +1,62 @@
+/** What a search gives back. */
+import type { Contribution } from "./explanation.js";
+import type { QueryDialect } from "./query-dialect.js";
+import type { SearchMode } from "./search-mode.js";
+
+/** A hit's place in one of two fused rankings. */
+export interface RankingPart {
+  /** From 1. */
+  readonly rank: number;
+  /** Score in that ranking. */
+  readonly score: number;
+  /** What the ranking adds to the fused score. */
+  readonly share: number;
+}
+
+/** One hit. */
+export interface Hit {
+  readonly id: string;
+  readonly index: string;
+  readonly score: number;
+  /** The document as it was indexed, without vectors; empty where no source was asked for. */
+  readonly source: Readonly<Record<string, unknown>>;
+  /**
+   * Terms that made the score, largest first; empty unless `explain` was asked for. In mode
+   * `hybrid` they add up to `fusion.csplade.score`, else to `score`.
+   */
+  readonly contributions: readonly Contribution[];
+  /** Nested passages: position of the one that matched best, counted from 0. */
+  readonly passage?: number;
+  /** Value of the field that hits were collapsed by. */
+  readonly collapsed_by?: string;
+  /** Mode `hybrid` with `explain`: the two rankings, whose shares add up to the score. */
+  readonly fusion?: { readonly bm25?: RankingPart; readonly csplade?: RankingPart };
+  /** Fields that were asked for around the search. */
+  readonly fields?: Readonly<Record<string, readonly unknown[]>>;
+  /** Fragments, where highlighting was asked for around the search. */
+  readonly highlight?: Readonly<Record<string, readonly string[]>>;
+  /** Sort values, where `sort` was asked for: what `search_after` takes. */
+  readonly sort?: readonly unknown[];
+}
+
+/** What a search gave. */
+export interface SearchResult {
+  readonly hits: readonly Hit[];
+  /**
+   * Matching documents; a lower bound when `total_relation` is `gte`. In the modes that look
+   * only at candidates (`two_phase`, `guided`) it counts those.
+   */
+  readonly total: number;
+  readonly total_relation: "eq" | "gte";
+  /** The cluster's own time, milliseconds; of requests that ran at the same time the longer one. */
+  readonly took_ms: number;
+  readonly mode: SearchMode;
+  readonly dialect: QueryDialect;
+  /** Query terms left out to stay within the cluster's clause limit. */
+  readonly dropped_terms: number;
+  /** Sentences for people about what was left out. */
+  readonly notes: readonly string[];
+  /** Aggregations over all matching documents, where they were asked for. */
+  readonly aggregations?: Readonly<Record<string, unknown>>;
+  readonly suggest?: Readonly<Record<string, unknown>>;
+}

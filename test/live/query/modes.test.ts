@@ -1,0 +1,302 @@
+/** Modes of search on real clusters: what each finds, how it scores, and what stays usable around it. */
+import assert from "node:assert/strict";
+import type { Cluster } from "../../../src/cluster/cluster.js";
+import { CspladeError } from "../../../src/errors/csplade-error.js";
+import {
+  distributionLock,
+  type OpenSearchVersion,
+} from "../../../src/servers/distribution-lock.js";
+import { findJdk } from "../../../src/servers/java.js";
+import type { VectorField } from "../../../src/query/query-translator.js";
+import { search } from "../../../src/query/search.js";
+import { searchModes } from "../../../src/query/search-mode.js";
+import type { SearchRequest } from "../../../src/query/search-request.js";
+import { split } from "../../../src/sparse/prune.js";
+import type { SparseVector } from "../../../src/sparse/sparse-vector.js";
+import { randomVectors } from "../../support/random-vectors.js";
+import { startTestOpenSearch, type TestOpenSearch } from "../../support/servers.js";
+import { testCluster } from "../../support/test-index.js";
+import { exactScore, fillVectorIndex, vectorDocuments } from "../../support/vector-index.js";
+
+const INDEX = "csplade-modes-test";
+const NESTED: readonly VectorField[] = [
+  { name: "csplade_passages.csplade", nested_path: "csplade_passages" },
+];
+const TEXT = "fear of the ocean in winter";
+
+const documents = vectorDocuments(400, 7);
+const random = randomVectors(99);
+const queries = Array.from({ length: 6 }, () => random(25, 400));
+
+function close(actual: number, expected: number, message = ""): void {
+  const tolerance = 2e-6 * Math.max(1, Math.abs(expected));
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${message} ${actual} ≠ ${expected}`);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function modesOn(version: OpenSearchVersion): void {
+  let server: TestOpenSearch | undefined;
+  let opened: Cluster | undefined;
+  let cluster: Cluster;
+  const find = (vector: SparseVector, changes: Partial<SearchRequest> = {}) =>
+    search(cluster, { index: INDEX, vector, text: TEXT, ...changes });
+
+  before(async function () {
+    this.timeout(600_000); // the first run on a machine downloads it
+    if (version !== "3.6.0") {
+      if (findJdk(distributionLock(version)) === undefined) this.skip();
+      server = await startTestOpenSearch(version);
+    }
+    opened = cluster = testCluster(server?.url);
+    await fillVectorIndex(cluster, INDEX, documents);
+  });
+
+  after(async function () {
+    this.timeout(120_000);
+    await opened?.send({ method: "DELETE", path: `/${INDEX}` });
+    await opened?.close();
+    await server?.stop();
+  });
+
+  for (const dialect of ["rank_feature", "neural_sparse"] as const) {
+    it(`two_phase gives plain scores to what the strong terms find (${dialect})`, async () => {
+      for (const query of queries) {
+        const { hits, mode } = await find(query, { mode: "two_phase", dialect });
+        assert.equal(mode, "two_phase");
+        assert.equal(hits.length, 10);
+        for (const hit of hits) close(hit.score, exactScore(query, documents[+hit.id]!.vector));
+        const { strong } = split(query, { prune_type: "max_ratio", prune_ratio: 0.4 });
+        assert.ok(hits.every((hit) => exactScore(strong, documents[+hit.id]!.vector) > 0));
+      }
+    });
+  }
+
+  it("gives the same hits and scores by rank_feature and by neural_sparse", async () => {
+    for (const query of queries) {
+      const [one, other] = await Promise.all(
+        (["rank_feature", "neural_sparse"] as const).map((dialect) =>
+          find(query, { dialect, size: 50 }),
+        ),
+      );
+      assert.equal(one!.hits.length, 50);
+      assert.deepEqual(
+        one!.hits.map((hit) => [hit.id, hit.score]),
+        other!.hits.map((hit) => [hit.id, hit.score]),
+      );
+    }
+  });
+
+  it("two_phase equals plain when the window takes in every document", async () => {
+    for (const query of queries) {
+      const [plain, phases] = await Promise.all([
+        find(query, { size: 10 }),
+        find(query, { size: 10, mode: "two_phase", two_phase: { expansion_rate: 1000 } }),
+      ]);
+      assert.deepEqual(
+        phases.hits.map((hit) => hit.id),
+        plain.hits.map((hit) => hit.id),
+      );
+    }
+  });
+
+  it("guided ranks BM25's hits, and nothing else, by plain scores", async () => {
+    const { hits, total } = await find(queries[0]!, { mode: "guided", size: 400 });
+    const words = /fear|ocean|winter/;
+    assert.equal(total, documents.filter(({ title, text }) => words.test(title + text)).length);
+    assert.equal(hits.length, total);
+    let last = Infinity;
+    for (const hit of hits) {
+      const score = exactScore(queries[0]!, documents[+hit.id]!.vector);
+      close(hit.score, score);
+      assert.ok(score <= last + 1e-5);
+      last = score;
+    }
+  });
+
+  it("guided adds BM25's own score by the share that was asked for", async () => {
+    const options = { query_weight: 0.5, rescore_query_weight: 2 };
+    const [{ hits }, words] = await Promise.all([
+      find(queries[0]!, { mode: "guided", guided: options, text_fields: ["text"] }),
+      cluster.demand(
+        {
+          method: "POST",
+          path: `/${INDEX}/_search`,
+          body: { query: { match: { text: TEXT } }, size: 400 },
+        },
+        "BM25",
+      ) as Promise<{ hits: { hits: { _id: string; _score: number }[] } }>,
+    ]);
+    const bm25 = new Map(words.hits.hits.map((hit) => [hit._id, hit._score]));
+    for (const hit of hits) {
+      const learned = exactScore(queries[0]!, documents[+hit.id]!.vector);
+      close(hit.score, 0.5 * bm25.get(hit.id)! + 2 * learned);
+    }
+  });
+
+  for (const technique of ["rrf", "min_max"] as const) {
+    it(`hybrid by ${technique} gives the same in one request and in two`, async () => {
+      for (const query of queries) {
+        for (const filter of [undefined, { range: { year: { lt: 1960 } } }]) {
+          const [one, two] = await Promise.all(
+            (["one", "two"] as const).map((requests) =>
+              find(query, { mode: "hybrid", hybrid: { technique, requests }, filter, size: 20 }),
+            ),
+          );
+          assert.equal(one!.hits.length, 20);
+          for (const [i, hit] of one!.hits.entries()) {
+            close(two!.hits[i]!.score, hit.score, `rank ${i}`);
+            // Documents with equal scores may change places.
+            if (two!.hits[i]!.id !== hit.id) {
+              const other = two!.hits.find(({ id }) => id === hit.id);
+              if (other !== undefined) close(other.score, hit.score);
+            }
+            assert.equal(typeof two!.hits[i]!.source.text, "string");
+            if (filter !== undefined) assert.ok((hit.source.year as number) < 1960);
+          }
+        }
+      }
+    });
+  }
+
+  it("hybrid explained: shares add up to the score, terms to the learned score", async () => {
+    const { hits } = await find(queries[1]!, { mode: "hybrid", explain: true, size: 30 });
+    for (const { score, contributions, fusion, id } of hits) {
+      close(score, (fusion?.bm25?.share ?? 0) + (fusion?.csplade?.share ?? 0));
+      if (fusion?.csplade === undefined) continue;
+      close(sum(contributions.map((term) => term.contribution)), fusion.csplade.score, id);
+    }
+    assert.ok(hits.some(({ fusion }) => fusion?.bm25 !== undefined));
+    assert.ok(hits.some(({ fusion }) => fusion?.csplade !== undefined));
+  });
+
+  for (const mode of ["plain", "two_phase", "guided"] as const) {
+    it(`${mode} explained: contributions add up to the score`, async () => {
+      const { hits } = await find(queries[2]!, { mode, explain: true, size: 30 });
+      for (const { contributions, score } of hits) {
+        close(sum(contributions.map((term) => term.contribution)), score);
+      }
+    });
+  }
+
+  for (const mode of searchModes) {
+    it(`${mode} finds documents by nested passages and names the best one`, async () => {
+      const query = queries[3]!;
+      const { hits } = await find(query, { mode, fields: NESTED, explain: true, size: 15 });
+      assert.equal(hits.length, 15);
+      for (const { id, score, passage, contributions } of hits) {
+        const scores = documents[+id]!.passages.map((vector) => exactScore(query, vector));
+        const best = Math.max(...scores);
+        if (best === 0) continue; // hybrid: found by its words alone
+        assert.equal(passage, scores.indexOf(best), mode);
+        close(sum(contributions.map((term) => term.contribution)), best);
+        if (mode !== "hybrid") close(score, best);
+      }
+    });
+
+    it(`${mode} collapses hits that share a parent to the best one, and pages through them`, async () => {
+      const whole = await find(queries[4]!, { mode, collapse: "parent", size: 20 });
+      assert.equal(new Set(whole.hits.map((hit) => hit.collapsed_by)).size, 20);
+      for (const hit of whole.hits) assert.equal(hit.source.parent, hit.collapsed_by);
+      const page = await find(queries[4]!, { mode, collapse: "parent", from: 5, size: 5 });
+      if (mode === "two_phase") return; // its window grows with the page
+      assert.deepEqual(
+        page.hits.map((hit) => hit.id),
+        whole.hits.slice(5, 10).map((hit) => hit.id),
+      );
+    });
+
+    it(`${mode} leaves filters, aggregations, highlights and fields usable around it`, async () => {
+      for (const collapse of [undefined, "parent"]) {
+        for (const requests of ["one", "two"] as const) {
+          if (requests === "one" && (mode !== "hybrid" || collapse !== undefined)) continue;
+          const result = await find(queries[5]!, {
+            mode,
+            collapse,
+            hybrid: { requests },
+            filter: { range: { year: { lt: 1950 } } },
+            around: {
+              aggs: { latest: { max: { field: "year" } } },
+              highlight: {
+                fields: { text: {} },
+                highlight_query: { match: { text: TEXT } },
+              },
+              fields: ["year"],
+              track_total_hits: true,
+            },
+          });
+          assert.deepEqual(result.aggregations, { latest: { value: 1949 } });
+          assert.ok(result.hits.every((hit) => (hit.source.year as number) < 1950));
+          assert.ok(result.hits.every((hit) => hit.fields?.year?.[0] === hit.source.year));
+          const fear = result.hits.filter((hit) => /fear|ocean/.test(String(hit.source.text)));
+          assert.ok(fear.length > 0);
+          for (const hit of fear) assert.match(hit.highlight?.text?.[0] ?? "", /<em>/);
+        }
+      }
+    });
+
+    it(`${mode} leaves out hits below min_score`, async () => {
+      const all = await find(queries[5]!, { mode, size: 10 });
+      const min_score = (all.hits[4]!.score + all.hits[3]!.score) / 2;
+      const some = await find(queries[5]!, { mode, size: 10, around: { min_score } });
+      assert.deepEqual(
+        some.hits.map((hit) => hit.id),
+        all.hits.filter((hit) => hit.score >= min_score).map((hit) => hit.id),
+      );
+    });
+
+    it(`${mode} takes a question of 100,000 words, says what it left out`, async () => {
+      const long = random(1500, 40_000);
+      const text = `fear ${"ocean and other words ".repeat(25_000)}`;
+      const result = await find(long, { mode, text });
+      assert.equal(result.notes.length, { plain: 1, two_phase: 1, guided: 2, hybrid: 2 }[mode]);
+    });
+  }
+
+  it("plain pages deep with sort and search_after", async () => {
+    const around = { sort: [{ _score: "desc" }, { year: "asc" }], track_total_hits: false };
+    const first = await find(queries[0]!, { size: 5, around });
+    const search_after = first.hits.at(-1)!.sort!;
+    const second = await find(queries[0]!, { size: 5, around: { ...around, search_after } });
+    const both = await find(queries[0]!, { size: 10, around });
+    assert.deepEqual(
+      [...first.hits, ...second.hits].map((hit) => hit.id),
+      both.hits.map((hit) => hit.id),
+    );
+  });
+
+  it("refuses what a mode cannot keep, naming it", async () => {
+    const wrong: [Partial<SearchRequest>, RegExp][] = [
+      [{ mode: "hybrid", around: { sort: ["year"] } }, /takes no sort/],
+      [{ mode: "guided", text: undefined }, /needs the question in words/],
+      [{ around: { query: { match_all: {} } } }, /query is made from the request/],
+      [{ around: { min_score: "high" } }, /min_score is a number/],
+      [{ mode: "two_phase", two_phase: { expansion_rate: 0.5 } }, /expansion_rate is 0.5/],
+      [{ mode: "two_phase", two_phase: { max_window_size: 10 } }, /max_window_size is 10/],
+      [{ mode: "guided", guided: { window_size: 0 } }, /window_size is 0/],
+      [{ mode: "guided", guided: { query_weight: -1 } }, /query_weight is -1/],
+      [{ mode: "hybrid", hybrid: { weights: [0.9, 0.9] } }, /weights 0.9 and 0.9/],
+      [{ mode: "hybrid", hybrid: { rank_constant: 0 } }, /rank_constant is 0/],
+      [{ mode: "hybrid", hybrid: { pagination_depth: 20_000 } }, /pagination_depth is 20000/],
+    ];
+    for (const [changes, message] of wrong) {
+      await assert.rejects(find(queries[0]!, changes), (thrown: unknown) => {
+        assert.ok(thrown instanceof CspladeError);
+        assert.equal(thrown.code, "query_invalid");
+        assert.match(thrown.message, message);
+        return true;
+      });
+    }
+  });
+
+  it("hybrid of a question without terms ranks by BM25 alone and says so", async () => {
+    const { hits, notes } = await find(random(0, 1), { mode: "hybrid" });
+    assert.equal(hits.length, 10);
+    assert.match(notes[0]!, /BM25 alone/);
+  });
+}
+
+describe("modes of search on OpenSearch 3.6.0", () => modesOn("3.6.0"));
+describe("modes of search on OpenSearch 2.19.1", () => modesOn("2.19.1"));
