@@ -184,7 +184,9 @@ def build(model: SparseEncoder, precision: str, positions: int, block: int = 32)
     x = norm(x, "norm.weight")
     gain = g.op("Gather", g.constant("skip_gain", model.skip_gain().detach().numpy()), ids, axis=0)
     centred = g.op("Sub", embedded, g.constant("embedding_mean", state["embedding_mean"]))
-    x = g.op("Add", x, g.op("Mul", centred, g.op("Unsqueeze", gain, g.ints(2))))
+    # The skip decides which own terms are active: its small matrix stays in floating point.
+    own = g.op("MatMul", centred, g.weight("skip", state["skip.weight"].T))
+    x = g.op("Add", x, g.op("Mul", own, g.op("Unsqueeze", gain, g.ints(2))))
     if c.variant == "echo":
         original = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2), g.ints(0))
         x = g.op("Slice", x, original, g.ints(2**31 - 1), g.ints(1))

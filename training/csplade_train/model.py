@@ -3,12 +3,16 @@
 Shapes: B texts, S positions, H hidden size, V vocabulary rows.
 
     hidden_i  = RMSNorm(trunk(E[x])_i)                               [B, S, H]
-    skip_i    = gain[x_i] * (E[x_i] - mean(E))                       [B, S, H]
+    skip_i    = gain[x_i] * scale[x_i] * M (E[x_i] - mean(E))        [B, S, H]
     z_t       = max over real i of <hidden_i + skip_i, E_t> + bias_t [B, V]
     w_t       = log(1 + ReLU(z_t))                                   [B, V]
 
-`gain` holds one number per token: it makes a text's own tokens active from the
-first step on, and lets a few layers of a deep model suffice.  `bias` is learned
+M starts as the regularised inverse covariance of the embeddings and `scale` makes
+<M (E_t - mean), E_t> = 1, so that `gain`, one number per token, is the height at
+which a text's own token t stands.  Without M the embeddings are so anisotropic
+that every token lights up dozens of unrelated ones; with it the neighbours are
+inflections and near synonyms.  A text's own terms are thus active from the first
+step on, and a few layers of a deep model suffice.  `bias` is learned
 too; adding it after the maximum is exact, because it does not depend on i.
 """
 
@@ -127,6 +131,7 @@ class SparseEncoder(nn.Module):
     """Causal language model turned into a sparse encoder."""
 
     embedding_mean: Tensor
+    embedding_scale: Tensor
     term_mask: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
@@ -135,22 +140,27 @@ class SparseEncoder(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden, config.norm_epsilon)
+        self.skip = nn.Linear(config.hidden, config.hidden, bias=False)
         self.gain = nn.Parameter(torch.zeros(config.vocabulary))
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
         self.register_buffer("embedding_mean", torch.zeros(config.hidden))
         self.register_buffer("embedding_scale", torch.ones(config.vocabulary))
         self.register_buffer("term_mask", torch.ones(config.vocabulary, dtype=torch.bool))
 
-    def freeze_skip_statistics(self) -> None:
-        """Fix the mean of E and the scales that make a token's skip have unit self-product."""
+    def freeze_skip_statistics(self, ridge: float = 1.0) -> None:
+        """Set M = (cov(E) + ridge * mean variance * I)^-1, fix mean(E) and the scales of unit self-product."""
         with torch.no_grad():
             e = self.embedding.weight
             self.embedding_mean.copy_(e.mean(0))
-            own = ((e - self.embedding_mean) * e).sum(-1)
-            self.embedding_scale.copy_(1.0 / own.clamp_min(0.25 * own.median()))
+            centred = e - self.embedding_mean
+            covariance = centred.T @ centred / len(e)
+            size = covariance.diagonal().mean()
+            self.skip.weight.copy_(torch.linalg.inv(covariance + ridge * size * torch.eye(len(covariance))) * size)
+            own = (self.skip(centred) * e).sum(-1)
+            self.embedding_scale.copy_(1.0 / own.clamp_min(0.25 * float(own.median())))
 
     def skip_gain(self) -> Tensor:
-        """Factor [V] by which (E - mean) enters the hidden state of a token's own position."""
+        """Factor [V] by which M (E - mean) enters the hidden state of a token's own position."""
         return self.gain * self.embedding_scale
 
     def output_bias(self) -> Tensor:
@@ -178,7 +188,9 @@ class SparseEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, cos, sin, mask)
         x = self.norm(x)
-        x = x + self.skip_gain()[ids][..., None] * (embedded - self.embedding_mean)
+        with torch.autocast("cpu", enabled=False):
+            own = self.skip(embedded - self.embedding_mean)
+        x = x + self.skip_gain()[ids][..., None] * own
         return x[:, -s:], pooled_mask
 
     def pooled(self, ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -13,21 +13,26 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 
+VOCABULARY_CHUNK = 1024
+"""Vocabulary rows multiplied at a time: small enough for the cache, large enough to be fast."""
+
+
 class _MaxLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, states: Tensor, mask: Tensor, embedding: Tensor, low_precision: bool) -> Tensor:
-        b, _, h = states.shape
+        b, s, h = states.shape
         dtype = torch.bfloat16 if low_precision else torch.float32
-        projection = embedding.detach().to(dtype).t()
-        values = torch.empty(b, embedding.shape[0])
-        winners = torch.empty(b, embedding.shape[0], dtype=torch.int32)
-        lengths = mask.sum(1).tolist()
-        for row, length in enumerate(lengths):
-            # Right padding: the real positions are the first `length` ones.
-            logits = states[row, : max(int(length), 1)].detach().to(dtype) @ projection
-            best, where = logits.max(0)
-            values[row] = best
-            winners[row] = where
+        # Padded positions take the state of position 0: the maximum stays the same.
+        real = torch.where(mask.bool()[..., None], states.detach(), states.detach()[:, :1])
+        columns = real.to(dtype).reshape(b * s, h).t()
+        rows = embedding.detach().to(dtype)
+        values = torch.empty(b, len(rows))
+        winners = torch.empty(b, len(rows), dtype=torch.int16)
+        for start in range(0, len(rows), VOCABULARY_CHUNK):
+            chunk = slice(start, start + VOCABULARY_CHUNK)
+            best, where = (rows[chunk] @ columns).view(-1, b, s).max(2)
+            values[:, chunk] = best.t().float()
+            winners[:, chunk] = where.t().to(torch.int16)
         ctx.save_for_backward(states, winners, embedding)
         return values
 

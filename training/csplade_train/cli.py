@@ -1,0 +1,147 @@
+"""Commands: prepare, train, export, evaluate.
+
+    csplade-train prepare  --pairs pairs.jsonl --out run --config configs/smollm2-bi.yaml
+    csplade-train train    --pairs pairs.jsonl --run run [--resume]
+    csplade-train export   --run run --out models/csplade-smollm2-135m --precision int8
+    csplade-train evaluate --checkpoint DIR --data DIR [--data DIR …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from tokenizers import Tokenizer
+
+from . import base, checkpoints, evaluate
+from . import tokenizer as tok
+from .contrastive import Trainer, recipe_of, split_by_group
+from .data.pairs import read
+from .teacher import Teacher, packaged_directory
+
+
+def read_config(path: Path) -> dict[str, object]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def prepare(a: argparse.Namespace) -> None:
+    """Build the reduced tokenizer and the calibrated starting model of a run."""
+    config = read_config(a.config)
+    start = config["start"]
+    torch.manual_seed(int(start["seed"]))
+    a.out.mkdir(parents=True, exist_ok=True)
+    pairs = read(a.pairs)
+    source = base.load()
+    if a.like:
+        reduced = base.rows_of(source, (a.like / "tokenizer.json").read_text(encoding="utf-8"))
+    else:
+        counts = base.count_tokens(source, [t for p in pairs for t in (p.query, p.passage)])
+        reduced = base.reduced_tokenizer(source, counts, int(start["least_count"]))
+    model = base.start(source, reduced, int(start["layers"]), str(start["variant"]))
+    tokenizer = Tokenizer.from_str(reduced.json_text)
+    chosen = pairs if len(pairs) < 20_000 else random.Random(0).sample(pairs, 20_000)
+    rows = tok.encode_batch(tokenizer, [p.passage for p in chosen], 256)
+    idf = base.inverse_document_frequency(rows, len(reduced.rows))
+    rng = random.Random(int(start["seed"]))
+    sample = [r[:128] for r in rng.sample(rows, min(256, len(rows)))]
+    report = base.calibrate(
+        model, sample, idf, float(start["trunk_std"]), float(start["distance"]), float(start["own_scale"])
+    )
+    checkpoints.save_master(a.out / "start.pt", model, reduced.json_text)
+    (a.out / "tokenizer.json").write_text(reduced.json_text, encoding="utf-8")
+    torch.save(idf, a.out / "idf.pt")
+    shutil.copy(a.config, a.out / "config.yaml")
+    json.dump({"vocabulary": len(reduced.rows), **report}, sys.stdout)
+    print()
+
+
+def train(a: argparse.Namespace) -> None:
+    torch.set_num_threads(a.threads)
+    config = read_config(a.run / "config.yaml")
+    recipe = recipe_of(config["recipe"])
+    torch.manual_seed(recipe.seed)
+    model, tokenizer_json = checkpoints.load_master(a.start or a.run / "start.pt")
+    idf = torch.load(a.run / "idf.pt", weights_only=True)
+    training, dev = split_by_group(read(a.pairs), a.dev, seed=11)
+    teacher = Teacher(a.teacher or packaged_directory()) if recipe.distillation_weight > 0 else None
+    trainer = Trainer(model, tokenizer_json, training, dev, idf, recipe, a.run, teacher.embed if teacher else None)
+    if a.resume:
+        trainer.resume()
+    trainer.run()
+
+
+def export(a: argparse.Namespace) -> None:
+    model, tokenizer_json = checkpoints.load_master(a.run / a.master)
+    config = read_config(a.run / "config.yaml")["checkpoint"]
+    about = checkpoints.Description(
+        name=f"{config['name']}-{model.config.variant}",
+        base=config["base"],
+        max_tokens=config["max_tokens"],
+        top_k=config["top_k"],
+        training=config.get("training", {}) | (json.loads(a.note) if a.note else {}),
+    )
+    print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about), indent=2))
+
+
+def measure(a: argparse.Namespace) -> None:
+    if a.checkpoint.is_dir():
+        manifest = json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_file(str(a.checkpoint / "tokenizer.json"))
+        encoder: evaluate.Encoder = evaluate.OnnxEncoder(a.checkpoint, a.threads)
+        limits, top_k = manifest["max_tokens"], manifest["top_k"]
+    else:
+        torch.set_num_threads(a.threads)
+        model, tokenizer_json = checkpoints.load_master(a.checkpoint)
+        tokenizer, encoder = Tokenizer.from_str(tokenizer_json), evaluate.TorchEncoder(model)
+        limits = top_k = {"document": 256, "query": 64}
+    if a.top_document:
+        top_k = {"document": a.top_document, "query": a.top_query or top_k["query"]}
+    for directory in a.data:
+        figures = evaluate.evaluate(encoder, tokenizer, evaluate.load_collection(directory), limits, top_k)
+        print(json.dumps({"collection": directory.name, **{k: round(v, 4) for k, v in figures.items()}}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="csplade-train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    p = commands.add_parser("prepare", help="reduced tokenizer and calibrated start")
+    p.add_argument("--pairs", type=Path, required=True)
+    p.add_argument("--config", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--like", type=Path, help="run whose tokenizer to use again")
+    p.set_defaults(act=prepare)
+    p = commands.add_parser("train", help="adaptation and contrastive training")
+    p.add_argument("--pairs", type=Path, required=True)
+    p.add_argument("--run", type=Path, required=True)
+    p.add_argument("--start", type=Path, help="start from these weights instead of start.pt")
+    p.add_argument("--teacher", type=Path, help="directory of the teacher model")
+    p.add_argument("--threads", type=int, default=3)
+    p.add_argument("--dev", type=int, default=600, help="held-out documents")
+    p.add_argument("--resume", action="store_true")
+    p.set_defaults(act=train)
+    p = commands.add_parser("export", help="write a checkpoint directory")
+    p.add_argument("--run", type=Path, required=True)
+    p.add_argument("--master", default="master.pt")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--precision", default="int8", choices=["fp32", "fp16", "int8", "int4"])
+    p.add_argument("--note", help="JSON object added to the manifest's training field")
+    p.set_defaults(act=export)
+    p = commands.add_parser("evaluate", help="figures on test collections, by exact dot product")
+    p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory, or a master .pt file")
+    p.add_argument("--data", type=Path, action="append", required=True)
+    p.add_argument("--threads", type=int, default=4)
+    p.add_argument("--top-document", type=int)
+    p.add_argument("--top-query", type=int)
+    p.set_defaults(act=measure)
+    arguments = parser.parse_args()
+    arguments.act(arguments)
+
+
+if __name__ == "__main__":
+    main()
