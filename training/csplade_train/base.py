@@ -136,6 +136,7 @@ def calibrate(
     """
     model.gain.zero_()
     model.bias.zero_()
+    model.offset.zero_()
     model.eval()
 
     def statistics() -> tuple[Tensor, Tensor]:
@@ -152,7 +153,8 @@ def calibrate(
     model.norm.weight.mul_(trunk_std / before)
     mean, std = statistics()
     model.bias.copy_(-(mean + distance))
-    model.gain.copy_(own_weight_targets(idf, own_scale) + distance)
+    model.gain.copy_(own_weight_targets(idf, own_scale))
+    model.offset.fill_(distance)
     return {"pooled_std_before": before, "pooled_std": float(std[model.term_mask].mean())}
 
 

@@ -23,6 +23,7 @@ from . import base, checkpoints, evaluate
 from . import tokenizer as tok
 from .contrastive import Trainer, recipe_of, split_by_group
 from .data.pairs import read
+from .data.variety import varied
 from .teacher import Teacher, packaged_directory
 
 
@@ -46,7 +47,7 @@ def prepare(a: argparse.Namespace) -> None:
     model = base.start(source, reduced, int(start["layers"]), str(start["variant"]))
     tokenizer = Tokenizer.from_str(reduced.json_text)
     chosen = pairs if len(pairs) < 20_000 else random.Random(0).sample(pairs, 20_000)
-    rows = tok.encode_batch(tokenizer, [p.passage for p in chosen], 256)
+    rows = tok.encode_batch(tokenizer, [p.passage for p in varied(chosen, 0)], 256)
     idf = base.inverse_document_frequency(rows, len(reduced.rows))
     rng = random.Random(int(start["seed"]))
     sample = [r[:128] for r in rng.sample(rows, min(256, len(rows)))]
@@ -68,7 +69,7 @@ def train(a: argparse.Namespace) -> None:
     torch.manual_seed(recipe.seed)
     model, tokenizer_json = checkpoints.load_master(a.start or a.run / "start.pt")
     idf = torch.load(a.run / "idf.pt", weights_only=True)
-    training, dev = split_by_group(read(a.pairs), a.dev, seed=11)
+    training, dev = split_by_group(varied(read(a.pairs), recipe.seed), a.dev, seed=11)
     teacher = Teacher(a.teacher or packaged_directory()) if recipe.distillation_weight > 0 else None
     trainer = Trainer(model, tokenizer_json, training, dev, idf, recipe, a.run, teacher.embed if teacher else None)
     if a.resume:

@@ -27,9 +27,9 @@ from .base import own_weight_targets
 from .batches import order_of_epoch, padded
 from .checkpoints import save_master
 from .data.pairs import Pair
+from .lexical import LexicalTeacher
 from .evaluate import TorchEncoder, ranking_figures, score_matrix
 from .model import SparseEncoder
-from .teacher import lexical_scores
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Recipe:
     query_tokens: int = 32
     document_tokens: int = 128
     learning_rate: float = 5e-5
-    embedding_rate: float = 1e-5
+    embedding_rate: float = 0.0
     skip_rate: float = 1e-5
+    scalar_rate: float = 1e-3
     term_rate: float = 3e-3
     warmup: int = 40
     decay_to: float = 0.1
@@ -51,9 +52,9 @@ class Recipe:
     adaptation_steps: int = 40
     adaptation_others: float = 0.02
     own_scale: float = 0.7
-    student_temperature: float = 2.0
+    student_temperature: float = 1.0
     teacher_temperature: float = 0.05
-    lexical_share: float = 0.3
+    lexical_share: float = 0.4
     contrast_weight: float = 0.5
     distillation_weight: float = 1.0
     reverse_weight: float = 0.3
@@ -67,11 +68,13 @@ class Recipe:
     margin: float = 2.0
     seed: int = 1
     evaluate_every: int = 200
+    dev_corpus: int = 2000
     save_every_seconds: int = 240
     keep_at: list[int] = field(default_factory=list)
 
 
-ScoreTeacher = Callable[[list[Pair]], Tensor]
+PART = 16
+"""Texts encoded at a time."""
 
 
 class Trainer:
@@ -94,16 +97,21 @@ class Trainer:
         self.queries = tok.encode_batch(self.tokenizer, [p.query for p in pairs], recipe.query_tokens)
         self.passages = tok.encode_batch(self.tokenizer, [p.passage for p in pairs], recipe.document_tokens)
         self.vectors = lexical_projection(self.passages, idf, recipe.seed)
+        self.lexical = LexicalTeacher([p.query for p in pairs], [p.passage for p in pairs])
         terms = [model.gain, model.bias]
+        scalars = [model.offset, model.frequency_power, model.length_power, model.emphasis.weight]
+        # With a rate of 0 the (tied) embeddings cost nothing: no dense gradient of [V, H] is formed.
+        model.embedding.weight.requires_grad_(recipe.embedding_rate > 0)
         embedding = [model.embedding.weight]
         skip = [model.skip.weight]
-        special = {id(p) for p in terms + embedding + skip}
+        special = {id(p) for p in terms + scalars + embedding + skip}
         trunk = [p for p in model.parameters() if id(p) not in special]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": trunk, "lr": recipe.learning_rate, "weight_decay": recipe.weight_decay},
                 {"params": embedding, "lr": recipe.embedding_rate, "weight_decay": 0.0},
                 {"params": skip, "lr": recipe.skip_rate, "weight_decay": 0.0},
+                {"params": scalars, "lr": recipe.scalar_rate, "weight_decay": 0.0},
                 {"params": terms, "lr": recipe.term_rate, "weight_decay": 0.0},
             ],
             betas=(0.9, 0.98),
@@ -156,14 +164,23 @@ class Trainer:
 
     # ---- one step -----------------------------------------------------------------------
 
-    def pooled(self, rows: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
-        ids, mask = padded(rows)
+    def pooled(self, rows: list[list[int]]) -> Tensor:
+        """Pooled logits [len(rows), V], computed in parts of similar length: padding is half of a mixed batch."""
+        order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+        parts = []
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return self.model.pooled(ids, mask), ids, mask
+            for start in range(0, len(order), PART):
+                ids, mask = padded([rows[n] for n in order[start : start + PART]])
+                parts.append(self.model.pooled(ids, mask))
+        back = torch.empty(len(order), dtype=torch.long)
+        back[torch.tensor(order)] = torch.arange(len(order))
+        return torch.cat(parts)[back]
 
     def adaptation_loss(self, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
         texts = [self.passages[n] for n in rows[::2]] + [self.queries[n] for n in rows[::2]]
-        pooled, ids, mask = self.pooled(texts)
+        ids, mask = padded(texts)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            pooled = self.model.pooled(ids, mask)
         targets = own_weight_targets(self.idf, self.recipe.own_scale)
         loss = adaptation.loss(
             pooled, ids, mask, targets, self.model.term_mask, self.recipe.adaptation_others
@@ -175,8 +192,8 @@ class Trainer:
         batch = [self.pairs[n] for n in rows]
         query_rows = [self.queries[n] for n in rows]
         passage_rows = [self.passages[n] for n in rows]
-        z_query, _, _ = self.pooled(query_rows)
-        z_document, _, _ = self.pooled(passage_rows)
+        z_query = self.pooled(query_rows)
+        z_document = self.pooled(passage_rows)
         query = losses.activation(z_query, r.margin, r.leak)
         document = losses.activation(z_document, r.margin, r.leak)
         scores = query @ document.T / r.student_temperature
@@ -188,7 +205,7 @@ class Trainer:
         if self.embed_teacher is not None:
             vectors = self.embed_teacher([p.query for p in batch] + [p.passage for p in batch])
             dense = vectors[: len(batch)] @ vectors[len(batch) :].T
-            blend = (1 - r.lexical_share) * dense + r.lexical_share * lexical_scores(query_rows, passage_rows, self.idf)
+            blend = (1 - r.lexical_share) * dense + r.lexical_share * self.lexical.scores(rows)
             teacher = blend / r.teacher_temperature
             distilled = losses.distillation(scores, teacher)
             reverse = losses.distillation(scores.T, teacher.T)
@@ -224,7 +241,7 @@ class Trainer:
         loss, report = self.adaptation_loss(rows) if adapting else self.contrastive_loss(rows)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups[:3] for p in g["params"]], 1.0)
+        norm = torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups[:4] for p in g["params"] if p.requires_grad], 1.0)
         self.optimizer.step()
         self.step += 1
         return {"loss": loss.item(), "grad": float(norm)} | report
@@ -232,13 +249,16 @@ class Trainer:
     # ---- the run ------------------------------------------------------------------------
 
     def evaluate(self) -> dict[str, float]:
-        """MRR@10 of held-out pseudo-queries over their passages."""
+        """Figures of held-out pseudo-queries over their passages and `dev_corpus` others."""
         encoder = TorchEncoder(self.model)
         queries = encoder.encode(tok.encode_batch(self.tokenizer, [p.query for p in self.dev], 64), 64)
-        documents = encoder.encode(tok.encode_batch(self.tokenizer, [p.passage for p in self.dev], 256), 256)
+        rng = random.Random(self.recipe.seed)
+        others = rng.sample(self.pairs, min(len(self.pairs), self.recipe.dev_corpus))
+        corpus = [p.passage for p in self.dev + others]
+        documents = encoder.encode(tok.encode_batch(self.tokenizer, corpus, 256), 256)
         scores = score_matrix(queries, documents, self.model.config.vocabulary)
-        names = [str(n) for n in range(len(self.dev))]
-        figures = ranking_figures(scores, names, names, {n: {n: 1} for n in names})
+        names = [str(n) for n in range(len(corpus))]
+        figures = ranking_figures(scores, names[: len(self.dev)], names, {str(n): {str(n): 1} for n in range(len(self.dev))})
         figures["terms/query"] = float(np.mean([len(i) for i, _ in queries]))
         figures["terms/document"] = float(np.mean([len(i) for i, _ in documents]))
         return figures

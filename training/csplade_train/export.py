@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .model import SparseEncoder
+from .model import EMPHASIS_RANGE, LENGTH_UNIT, SparseEncoder
 from .quantize import quantize
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
@@ -181,15 +181,33 @@ def build(model: SparseEncoder, precision: str, positions: int, block: int = 32)
         gate, up = g.many("Split", g.linear(h, p + "gate_up", joined), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1)
         h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
         x = g.op("Add", x, g.linear(h, p + "down", state[p + "down.weight"]))
-    x = norm(x, "norm.weight")
-    gain = g.op("Gather", g.constant("skip_gain", model.skip_gain().detach().numpy()), ids, axis=0)
-    centred = g.op("Sub", embedded, g.constant("embedding_mean", state["embedding_mean"]))
-    # The skip decides which own terms are active: its small matrix stays in floating point.
-    own = g.op("MatMul", centred, g.weight("skip", state["skip.weight"].T))
-    x = g.op("Add", x, g.op("Mul", own, g.op("Unsqueeze", gain, g.ints(2))))
+    own_ids = "input_ids"
     if c.variant == "echo":
         original = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2), g.ints(0))
         x = g.op("Slice", x, original, g.ints(2**31 - 1), g.ints(1))
+        embedded = g.op("Slice", embedded, original, g.ints(2**31 - 1), g.ints(1))
+    unit = g.constant("unit_norm", np.ones(c.hidden, dtype=np.float32))
+    trunk = g.op("SimplifiedLayerNormalization", x, unit, axis=-1, epsilon=c.norm_epsilon)
+    # Emphasis [B, S]: from the state, the token's frequency in the text and the text's length.
+    mask_float = g.op("Cast", "attention_mask", to=TensorProto.FLOAT)
+    same = g.op("Equal", g.op("Unsqueeze", own_ids, g.ints(2)), g.op("Unsqueeze", own_ids, g.ints(1)))
+    same = g.op("Mul", g.op("Cast", same, to=TensorProto.FLOAT), g.op("Unsqueeze", mask_float, g.ints(1)))
+    one = g.floats(1.0)
+    frequency = g.op("Log", g.op("Max", g.op("ReduceSum", same, g.ints(2), keepdims=0), one))
+    length = g.op("Max", g.op("ReduceSum", mask_float, g.ints(1), keepdims=1), one)
+    length = g.op("Log", g.op("Div", length, g.floats(LENGTH_UNIT)))
+    context = g.op("Squeeze", g.op("MatMul", trunk, g.constant("emphasis", state["emphasis.weight"].T)), g.ints(2))
+    logarithm = g.op("Add", context, g.op("Mul", frequency, g.constant("frequency_power", state["frequency_power"])))
+    logarithm = g.op("Add", logarithm, g.op("Mul", length, g.constant("length_power", state["length_power"])))
+    emphasis = g.op("Exp", g.op("Clip", logarithm, g.floats(EMPHASIS_RANGE[0]), g.floats(EMPHASIS_RANGE[1])))
+    gain = g.op("Gather", g.constant("gain", state["gain"]), own_ids, axis=0)
+    scale = g.op("Gather", g.constant("embedding_scale", state["embedding_scale"]), own_ids, axis=0)
+    height = g.op("Add", g.op("Mul", gain, emphasis), g.constant("offset", state["offset"]))
+    height = g.op("Unsqueeze", g.op("Mul", height, scale), g.ints(2))
+    centred = g.op("Sub", embedded, g.constant("embedding_mean", state["embedding_mean"]))
+    # The skip decides which own terms are active: its small matrix stays in floating point.
+    own = g.op("Mul", g.op("MatMul", centred, g.weight("skip", state["skip.weight"].T)), height)
+    x = g.op("Add", g.op("Mul", trunk, g.constant("norm.weight", state["norm.weight"])), own)
     first = g.op("Slice", x, g.ints(0), g.ints(1), g.ints(1))
     real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=TensorProto.BOOL), g.ints(2))
     x = g.op("Where", real, x, first)

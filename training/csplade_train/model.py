@@ -2,18 +2,25 @@
 
 Shapes: B texts, S positions, H hidden size, V vocabulary rows.
 
-    hidden_i  = RMSNorm(trunk(E[x])_i)                               [B, S, H]
-    skip_i    = gain[x_i] * scale[x_i] * M (E[x_i] - mean(E))        [B, S, H]
-    z_t       = max over real i of <hidden_i + skip_i, E_t> + bias_t [B, V]
-    w_t       = log(1 + ReLU(z_t))                                   [B, V]
+    trunk_i    = unit RMS state of position i after the last layer       [B, S, H]
+    emphasis_i = exp(u . trunk_i + p log(tf_i) + q log(length / 64))     [B, S]
+    own_i      = scale[x_i] * M (E[x_i] - mean(E))                       [B, S, H]
+    state_i    = trunk_i * norm + (offset + gain[x_i] * emphasis_i) * own_i
+    z_t        = max over real i of <state_i, E_t> + bias_t              [B, V]
+    w_t        = log(1 + ReLU(z_t))                                      [B, V]
 
 M starts as the regularised inverse covariance of the embeddings and `scale` makes
-<M (E_t - mean), E_t> = 1, so that `gain`, one number per token, is the height at
-which a text's own token t stands.  Without M the embeddings are so anisotropic
-that every token lights up dozens of unrelated ones; with it the neighbours are
-inflections and near synonyms.  A text's own terms are thus active from the first
-step on, and a few layers of a deep model suffice.  `bias` is learned
-too; adding it after the maximum is exact, because it does not depend on i.
+<M (E_t - mean), E_t> = 1, so that `offset + gain * emphasis` is the height at which
+a text's own token stands.  Without M the embeddings are so anisotropic that every
+token lights up dozens of unrelated ones; with it the neighbours are inflections
+and near synonyms.  A text's own terms are thus active from the first step on, and
+a few layers of a deep model suffice.
+
+`emphasis` says how much a word matters here: u reads it from the context, p and q
+from how often the token occurs in the text (tf) and how long the text is, which
+attention alone learns slowly.  They start at BM25's saturation near its average.
+`bias` is learned too; adding it after the maximum is exact, because it does not
+depend on i.
 """
 
 from __future__ import annotations
@@ -28,6 +35,12 @@ from .pooling import max_logits
 
 MASKED_BIAS = -1.0e4
 """Bias of a term that must never be active (special tokens, punctuation)."""
+
+LENGTH_UNIT = 64.0
+"""Length in tokens at which the length of a text changes no emphasis."""
+
+EMPHASIS_RANGE = (-2.0, 1.5)
+"""Bounds of the logarithm of emphasis."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,11 @@ class SparseEncoder(nn.Module):
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden, config.norm_epsilon)
         self.skip = nn.Linear(config.hidden, config.hidden, bias=False)
+        self.emphasis = nn.Linear(config.hidden, 1, bias=False)
+        nn.init.zeros_(self.emphasis.weight)
+        self.frequency_power = nn.Parameter(torch.tensor(0.4))
+        self.length_power = nn.Parameter(torch.tensor(-0.35))
+        self.offset = nn.Parameter(torch.tensor(0.0))
         self.gain = nn.Parameter(torch.zeros(config.vocabulary))
         self.bias = nn.Parameter(torch.zeros(config.vocabulary))
         self.register_buffer("embedding_mean", torch.zeros(config.hidden))
@@ -158,10 +176,6 @@ class SparseEncoder(nn.Module):
             self.skip.weight.copy_(torch.linalg.inv(covariance + ridge * size * torch.eye(len(covariance))) * size)
             own = (self.skip(centred) * e).sum(-1)
             self.embedding_scale.copy_(1.0 / own.clamp_min(0.25 * float(own.median())))
-
-    def skip_gain(self) -> Tensor:
-        """Factor [V] by which M (E - mean) enters the hidden state of a token's own position."""
-        return self.gain * self.embedding_scale
 
     def output_bias(self) -> Tensor:
         """Bias [V] with the forbidden terms pushed below any logit."""
@@ -187,11 +201,21 @@ class SparseEncoder(nn.Module):
         x = embedded
         for layer in self.layers:
             x = layer(x, cos, sin, mask)
-        x = self.norm(x)
+        x, embedded, ids = x[:, -s:], embedded[:, -s:], ids[:, -s:]
         with torch.autocast("cpu", enabled=False):
-            own = self.skip(embedded - self.embedding_mean)
-        x = x + self.skip_gain()[ids][..., None] * own
-        return x[:, -s:], pooled_mask
+            trunk = x.float()
+            trunk = trunk * torch.rsqrt(trunk.pow(2).mean(-1, keepdim=True) + self.config.norm_epsilon)
+            own = self.skip(embedded.float() - self.embedding_mean) * self.embedding_scale[ids][..., None]
+            height = self.offset + self.gain[ids] * self.emphases(trunk, ids, pooled_mask)
+            return trunk * self.norm.weight + height[..., None] * own, pooled_mask
+
+    def emphases(self, trunk: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """How much each position matters [B, S], > 0, from its state, its token's frequency and the length."""
+        same = (ids[:, :, None] == ids[:, None, :]) & mask.bool()[:, None, :]
+        frequency = same.sum(-1).clamp_min(1).float().log()
+        length = (mask.sum(1, keepdim=True).clamp_min(1).float() / LENGTH_UNIT).log()
+        logarithm = self.emphasis(trunk)[..., 0] + self.frequency_power * frequency + self.length_power * length
+        return logarithm.clamp(*EMPHASIS_RANGE).exp()
 
     def pooled(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Pooled logits with bias [B, V], before the activation."""

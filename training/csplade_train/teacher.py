@@ -32,28 +32,19 @@ class Teacher:
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> Tensor:
         """Unit vectors [len(texts), d] in float32."""
+        order = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+        result: list[Tensor] = [torch.empty(0)] * len(texts)
+        for start in range(0, len(order), 16):
+            part = order[start : start + 16]
+            vectors = self._unit([texts[n] for n in part])
+            for n, vector in zip(part, vectors, strict=True):
+                result[n] = vector
+        return torch.stack(result).clone()
+
+    def _unit(self, texts: list[str]) -> Tensor:
         encoded = self.tokenizer(texts, truncation=True, max_length=self.limit, padding=True, return_tensors="pt")
         states = self.model(**encoded).last_hidden_state.float()
         mask = encoded["attention_mask"][..., None].float()
         mean = (states * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(mean, dim=-1).clone()
+        return torch.nn.functional.normalize(mean, dim=-1)
 
-
-def lexical_scores(queries: list[list[int]], passages: list[list[int]], idf: Tensor) -> Tensor:
-    """BM25-like overlap [B, D] in 0..1: matched saturated idf mass over the query's whole mass."""
-    average = sum(map(len, passages)) / max(1, len(passages))
-    result = torch.zeros(len(queries), len(passages))
-    weights = idf.tolist()
-    counted: list[dict[int, float]] = []
-    for row in passages:
-        counts: dict[int, int] = {}
-        for t in row:
-            counts[t] = counts.get(t, 0) + 1
-        norm = 1.2 * (0.25 + 0.75 * len(row) / average)
-        counted.append({t: 2.2 * n / (n + norm) for t, n in counts.items()})
-    for i, query in enumerate(queries):
-        terms = set(query)
-        mass = sum(weights[t] for t in terms) * 2.2 or 1.0
-        for j, found in enumerate(counted):
-            result[i, j] = sum(weights[t] * found[t] for t in terms if t in found) / mass
-    return result
