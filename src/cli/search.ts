@@ -10,6 +10,8 @@ import { demandSameModel } from "../index/index-meta.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import type { QueryClause } from "../query/query-clause.js";
+import { chooseDialect } from "../query/query-dialect.js";
+import { translateQuery } from "../query/query-translator.js";
 import { search } from "../query/search.js";
 import type { Hit, SearchResult } from "../query/search-result.js";
 import { searchedFields } from "../query/searched-fields.js";
@@ -56,6 +58,7 @@ interface SearchFlags {
   readonly size: number;
   readonly filter?: QueryClause;
   readonly explain?: true;
+  readonly dashboards?: true;
   readonly json?: true;
 }
 
@@ -68,6 +71,7 @@ export function searchCommand(): Command {
     .option("--size <n>", "hits to show", parseSize, 10)
     .option("--filter <dsl>", "OpenSearch query DSL as JSON that hits must satisfy", parseFilter)
     .option("--explain", "show the query's terms and every matching term with both weights")
+    .option("--dashboards", "search nothing; print a query to paste into Discover's Lucene bar")
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
@@ -87,6 +91,10 @@ Examples:
         const encoder = await openEncoder(config);
         try {
           await untilInterrupted(async (signal) => {
+            if (flags.dashboards) {
+              printJson(await queryFor({ config, cluster, encoder, question, signal, ...flags }));
+              return;
+            }
             const answer = await ask({ config, cluster, encoder, question, signal, ...flags });
             if (flags.json) printJson(answer);
             else printAnswer(answer, flags.explain === true);
@@ -106,17 +114,8 @@ Examples:
  *   {@link search} throws.
  */
 async function ask(question: Question): Promise<Answer> {
-  const { config, cluster, encoder, index, signal } = question;
-  const info = await readIndexModel(cluster, index, { signal });
-  demandSameModel(info.model, indexModelOf(encoder.manifest), index);
-  const [encoded] = await encoder.encodeQueries([question.question], { signal });
-  if (encoded?.failure !== undefined) {
-    throw new CspladeError("encode_failed", `The question cannot be encoded: ${encoded.failure}`);
-  }
-  const vector = prune(encoded?.passages[0]?.vector ?? EMPTY_VECTOR, {
-    prune_type: config["query.prune_type"],
-    prune_ratio: config["query.prune_ratio"],
-  });
+  const { cluster, encoder, index, signal } = question;
+  const { info, vector, truncated } = await encodeQuestion(question);
   const { hits, ...result } = await search(cluster, {
     index,
     vector,
@@ -131,11 +130,45 @@ async function ask(question: Question): Promise<Answer> {
     question: question.question,
     ...result,
     query_terms: namedTerms(vector, vocabulary),
-    truncated: encoded?.truncated ?? false,
+    truncated,
     title_field: info.title_field,
     text_fields: info.text_fields,
     hits: await nameHits(encoder, vocabulary, hits, info, signal),
   };
+}
+
+/** The question as one query with its weights in it, for who searches without csplade. */
+async function queryFor(question: Question): Promise<QueryClause> {
+  const { info, vector } = await encodeQuestion(question);
+  const capabilities = await question.cluster.capabilities();
+  return translateQuery({
+    vector,
+    dialect: chooseDialect(capabilities),
+    fields: searchedFields(info.passages).fields,
+    filter: question.filter,
+    max_clause_count: capabilities.max_clause_count,
+  }).query;
+}
+
+async function encodeQuestion({
+  config,
+  cluster,
+  encoder,
+  index,
+  question,
+  signal,
+}: Question): Promise<{ info: IndexInfo; vector: SparseVector; truncated: boolean }> {
+  const info = await readIndexModel(cluster, index, { signal });
+  demandSameModel(info.model, indexModelOf(encoder.manifest), index);
+  const [encoded] = await encoder.encodeQueries([question], { signal });
+  if (encoded?.failure !== undefined) {
+    throw new CspladeError("encode_failed", `The question cannot be encoded: ${encoded.failure}`);
+  }
+  const vector = prune(encoded?.passages[0]?.vector ?? EMPTY_VECTOR, {
+    prune_type: config["query.prune_type"],
+    prune_ratio: config["query.prune_ratio"],
+  });
+  return { info, vector, truncated: encoded?.truncated ?? false };
 }
 
 /** {@link ask}, printed for people. */

@@ -17,7 +17,7 @@ interface ServeFlags {
 /** Builds the command. */
 export function serveCommand(): Command {
   return configuredCommand("serve", ["opensearch.url", "model.path"])
-    .description("Serve the model over HTTP.")
+    .description("Serve the model over HTTP, and searches by meaning in front of the cluster.")
     .option("--host <address>", "address to listen on (CSPLADE_GATEWAY_HOST)")
     .option("--port <n>", "port to listen on, 0 for a free one (CSPLADE_GATEWAY_PORT)", parsePort)
     .option("--json", "print the address as one JSON object once it is ready")
@@ -25,11 +25,15 @@ export function serveCommand(): Command {
       "after",
       `
 POST /encode, /embed_sparse, /v1/opensearch/sparse and /v1/elastic/sparse encode texts;
-GET /openapi.json describes them. SIGTERM lets open requests end, then stops.
+GET /openapi.json describes them. Everything else is forwarded to the cluster with the caller's
+own credentials; in searches {"csplade":"text"} stands wherever a query may. SIGTERM lets open
+requests end, then stops.
 
 Examples:
   csplade serve
-  curl -s localhost:9260/encode -d '{"text":"fear of closed spaces","format":"terms"}'`,
+  curl -s localhost:9260/encode -d '{"text":"fear of closed spaces","format":"terms"}'
+  curl -s localhost:9260/wordnet/_search -H 'content-type: application/json' \\
+    -d '{"query":{"csplade":"fear of closed spaces"}}'`,
     )
     .action(async (flags: ServeFlags, command: Command) => {
       const { values } = configOf(command.opts(), {

@@ -7,7 +7,7 @@ import { Client, errors } from "@opensearch-project/opensearch";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
-import { reasonOf, type ClusterRequest, type ClusterResponse } from "./request.js";
+import { reasonOf, type ClusterRequest, type ClusterResponse, type Send } from "./request.js";
 
 /** A connection to one cluster. */
 export interface Cluster {
@@ -47,45 +47,52 @@ export function connectCluster(config: Config): Cluster {
     ...(apiKey === undefined ? {} : { headers: { authorization: `ApiKey ${apiKey}` } }),
     ...(caFile === undefined ? {} : { ssl: { ca: readCa(caFile) } }),
   });
-  let capabilities: Promise<Capabilities> | undefined;
 
-  const cluster: Cluster = {
-    url,
-    async send(request) {
-      request.signal?.throwIfAborted();
-      const body = request.body;
-      const sent = client.transport.request(
-        {
-          method: request.method,
-          path: request.path,
-          ...(request.query === undefined ? {} : { querystring: { ...request.query } }),
-          ...(body === undefined ? {} : typeof body === "string" ? { bulkBody: body } : { body }),
-        },
-        {
-          maxRetries: 0,
-          requestTimeout: request.timeoutMs ?? config["opensearch.request_timeout_ms"],
-        },
-      );
-      // The client's abort() returns the request itself: handed back to the event target, its
-      // rejection would end the process.
-      const abort = (): void => {
-        sent.abort();
-      };
-      request.signal?.addEventListener("abort", abort, { once: true });
-      try {
-        const answer = await sent;
-        return responseOf(answer.statusCode ?? 0, answer.body, answer.headers ?? {});
-      } catch (thrown) {
-        if (thrown instanceof errors.ResponseError) {
-          return responseOf(thrown.statusCode, thrown.body, thrown.headers);
-        }
-        throw unanswered(thrown, url, request);
-      } finally {
-        request.signal?.removeEventListener("abort", abort);
+  async function send(request: ClusterRequest): Promise<ClusterResponse> {
+    request.signal?.throwIfAborted();
+    const body = request.body;
+    const sent = client.transport.request(
+      {
+        method: request.method,
+        path: request.path,
+        ...(request.query === undefined ? {} : { querystring: { ...request.query } }),
+        ...(body === undefined ? {} : typeof body === "string" ? { bulkBody: body } : { body }),
+      },
+      {
+        maxRetries: 0,
+        ...(request.headers === undefined ? {} : { headers: { ...request.headers } }),
+        requestTimeout: request.timeoutMs ?? config["opensearch.request_timeout_ms"],
+      },
+    );
+    // The client's abort() returns the request itself: handed back to the event target, its
+    // rejection would end the process.
+    const abort = (): void => {
+      sent.abort();
+    };
+    request.signal?.addEventListener("abort", abort, { once: true });
+    try {
+      const answer = await sent;
+      return responseOf(answer.statusCode ?? 0, answer.body, answer.headers ?? {});
+    } catch (thrown) {
+      if (thrown instanceof errors.ResponseError) {
+        return responseOf(thrown.statusCode, thrown.body, thrown.headers);
       }
-    },
+      throw unanswered(thrown, url, request);
+    } finally {
+      request.signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  return clusterOf(url, send, () => client.close());
+}
+
+function clusterOf(url: string, send: Send, close: () => Promise<void>): Cluster {
+  let capabilities: Promise<Capabilities> | undefined;
+  return {
+    url,
+    send,
     async demand(request, doing) {
-      const answer = await cluster.send(request);
+      const answer = await send(request);
       if (answer.status < 400) return answer.body;
       throw new CspladeError(
         codeOf(answer.status),
@@ -93,17 +100,14 @@ export function connectCluster(config: Config): Cluster {
       );
     },
     capabilities() {
-      capabilities ??= askCapabilities((request) => cluster.send(request), url).catch(
-        (thrown: unknown) => {
-          capabilities = undefined;
-          throw thrown;
-        },
-      );
+      capabilities ??= askCapabilities(send, url).catch((thrown: unknown) => {
+        capabilities = undefined;
+        throw thrown;
+      });
       return capabilities;
     },
-    close: () => client.close(),
+    close,
   };
-  return cluster;
 }
 
 function codeOf(status: number): ErrorCode {

@@ -7,6 +7,8 @@ export interface ClusterRequest {
   readonly query?: Readonly<Record<string, string | number | boolean>>;
   /** A JSON value, or a ready newline-delimited body for `_bulk` and `_msearch`. */
   readonly body?: object | string;
+  /** Sent besides the connection's own: a caller's credentials, for example. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Deadline in milliseconds; the configuration's `opensearch.request_timeout_ms` without it. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;

@@ -8,8 +8,11 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { addEncodeRoutes, sendError } from "./encode-routes.js";
 import { createEncodeService } from "./encode-service.js";
+import { createIndexPlans } from "./index-plans.js";
 import { createMetrics, type Metrics } from "./metrics.js";
+import { createProxy } from "./proxy.js";
 import { addStatusRoutes, type ClusterState } from "./status-routes.js";
+import { createUpstream } from "./upstream.js";
 
 /** What a gateway works with; the encoder stays its owner's to close. */
 export interface GatewayOptions {
@@ -51,6 +54,11 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
   const metrics = createMetrics();
   const service = createEncodeService(config, encoder, metrics);
   const cluster = connectCluster(config);
+  // The proxy looks things up with the caller's credentials, never with ours.
+  const anonymous = connectCluster(withoutCredentials(config));
+  const upstream = createUpstream(config);
+  const plans = createIndexPlans(anonymous, encoder.manifest);
+  const proxy = createProxy({ config, service, plans, upstream, metrics });
   let draining = false;
   let server: Server | undefined;
   const app = fastify({
@@ -65,7 +73,8 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
           if (draining) setImmediate(() => server?.closeIdleConnections());
         });
         measure(metrics, OWN_ROUTES.has(route) ? route : "proxy", response);
-        answerOwn(request, response);
+        if (OWN_ROUTES.has(route)) answerOwn(request, response);
+        else void proxy(request, response);
       });
       return server;
     },
@@ -85,7 +94,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     const timer = setTimeout(() => server?.closeAllConnections(), graceMs);
     await app.close().catch(() => {});
     clearTimeout(timer);
-    await cluster.close();
+    await Promise.all([cluster.close(), anonymous.close(), upstream.close()]);
   }
 
   await listen(app, config);
@@ -96,6 +105,19 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
       closing ??= close(graceMs);
       return closing;
     },
+  };
+}
+
+function withoutCredentials(config: Config): Config {
+  const target = new URL(config["opensearch.url"]);
+  target.username = "";
+  target.password = "";
+  return {
+    ...config,
+    "opensearch.url": target.href,
+    "opensearch.username": undefined,
+    "opensearch.password": undefined,
+    "opensearch.api_key": undefined,
   };
 }
 

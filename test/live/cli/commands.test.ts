@@ -107,6 +107,24 @@ describe("the csplade program", function () {
     assert.ok(hits[0].terms.some((term) => term.literal));
   });
 
+  it("prints with --dashboards a query that finds the same, to paste where csplade is not", async () => {
+    const question = "fear of a confined space";
+    const found = await run(["search", "--index", "cli-docs", "--json", question]);
+    const { hits } = JSON.parse(found.out) as SearchJson;
+    const printed = await run(["search", "--index", "cli-docs", "--dashboards", question]);
+    assert.equal(printed.out.trim().split("\n").length, 1, printed.err);
+    const answer = await fetch(`${testServers().opensearchUrl}/cli-docs/_search`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ query: { bool: { must: [JSON.parse(printed.out)] } } }),
+    });
+    const body = (await answer.json()) as { hits: { hits: { _id: string; _score: number }[] } };
+    assert.deepEqual(
+      body.hits.hits.map((hit) => [hit._id, hit._score]),
+      hits.map((hit) => [hit.id, hit.score]),
+    );
+  });
+
   it("narrows a search by a filter in the cluster's DSL, and refuses one that is none", async () => {
     const filter = '{"term":{"lang.keyword":"en"}}';
     const found = await run([

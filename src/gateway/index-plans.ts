@@ -1,0 +1,161 @@
+/**
+ * What the indices behind an expression hold, asked with the caller's own rights and kept for
+ * seconds: an alias that is moved to another model must be noticed.
+ */
+import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import { z } from "zod";
+import { askCapabilities, type Capabilities } from "../cluster/capabilities.js";
+import type { Cluster } from "../cluster/cluster.js";
+import type { Send } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { demandSameModel, parseMeta, planOf, type IndexModel } from "../index/index-meta.js";
+import type { IndexPlan } from "../index/index-meta.js";
+import type { SearchTarget } from "./search-target.js";
+
+/** Headers that say who asks, as they came. */
+export type CallerHeaders = Readonly<Record<string, string>>;
+
+/** The CSPLADE indices behind an expression. */
+export interface SearchedIndices {
+  /** Their names; other indices behind the expression are left out. */
+  readonly names: readonly string[];
+  /** How they keep vectors; undefined where there is no such index. */
+  readonly plan: IndexPlan | undefined;
+}
+
+/** The cluster's own refusal of a look-up (401, 403, 404 …), to be passed on as it is. */
+export class ClusterRefusal extends CspladeError {
+  readonly status: number;
+  readonly body: unknown;
+
+  constructor(status: number, body: unknown) {
+    super("cluster_rejected", `The cluster answered ${status} when it was asked for mappings.`);
+    this.status = status;
+    this.body = body;
+  }
+}
+
+/** Look-ups on behalf of callers. */
+export interface IndexPlans {
+  /**
+   * @throws ClusterRefusal; CspladeError `model_mismatch`, `index_invalid`, `cluster_unreachable`.
+   */
+  plan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices>;
+  /** The indices of a point in time. @throws as {@link IndexPlans.plan} does. */
+  pitExpression(pit: string, caller: CallerHeaders): Promise<string>;
+  /** @throws CspladeError as askCapabilities does. */
+  capabilities(caller: CallerHeaders): Promise<Capabilities>;
+}
+
+const PLAN_TTL_MS = 10_000;
+const CAPABILITIES_TTL_MS = 60_000;
+const CACHED = 1_000;
+const LOOKUP_TIMEOUT_MS = 10_000;
+
+const metasSchema = z.record(
+  z.string(),
+  z.object({
+    mappings: z.object({ _meta: z.object({ csplade: z.unknown() }) }),
+  }),
+);
+
+const pitSchema = z.object({
+  aggregations: z.object({
+    indices: z.object({ buckets: z.array(z.object({ key: z.string() })) }),
+  }),
+});
+
+/**
+ * @param cluster a connection without credentials of its own.
+ * @param model the gateway's model; indices of another one are refused.
+ */
+export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlans {
+  const plans = cacheOf<SearchedIndices>(PLAN_TTL_MS);
+  const pits = cacheOf<string>(CAPABILITIES_TTL_MS);
+  const abilities = cacheOf<Capabilities>(CAPABILITIES_TTL_MS);
+
+  function sendAs(caller: CallerHeaders): Send {
+    return (request) => cluster.send({ ...request, headers: caller, timeoutMs: LOOKUP_TIMEOUT_MS });
+  }
+
+  async function askPlan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices> {
+    const { expression, options } = target;
+    const answer = await sendAs(caller)({
+      method: "GET",
+      path: expression === undefined ? "/_mapping" : `/${expression}/_mapping`,
+      query: { ...options, filter_path: "*.mappings._meta.csplade" },
+    });
+    if (answer.status >= 400) throw new ClusterRefusal(answer.status, answer.body);
+    const metas = metasSchema.safeParse(answer.body);
+    if (!metas.success) return { names: [], plan: undefined };
+    const names = Object.keys(metas.data).sort();
+    let plan: IndexPlan | undefined;
+    for (const name of names) {
+      const next = planOf(parseMeta(metas.data[name]?.mappings._meta.csplade, name));
+      demandSameModel(next.model, model, name);
+      if (plan !== undefined && plan.passages !== next.passages) {
+        throw new CspladeError(
+          "index_invalid",
+          `${names[0] ?? ""} keeps passages as "${plan.passages}", ${name} as "${next.passages}"; one search cannot ask both.`,
+          { hint: "Name fewer indices." },
+        );
+      }
+      plan ??= next;
+    }
+    return { names, plan };
+  }
+
+  return {
+    plan(target, caller) {
+      const { expression, options } = target;
+      return plans(keyOf(caller, expression ?? "", JSON.stringify(options)), () =>
+        askPlan(target, caller),
+      );
+    },
+    pitExpression(pit, caller) {
+      return pits(keyOf(caller, pit), async () => {
+        const answer = await sendAs(caller)({
+          method: "POST",
+          path: "/_search",
+          body: {
+            size: 0,
+            // One document of each shard is enough to see whose it is.
+            terminate_after: 1,
+            pit: { id: pit },
+            aggs: { indices: { terms: { field: "_index", size: 1_000 } } },
+          },
+        });
+        if (answer.status >= 400) throw new ClusterRefusal(answer.status, answer.body);
+        const { buckets } = pitSchema.parse(answer.body).aggregations.indices;
+        return buckets.map((bucket) => encodeURIComponent(bucket.key)).join(",");
+      });
+    },
+    capabilities: (caller) =>
+      abilities(keyOf(caller), () => askCapabilities(sendAs(caller), cluster.url)),
+  };
+}
+
+/** A cache whose failures are not kept; one look-up at a time for the same key. */
+function cacheOf<T extends object | string>(
+  ttl: number,
+): (key: string, ask: () => Promise<T>) => Promise<T> {
+  const kept = new LRUCache<string, Promise<T>>({ max: CACHED, ttl });
+  return (key, ask) => {
+    const found = kept.get(key);
+    if (found !== undefined) return found;
+    const asked = ask();
+    kept.set(key, asked);
+    asked.catch(() => {
+      if (kept.peek(key) === asked) kept.delete(key);
+    });
+    return asked;
+  };
+}
+
+/** Credentials are part of the key, hashed: what one caller may see is not for another. */
+function keyOf(caller: CallerHeaders, ...parts: readonly string[]): string {
+  const hash = createHash("sha256");
+  for (const part of [...Object.entries(caller).flat(), ...parts]) hash.update(part).update("\0");
+  return hash.digest("base64");
+}

@@ -1,0 +1,77 @@
+/** A request's body, read whole and unpacked, within limits of size and time. */
+import type { IncomingMessage } from "node:http";
+import { promisify } from "node:util";
+import { gunzip, inflate } from "node:zlib";
+import { CspladeError } from "../errors/csplade-error.js";
+
+/** A body as it came, and as it is meant. */
+export interface RequestBody {
+  readonly raw: Buffer;
+  /** `raw` without its content encoding; undefined for an encoding that is not known here. */
+  readonly plain: Buffer | undefined;
+}
+
+const unpackers: Readonly<Record<string, (data: Buffer, limit: number) => Promise<Buffer>>> = {
+  identity: (data) => Promise.resolve(data),
+  gzip: (data, maxOutputLength) => promisify(gunzip)(data, { maxOutputLength }),
+  deflate: (data, maxOutputLength) => promisify(inflate)(data, { maxOutputLength }),
+};
+
+/**
+ * Reads a body.
+ * @throws CspladeError `batch_too_large` above `limit` bytes, packed or not; `request_invalid`
+ *   for a body that cannot be unpacked; the signal's reason.
+ */
+export async function readBody(
+  request: IncomingMessage,
+  limit: number,
+  signal: AbortSignal,
+): Promise<RequestBody> {
+  if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge(limit);
+  const raw = await collect(request, limit, signal);
+  const unpack = unpackers[request.headers["content-encoding"] ?? "identity"];
+  if (unpack === undefined) return { raw, plain: undefined };
+  try {
+    return { raw, plain: await unpack(raw, limit) };
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") throw tooLarge(limit);
+    throw new CspladeError("query_invalid", "The request's body cannot be unpacked.", { cause });
+  }
+}
+
+function collect(request: IncomingMessage, limit: number, signal: AbortSignal): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const stop = (reason: Error): void => {
+      request.off("data", take).off("end", finish).off("error", stop);
+      signal.removeEventListener("abort", abort);
+      request.pause();
+      reject(reason);
+    };
+    const abort = (): void => stop(signal.reason as Error);
+    const take = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > limit) stop(tooLarge(limit));
+      else chunks.push(chunk);
+    };
+    const finish = (): void => {
+      signal.removeEventListener("abort", abort);
+      resolve(Buffer.concat(chunks, bytes));
+    };
+    if (signal.aborted) {
+      abort();
+      return;
+    }
+    signal.addEventListener("abort", abort, { once: true });
+    request.on("data", take).once("end", finish).once("error", stop);
+  });
+}
+
+function tooLarge(limit: number): CspladeError {
+  return new CspladeError(
+    "batch_too_large",
+    `The search's body is larger than the ${limit} bytes that the gateway reads.`,
+    { hint: "Raise gateway.max_body_bytes, or send it to the cluster directly." },
+  );
+}

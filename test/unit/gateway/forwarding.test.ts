@@ -1,0 +1,347 @@
+import assert from "node:assert/strict";
+import { request as httpRequest, type IncomingHttpHeaders, type ServerResponse } from "node:http";
+import net from "node:net";
+import { gzipSync } from "node:zlib";
+import fc from "fast-check";
+import { startTestGateway, type TestGateway } from "../../support/gateway.js";
+import {
+  startRecordingUpstream,
+  type RecordedRequest,
+  type RecordingUpstream,
+} from "../../support/recording-upstream.js";
+
+interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: Buffer;
+}
+
+/** Sends bytes exactly as given, which fetch does not. */
+function send(
+  url: string,
+  method: string,
+  headers: Readonly<Record<string, string>>,
+  body?: Buffer | string,
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest(url, { method, headers }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("end", () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: Buffer.concat(chunks),
+        }),
+      );
+      response.on("error", reject);
+    });
+    request.on("error", reject);
+    request.end(body);
+  });
+}
+
+/** Answers look-ups as a cluster with one CSPLADE index would, and everything else with `{}`. */
+function answerLookups(gateway: () => TestGateway) {
+  return (request: RecordedRequest, response: ServerResponse): void => {
+    response.setHeader("content-type", "application/json");
+    const { fingerprint, name } = gateway().encoder.manifest;
+    const csplade = {
+      format: 1,
+      fingerprint,
+      model: name,
+      variant: "bi",
+      vocabulary_size: 1024,
+      field: "csplade",
+      passages: "merged",
+      text_fields: ["text"],
+      title_field: "title",
+      created_by: "csplade 0.1.0",
+    };
+    if (request.url.includes("/_mapping")) {
+      response.end(JSON.stringify({ docs: { mappings: { _meta: { csplade } } } }));
+    } else if (request.url === "/prefix/") {
+      response.end('{"version":{"number":"3.6.0","distribution":"opensearch"}}');
+    } else response.end("{}");
+  };
+}
+
+describe("forwarding", () => {
+  let upstream: RecordingUpstream;
+  let gateway: TestGateway;
+  before(async () => {
+    upstream = await startRecordingUpstream();
+    const { host } = new URL(upstream.url);
+    gateway = await startTestGateway({
+      "opensearch.url": `http://own:secret@${host}/prefix`,
+      "gateway.max_body_bytes": 100_000,
+    });
+  });
+  beforeEach(() => {
+    upstream.requests.length = 0;
+    upstream.answer = (_request, response) => response.end("{}");
+  });
+  after(async () => {
+    await gateway.stop();
+    await upstream.close();
+  });
+
+  it("passes method, path, headers and body on as they came, whatever they are", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"),
+        fc.constantFrom(
+          "/",
+          "/a%2Fb/_doc/%C3%A4?x=%20",
+          "/_bulk",
+          "/i/_search",
+          "/%zz",
+          "/i/_msearch?a=b",
+        ),
+        fc.uint8Array({ maxLength: 2_000 }).map((bytes) => Buffer.from(bytes)),
+        async (method, path, body) => {
+          upstream.requests.length = 0;
+          const headers = { "Content-Type": "application/json", "X-Odd-Case": "O" };
+          await send(
+            gateway.url + path,
+            method,
+            { ...headers, "content-length": String(body.length) },
+            body,
+          );
+          const [got] = upstream.requests;
+          assert.equal(got?.method, method);
+          assert.equal(got.url, `/prefix${path}`);
+          assert.ok(got.body.equals(body));
+          assert.equal(got.rawHeaders[got.rawHeaders.indexOf("X-Odd-Case") + 1], "O");
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it("leaves every search without a csplade clause byte-identical, numbers beyond JavaScript's included", async () => {
+    const spaced =
+      '{ "query" : {"terms":{"id":[12345678901234567890, 1.0, 1e2]}}, /* csplade */ "size":1 }\n';
+    for (const body of [
+      spaced,
+      '{"aggs":{"csplade":{"terms":{"field":"csplade"}}}}',
+      "{broken csplade",
+    ]) {
+      await send(
+        `${gateway.url}/docs/_search`,
+        "POST",
+        { "content-type": "application/json" },
+        body,
+      );
+      assert.equal(upstream.requests.at(-1)!.body.toString(), body);
+    }
+    const packed = gzipSync('{"query":{"match_all":{}}}');
+    const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+    await send(`${gateway.url}/docs/_search`, "POST", headers, packed);
+    assert.ok(upstream.requests.at(-1)!.body.equals(packed));
+    assert.equal(upstream.requests.at(-1)!.headers["content-encoding"], "gzip");
+  });
+
+  it("leaves random bodies byte-identical that say csplade everywhere but where a query stands", async () => {
+    const name = fc.constantFrom("csplade", "query", "bool", "must", "filter", "aggs", "x");
+    const { json } = fc.letrec<{ json: unknown }>((tie) => ({
+      json: fc.oneof(
+        { maxDepth: 4 },
+        fc.constantFrom<unknown>("csplade", 1, null, 12.5),
+        fc.array(tie("json"), { maxLength: 3 }),
+        fc.dictionary(name, tie("json"), { maxKeys: 3 }),
+      ),
+    }));
+    const query = fc.constantFrom({ match: { csplade: "x" } }, { bool: {} }, { csplades: {} });
+    const body = fc.record(
+      {
+        query,
+        script_fields: json.map((params) => ({ csplade: { script: { source: "1", params } } })),
+        runtime_mappings: json,
+        _source: json,
+        suggest: json,
+        ext: json,
+        aggs: json.map((csplade) => ({ csplade: { terms: csplade } })),
+        csplade: json,
+      },
+      { requiredKeys: ["query", "csplade"] },
+    );
+    await fc.assert(
+      fc.asyncProperty(body, fc.nat({ max: 3 }), async (search, indent) => {
+        const text = JSON.stringify(search, null, indent);
+        await send(`${gateway.url}/docs/_search`, "POST", {}, text);
+        assert.equal(upstream.requests.at(-1)!.body.toString(), text);
+        assert.match(upstream.requests.at(-1)!.url, /_search$/);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  it("changes only the clause of a search, packed or not", async () => {
+    upstream.answer = answerLookups(() => gateway);
+    const before =
+      '{"size":3, "query":{"bool":{"filter":{"term":{"id":12345678901234567890}},"must":';
+    const after = '}},\n "track_total_hits" : true}';
+    const body = `${before}{"csplade":"sleep"}${after}`;
+    for (const [packed, encoding] of [
+      [Buffer.from(body), undefined],
+      [gzipSync(body), "gzip"],
+    ] as const) {
+      await send(
+        `${gateway.url}/docs/_search`,
+        "POST",
+        {
+          "content-type": "application/vnd.elasticsearch+json; compatible-with=8",
+          ...(encoding === undefined ? {} : { "content-encoding": encoding }),
+        },
+        packed,
+      );
+      const got = upstream.requests.at(-1)!;
+      const text = got.body.toString();
+      assert.ok(text.startsWith(before) && text.endsWith(after), text);
+      assert.match(text, /"rank_feature":\{"field":"csplade\.\d+"/);
+      assert.equal(got.headers["content-encoding"], undefined);
+      assert.equal(got.headers["content-length"], String(got.body.length));
+      assert.match(got.headers["content-type"]!, /vnd\.elasticsearch/);
+    }
+  });
+
+  it("uses the caller's credentials for everything it asks, and its own for nothing", async () => {
+    upstream.answer = answerLookups(() => gateway);
+    const body = '{"query":{"csplade":"sleep"}}';
+    for (const authorization of ["Basic YTpi", "ApiKey xyz", undefined]) {
+      upstream.requests.length = 0;
+      await send(
+        `${gateway.url}/docs/_search`,
+        "POST",
+        authorization === undefined ? {} : { authorization },
+        body,
+      );
+      // Without credentials the test before has asked already.
+      const asked = authorization === undefined ? 1 : 4;
+      assert.ok(upstream.requests.length >= asked, "what one caller saw is not for another");
+      for (const request of upstream.requests) {
+        assert.equal(request.headers.authorization, authorization);
+      }
+    }
+    upstream.requests.length = 0;
+    await send(`${gateway.url}/docs/_search`, "POST", { authorization: "ApiKey xyz" }, body);
+    assert.equal(upstream.requests.length, 1, "the same caller's look-ups are remembered");
+  });
+
+  it("passes the cluster's refusal of a look-up on: no search is sent in its place", async () => {
+    const refusal = {
+      error: { type: "security_exception", reason: "no permissions" },
+      status: 403,
+    };
+    upstream.answer = (_request, response) => {
+      response.writeHead(403, { "content-type": "application/json" });
+      response.end(JSON.stringify(refusal));
+    };
+    const body = '{"query":{"csplade":"sleep"}}';
+    const answer = await send(`${gateway.url}/secret/_search`, "POST", {}, body);
+    assert.equal(answer.status, 403);
+    assert.deepEqual(JSON.parse(answer.body.toString()), refusal);
+    assert.ok(upstream.requests.every((request) => !request.url.includes("_search")));
+  });
+
+  it("streams answers as they come, and tells the cluster when the client goes away", async () => {
+    let finish = () => {};
+    upstream.answer = (_request, response) => {
+      response.writeHead(200, { "x-own": "kept", "content-encoding": "gzip" });
+      response.write("first");
+      finish = () => response.end("last");
+    };
+    const answer = await new Promise<{ first: string; rest: Promise<string>; own: unknown }>(
+      (resolve) => {
+        httpRequest(`${gateway.url}/x`, (response) => {
+          let all = "";
+          const rest = new Promise<string>((done) => response.on("end", () => done(all)));
+          response.once("data", (chunk: Buffer) =>
+            resolve({ first: chunk.toString(), rest, own: response.headers["x-own"] }),
+          );
+          response.on("data", (chunk: Buffer) => (all += chunk.toString()));
+        }).end();
+      },
+    );
+    assert.equal(answer.first, "first");
+    assert.equal(answer.own, "kept");
+    finish();
+    assert.equal(await answer.rest, "firstlast");
+
+    const abandoned = new Promise<void>((resolve) => (upstream.onAbandoned = resolve));
+    upstream.answer = () => {};
+    const request = httpRequest(`${gateway.url}/slow`);
+    request.on("error", () => {});
+    request.end();
+    setTimeout(() => request.destroy(), 100);
+    await abandoned;
+  });
+
+  it("streams a body larger than the limit to any route that is no search, and refuses it for one", async () => {
+    const large = Buffer.alloc(3_000_000, "x");
+    const ndjson = { "content-type": "application/x-ndjson" };
+    await send(`${gateway.url}/_bulk`, "POST", ndjson, large);
+    assert.equal(upstream.requests.at(-1)!.body.length, large.length);
+    const refused = await send(`${gateway.url}/_msearch`, "POST", ndjson, large);
+    assert.equal(refused.status, 413);
+    assert.match(refused.body.toString(), /max_body_bytes/);
+    const bomb = gzipSync(Buffer.alloc(3_000_000, " "));
+    const packed = { "content-type": "application/json", "content-encoding": "gzip" };
+    assert.equal((await send(`${gateway.url}/x/_search`, "POST", packed, bomb)).status, 413);
+    const broken = await send(`${gateway.url}/x/_search`, "POST", packed, "no gzip");
+    assert.equal(broken.status, 400);
+  });
+
+  it("cuts the connection when the cluster breaks off in the middle of an answer", async () => {
+    upstream.answer = (_request, response) => {
+      response.writeHead(200, { "content-length": "1000" });
+      response.write("part");
+      setTimeout(() => response.destroy(), 20);
+    };
+    await assert.rejects(send(`${gateway.url}/x`, "GET", {}));
+  });
+
+  it("answers what is no HTTP with 400, and stays up", async () => {
+    const { port } = new URL(gateway.url);
+    const reply = await new Promise<string>((resolve) => {
+      const socket = net.connect(Number(port), "127.0.0.1", () => socket.write("nonsense\r\n\r\n"));
+      socket.once("data", (data) => resolve(data.toString()));
+    });
+    assert.match(reply, /400 Bad Request/);
+    assert.equal((await send(`${gateway.url}/health`, "GET", {})).status, 200);
+  });
+});
+
+describe("forwarding to a cluster that does not answer", () => {
+  it("says that it cannot be reached: 502 in the cluster's error shape", async () => {
+    const gateway = await startTestGateway();
+    for (const path of ["/", "/x/_search"]) {
+      const body = path === "/" ? undefined : '{"query":{"csplade":"sleep"}}';
+      const answer = await send(gateway.url + path, body === undefined ? "GET" : "POST", {}, body);
+      assert.equal(answer.status, 502);
+      const { error, status } = JSON.parse(answer.body.toString()) as {
+        error: { type: string; root_cause: unknown[] };
+        status: number;
+      };
+      assert.deepEqual(
+        [error.type, error.root_cause.length, status],
+        ["cluster_unreachable_exception", 1, 502],
+      );
+    }
+    await gateway.stop();
+  });
+
+  it("gives up after gateway.upstream_timeout_ms with 504", async () => {
+    const upstream = await startRecordingUpstream();
+    upstream.answer = () => {};
+    const gateway = await startTestGateway({
+      "opensearch.url": upstream.url,
+      "gateway.upstream_timeout_ms": 1_000,
+    });
+    const answer = await send(`${gateway.url}/x`, "GET", {});
+    assert.equal(answer.status, 504);
+    await gateway.stop();
+    await upstream.close();
+  });
+});
