@@ -24,6 +24,9 @@ import { searchAndPrint } from "./search.js";
 /** Index of the demo. */
 const INDEX = "wordnet";
 
+/** What people look up by description: people, states, feelings, doings. */
+const DOMAINS = new Set(["person", "state", "feeling", "act", "cognition", "attribute"]);
+
 /** Questions whose words are mostly not in the answer. */
 const QUESTIONS = [
   "fear of closed spaces",
@@ -94,20 +97,19 @@ async function startNeededServers(
   });
 }
 
-/** Every n-th synset of all parts of speech, so that any size covers the whole dictionary. */
+/** The synsets of the most telling domains first: a part of WordNet should still be a dictionary of something. */
 async function writeCorpus(
   config: Config,
   documents: number,
   signal: AbortSignal,
 ): Promise<string> {
-  const all: string[] = [];
-  for await (const document of wordNetDocuments(wordNetFolder()))
-    all.push(JSON.stringify(document));
-  const step = Math.max(1, all.length / documents);
-  const chosen = Array.from(
-    { length: Math.min(documents, all.length) },
-    (_, i) => `${all[Math.floor(i * step)] ?? ""}\n`,
-  );
+  const telling: string[] = [];
+  const others: string[] = [];
+  for await (const document of wordNetDocuments(wordNetFolder())) {
+    const line = `${JSON.stringify(document)}\n`;
+    (DOMAINS.has(document.domain) ? telling : others).push(line);
+  }
+  const chosen = [...telling, ...others].slice(0, documents);
   const folder = path.join(config.home, "demo");
   await mkdir(folder, { recursive: true });
   const file = path.join(folder, "wordnet.ndjson");

@@ -18,7 +18,17 @@ export interface WordNetDocument {
   /** The gloss: definition and examples. */
   readonly text: string;
   readonly part_of_speech: "noun" | "verb" | "adjective" | "adverb";
+  /** What it is about, by the lexicographers' file: `person`, `feeling`, `animal`, … */
+  readonly domain: string;
 }
+
+/** The lexicographers' files by number (lexnames(5WN)); nouns, verbs and the rest share one list. */
+const domains = (
+  "adjective relational-adjective adverb tops act animal artifact attribute body cognition communication event feeling food " +
+  "group location motive object person phenomenon plant possession process quantity relation shape state " +
+  "substance time body change cognition communication competition consumption contact creation emotion " +
+  "motion perception possession social stative weather participle"
+).split(" ");
 
 const parts = [
   ["noun", "n", "noun"],
@@ -48,7 +58,7 @@ export async function* wordNetDocuments(folder: string): AsyncGenerator<WordNetD
       // The licence at the top of each file is indented; synsets start with their offset.
       if (!/^\d{8} /.test(line)) continue;
       const bar = line.indexOf(" | ");
-      const [offset, , , hexCount, ...rest] = line.slice(0, bar).split(" ");
+      const [offset, domain, , hexCount, ...rest] = line.slice(0, bar).split(" ");
       const count = Number.parseInt(hexCount ?? "0", 16);
       // Words and lexical ids alternate; adjectives may carry a marker such as "(p)".
       const lemmas = Array.from({ length: count }, (_, i) =>
@@ -59,6 +69,7 @@ export async function* wordNetDocuments(folder: string): AsyncGenerator<WordNetD
         title: [...new Set(lemmas)].join(", "),
         text: line.slice(bar + 3).trim(),
         part_of_speech,
+        domain: domains[Number(domain)] ?? "unknown",
       };
     }
   }
