@@ -25,6 +25,7 @@ const mayImport = {
     "sources",
     "queue",
   ],
+  searcher: ["errors", "sparse", "text", "encoder", "cluster", "index", "query", "pipeline"],
   evaluate: [
     "errors",
     "config",

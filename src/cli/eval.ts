@@ -2,19 +2,22 @@
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import pc from "picocolors";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { readCollection, type TestCollection } from "../evaluate/beir.js";
+import { compareModes, type ComparedMode } from "../evaluate/compare-modes.js";
 import { evaluate, type Evaluation } from "../evaluate/evaluate.js";
 import { measureIndex, mergeSegments, type IndexFootprint } from "../evaluate/index-footprint.js";
 import { metricNames, type Metrics } from "../evaluate/metrics.js";
 import { writeRun } from "../evaluate/run-file.js";
+import type { Significance } from "../evaluate/significance.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
+import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
@@ -28,6 +31,7 @@ interface EvalFlags {
   readonly index?: string;
   readonly keep?: true;
   readonly run?: string;
+  readonly modes?: readonly SearchMode[];
   readonly json?: true;
   readonly quiet?: true;
 }
@@ -45,6 +49,8 @@ export interface EvalReport extends Metrics, IndexFootprint {
   readonly versus_bm25: { readonly difference: number; readonly p_value: number };
   readonly avg_query_terms: number;
   readonly ms_per_query_p50: number;
+  /** With `--modes`: each of them, plain scoring and BM25. */
+  readonly modes?: readonly (Metrics & Omit<ComparedMode, "metrics">)[];
 }
 
 /** Builds the command. */
@@ -55,6 +61,11 @@ export function evalCommand(): Command {
     .option("--index <name>", "index to use; one that is there already is filled up and kept")
     .option("--keep", "keep the index that was made for this evaluation")
     .option("--run <file>", "write the hits in TREC's run format, for trec_eval and others")
+    .option(
+      "--modes <list>",
+      `also compare modes of search: ${searchModes.join(", ")} (an index made by csplade ann), or all`,
+      parseModes,
+    )
     .option("--quiet", "no progress")
     .option("--json", "print one JSON object")
     .addHelpText(
@@ -62,11 +73,13 @@ export function evalCommand(): Command {
       `
 The corpus goes through the same queue, encoder and index as any ingest. nDCG@10, MRR@10 and
 Recall@100 are trec_eval's. BM25 is OpenSearch's own, on the same index. The time per query is
-the median of questions asked one at a time, encoding included.
+the median of questions asked one at a time, encoding included. With --modes a second table
+compares ways to search the same index; its times are those of the search alone.
 
 Examples:
   csplade eval --data ./scifact
   csplade eval --data ./scifact --index scifact --keep --run scifact.run
+  csplade eval --data ./scifact --modes two_phase,guided,hybrid
   csplade eval --data ./scifact --json | jq '."ndcg@10"'`,
     )
     .action(async (flags: EvalFlags, command: Command) => {
@@ -94,7 +107,11 @@ async function runEvaluation(
       if (ours) await mergeSegments(cluster, index);
       const evaluation = await evaluateIndex(config, cluster, encoder, collection, index, signal);
       if (flags.run !== undefined) await writeRun(flags.run, evaluation.csplade.run, "csplade");
-      return reportOf(collection, summary, evaluation, await measureIndex(cluster, index));
+      const modes =
+        flags.modes === undefined
+          ? undefined
+          : await compareOnIndex(cluster, collection, evaluation, index, flags.modes, signal);
+      return reportOf(collection, summary, evaluation, await measureIndex(cluster, index), modes);
     } finally {
       await encoder.close();
     }
@@ -176,6 +193,20 @@ async function evaluateIndex(
   });
 }
 
+async function compareOnIndex(
+  cluster: Cluster,
+  { queries, qrels }: TestCollection,
+  { vectors }: Evaluation,
+  index: string,
+  modes: readonly SearchMode[],
+  signal: AbortSignal,
+): Promise<ComparedMode[]> {
+  const { passages, ann, text_fields } = await readIndexModel(cluster, index, { signal });
+  const target = { index, text_fields, ...searchedFields(passages, ann) };
+  const possible = modes.filter((mode) => mode !== "ann" || ann !== undefined);
+  return await compareModes({ cluster, target, queries, vectors, qrels, modes: possible, signal });
+}
+
 async function encodeQueries(
   config: Config,
   encoder: Encoder,
@@ -202,6 +233,7 @@ function reportOf(
   summary: IngestSummary,
   { csplade, bm25, versus_bm25, avg_query_terms, ms_per_query_p50 }: Evaluation,
   footprint: IndexFootprint,
+  modes: readonly ComparedMode[] | undefined,
 ): EvalReport {
   return {
     dataset: name,
@@ -211,15 +243,27 @@ function reportOf(
     failed_documents: summary.failed,
     ...rounded(csplade.metrics),
     bm25: rounded(bm25.metrics),
-    versus_bm25: {
-      difference: round(versus_bm25.difference, 4),
-      p_value: round(versus_bm25.p_value, 4),
-    },
+    versus_bm25: roundedDifference(versus_bm25),
     avg_query_terms: round(avg_query_terms, 1),
     avg_doc_terms: footprint.avg_doc_terms === null ? null : round(footprint.avg_doc_terms, 1),
     index_bytes: footprint.index_bytes,
     ms_per_query_p50: round(ms_per_query_p50, 2),
+    ...(modes === undefined ? {} : { modes: modes.map(modeRow) }),
   };
+}
+
+function modeRow({ name, metrics, versus_plain, ms_p50, ms_p95 }: ComparedMode) {
+  return {
+    name,
+    ...rounded(metrics),
+    ...(versus_plain === undefined ? {} : { versus_plain: roundedDifference(versus_plain) }),
+    ms_p50: round(ms_p50, 2),
+    ms_p95: round(ms_p95, 2),
+  };
+}
+
+function roundedDifference({ difference, p_value }: Significance): Significance {
+  return { difference: round(difference, 4), p_value: round(p_value, 4) };
 }
 
 function rounded(metrics: Metrics): Metrics {
@@ -253,4 +297,34 @@ function printReport(report: EvalReport): void {
     `${report.avg_query_terms} terms per query, ${report.avg_doc_terms ?? "?"} per document, ` +
       `index ${(report.index_bytes / 1e6).toFixed(1)} MB, ${report.ms_per_query_p50} ms per query`,
   );
+  if (report.modes !== undefined) printModes(report.modes);
+}
+
+function printModes(modes: NonNullable<EvalReport["modes"]>): void {
+  const heads = [...metricNames, "ms p50", "ms p95"].map((head) => head.padStart(12));
+  printLine(pc.dim(`\n${"".padEnd(16)}${heads.join("")}    nDCG@10 minus plain`));
+  for (const mode of modes) {
+    const values = [
+      ...metricNames.map((name) => mode[name].toFixed(4)),
+      mode.ms_p50.toFixed(1),
+      mode.ms_p95.toFixed(1),
+    ];
+    const { difference = 0, p_value = 1 } = mode.versus_plain ?? {};
+    const versus =
+      mode.versus_plain === undefined
+        ? ""
+        : `    ${difference < 0 ? "" : "+"}${difference.toFixed(4)} (p = ${p_value.toFixed(3)})`;
+    printLine(
+      `${mode.name.padEnd(16)}${values.map((value) => value.padStart(12)).join("")}${versus}`,
+    );
+  }
+}
+
+function parseModes(text: string): readonly SearchMode[] {
+  if (text === "all") return searchModes;
+  return text.split(",").map((part) => {
+    const mode = searchModes.find((known) => known === part.trim());
+    if (mode !== undefined) return mode;
+    throw new InvalidArgumentError(`Modes are ${searchModes.join(", ")}, or all.`);
+  });
 }

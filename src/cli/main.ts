@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../config/package-root.js";
+import { annCommand } from "./ann.js";
 import { demoCommand } from "./demo.js";
 import { doctorCommand } from "./doctor.js";
 import { downCommand } from "./down.js";
@@ -39,6 +40,7 @@ const commands = [
   searchCommand(),
   encodeCommand(),
   evalCommand(),
+  annCommand(),
   workerCommand(),
   serveCommand(),
   doctorCommand(),

@@ -43,6 +43,8 @@ export interface Evaluation {
   readonly versus_bm25: Significance;
   /** Mean number of terms of the query vectors. */
   readonly avg_query_terms: number;
+  /** The queries' vectors, in their order. */
+  readonly vectors: readonly SparseVector[];
   /** Median time of one question asked alone, from its text to its ten hits, milliseconds. */
   readonly ms_per_query_p50: number;
 }
@@ -90,6 +92,7 @@ export async function evaluate(request: EvaluationRequest): Promise<Evaluation> 
     bm25: { metrics: meanMetrics(theirsPerQuery), run: theirs },
     versus_bm25: compareSystems(ndcgOf(oursPerQuery), ndcgOf(theirsPerQuery)),
     avg_query_terms: mean(vectors.map((vector) => vector.ids.length)),
+    vectors,
     ms_per_query_p50: await timeQueries(request),
   };
 }

@@ -7,7 +7,7 @@ import { quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
 import type { BulkOperation } from "./bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
-import { PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
+import { mappedFeatures, PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
 import { passageId } from "./passage-id.js";
 import type { StoredState } from "./stored-state.js";
 
@@ -274,8 +274,9 @@ function featuresOf(vector: SparseVector, shape: VectorShape): Features {
 function put(
   info: IndexInfo,
   { id, routing, version }: IndexableDocument,
-  document: object,
+  body: Readonly<Record<string, unknown>>,
 ): BulkOperation {
+  const document = info.ann === undefined ? body : { ...body, ...mappedFeatures(body, info.ann) };
   return { index: info.name, id, action: "index", document, ...versioning(routing, version) };
 }
 

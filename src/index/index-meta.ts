@@ -6,6 +6,8 @@
 import { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { fromFeatures, toFeatures, type Features } from "../sparse/features.js";
+import { mapVector, readIdMap, type IdMap } from "../sparse/id-map.js";
 
 /** The model of an index: the parts of a checkpoint's manifest that its vectors depend on. */
 export interface IndexModel {
@@ -27,6 +29,9 @@ export const VECTOR_FIELD = "csplade";
 /** Field of the nested passages. */
 export const PASSAGES_FIELD = "csplade_passages";
 
+/** Field of the vectors in their own numbering, in an index for approximate search. */
+export const ANN_FIELD = "csplade_ann";
+
 /** `format` of the `_meta.csplade` objects written by this version. */
 const FORMAT = 1;
 
@@ -40,6 +45,8 @@ const metaSchema = z.object({
   passages: z.enum(["merged", "nested", "documents"]),
   text_fields: z.array(z.string().min(1)).min(1),
   title_field: z.string().min(1),
+  /** An index for approximate search: its second vector field and its numbering of token ids. */
+  ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
   /** Version of csplade that created the index. */
   created_by: z.string(),
 });
@@ -53,6 +60,8 @@ export interface IndexPlan {
   readonly passages: PassagesMode;
   readonly text_fields: readonly string[];
   readonly title_field: string;
+  /** Numbering of token ids in {@link ANN_FIELD}, where the index has that field. */
+  readonly ann?: IdMap;
 }
 
 /** The `_meta.csplade` object for a plan. */
@@ -83,7 +92,20 @@ export function planOf(meta: IndexMeta): IndexPlan {
     passages: meta.passages,
     text_fields: meta.text_fields,
     title_field: meta.title_field,
+    ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
   };
+}
+
+/** The field of a document for approximate search, if it has a vector. */
+export function mappedFeatures(
+  document: Readonly<Record<string, unknown>>,
+  ids: IdMap,
+): Readonly<Record<string, Features>> {
+  const features = document[VECTOR_FIELD];
+  if (features === null || typeof features !== "object") return {};
+  const { vector } = mapVector(fromFeatures({ ...features }), ids);
+  // An empty one would be refused: such a document is simply not found approximately.
+  return vector.ids.length === 0 ? {} : { [ANN_FIELD]: toFeatures(vector) };
 }
 
 /**

@@ -118,7 +118,7 @@ export function nameTerms(
   });
 }
 
-/** A term without the mark of a missing space, in lower case. */
-function wordOf(term: string): string {
+/** What counts as one word: a term without the mark of a missing space, in lower case. */
+export function wordOf(term: string): string {
   return term.replace(/^·(?=.)/u, "").toLowerCase();
 }

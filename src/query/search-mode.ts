@@ -4,9 +4,10 @@
  * - `plain`: every document that shares a term with the query, by dot product.
  * - `two_phase`: the heavy terms retrieve, the light ones rescore the best hits.
  * - `guided`: BM25 retrieves, the learned weights rank its best hits.
+ * - `ann`: an approximate index retrieves, the learned weights rank its best hits.
  * - `hybrid`: BM25 and the learned weights each rank, and the two rankings are fused.
  */
-export const searchModes = ["plain", "two_phase", "guided", "hybrid"] as const;
+export const searchModes = ["plain", "two_phase", "guided", "ann", "hybrid"] as const;
 
 /** One of {@link searchModes}. */
 export type SearchMode = (typeof searchModes)[number];

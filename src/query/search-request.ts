@@ -1,5 +1,6 @@
 /** What is searched for, where, and how. */
 import type { SparseVector } from "../sparse/sparse-vector.js";
+import type { AnnField, AnnOptions } from "./ann.js";
 import type { GuidedOptions } from "./guided.js";
 import type { HybridOptions } from "./hybrid.js";
 import type { QueryClause } from "./query-clause.js";
@@ -21,7 +22,10 @@ export interface SearchRequest {
   readonly text_fields?: readonly string[] | undefined;
   readonly two_phase?: Partial<TwoPhaseOptions> | undefined;
   readonly guided?: Partial<GuidedOptions> | undefined;
+  readonly ann?: Partial<AnnOptions> | undefined;
   readonly hybrid?: Partial<HybridOptions> | undefined;
+  /** The field that mode `ann` searches. */
+  readonly ann_field?: AnnField | undefined;
   /** Hits to return, 0…10,000 together with `from`; 10 without it. */
   readonly size?: number | undefined;
   /** Hits to skip, 0 without it. */

@@ -1,6 +1,8 @@
 /** A search: a query vector sent to a cluster, and the hits that came back. */
 import type { Cluster } from "../cluster/cluster.js";
 import type { ClusterResponse } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { annBody } from "./ann.js";
 import type { BodyParts } from "./around.js";
 import {
   accepted,
@@ -58,6 +60,8 @@ async function searchInMode(asked: AskedSearch): Promise<SearchResult> {
       return searchTwoPhase(asked);
     case "guided":
       return searchGuided(asked);
+    case "ann":
+      return searchAnn(asked);
     case "hybrid":
       return searchHybrid(asked);
   }
@@ -102,6 +106,22 @@ async function searchGuided(asked: AskedSearch): Promise<SearchResult> {
     ),
   );
   return { ...result, notes: [...result.notes, ...notes] };
+}
+
+async function searchAnn(asked: AskedSearch): Promise<SearchResult> {
+  const { request, translation, plain, from, size } = asked;
+  const { ann_field, index } = request;
+  if (ann_field === undefined) {
+    throw new CspladeError("index_invalid", `${index} has no field for approximate search.`, {
+      hint: `Make an index that has one: csplade ann ${index} --into ${index}-ann.`,
+    });
+  }
+  const body = annBody(ann_field, translation, plain.vector, request.ann, from + size);
+  if (body === undefined) return searchPlain(asked);
+  const result = await searchRanked(asked, body, (rest) => post(asked, rest(body.query)));
+  if (body.unnumbered === 0) return result;
+  const note = `${body.unnumbered} query terms stood in no document when ${index} was made, and only rank.`;
+  return { ...result, notes: [...result.notes, note] };
 }
 
 /** Sends what a body builder makes of the query of the first look. */

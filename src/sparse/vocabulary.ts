@@ -31,6 +31,8 @@ export interface Vocabulary {
   term(id: number): string;
   /** The id of a readable term, exactly as {@link term} writes it. */
   id(term: string): number | undefined;
+  /** The UTF-8 bytes that an id stands for in a text, its leading space included. */
+  bytes(id: number): Uint8Array | undefined;
 }
 
 /**
@@ -52,15 +54,20 @@ export function readVocabulary(tokenizer: unknown): Vocabulary {
   const byteLevel = pieces.every(([piece]) => isByteLevel(piece));
   const bytesOf = byteLevel ? byteLevelBytes : sentencePieceBytes;
 
+  const bytes = new Map<number, Uint8Array>();
   const texts = new Map<number, PieceText>();
   for (const [piece, id] of pieces) {
     if (texts.has(id)) {
       throw new CspladeError("model_invalid", `tokenizer.json gives the id ${id} to two pieces.`);
     }
+    bytes.set(id, bytesOf(piece));
     texts.set(id, pieceText(bytesOf(piece)));
   }
-  for (const { id, content } of added) texts.set(id, { text: content, startsWord: false });
-  return nameTerms(texts, addedIds);
+  for (const { id, content } of added) {
+    bytes.set(id, new TextEncoder().encode(content));
+    texts.set(id, { text: content, startsWord: false });
+  }
+  return { ...nameTerms(texts, addedIds), bytes: (id) => bytes.get(id) };
 }
 
 /** A piece's text without the space that starts a word, or the bytes that are no text. */
@@ -77,7 +84,7 @@ function pieceText(bytes: Uint8Array): PieceText {
 function nameTerms(
   texts: ReadonlyMap<number, PieceText>,
   unmarked: ReadonlySet<number>,
-): Vocabulary {
+): Omit<Vocabulary, "bytes"> {
   const wordStarts = new Set<string>();
   for (const piece of texts.values()) {
     if ("text" in piece && piece.startsWord) wordStarts.add(piece.text);

@@ -20,6 +20,8 @@ interface SearchJson {
   readonly hits: readonly {
     readonly id: string;
     readonly score: number;
+    readonly source: { readonly text: string };
+    readonly spans: { readonly text?: readonly { start: number; end: number }[] };
     readonly terms: readonly { term: string; literal: boolean; contribution: number }[];
   }[];
 }
@@ -123,6 +125,43 @@ describe("the csplade program", function () {
       body.hits.hits.map((hit) => [hit._id, hit._score]),
       hits.map((hit) => [hit.id, hit.score]),
     );
+  });
+
+  it("searches in every mode, and shows where the literal words stand", async () => {
+    for (const mode of ["plain", "two_phase", "guided", "hybrid"]) {
+      const question = "fear of a confined space";
+      const { code, out, err } = await run([
+        "search",
+        "--index",
+        "cli-docs",
+        "--mode",
+        mode,
+        "--json",
+        question,
+      ]);
+      assert.equal(code, 0, err);
+      const answer = JSON.parse(out) as SearchJson & { readonly mode: string };
+      assert.equal(answer.mode, mode);
+      const [hit] = answer.hits;
+      assert.equal(hit?.id, "1");
+      const { text } = hit.source;
+      const marked = hit.spans.text?.map(({ start, end }) => text.slice(start, end)).join("") ?? "";
+      assert.match(marked, /fear.*confined/);
+      const people = await run(["search", "--index", "cli-docs", "--mode", mode, question]);
+      assert.match(people.out, mode === "hybrid" ? /BM25 #1, CSPLADE #\d/ : /claustrophobia {2}\d/);
+    }
+    const unknown = await run([
+      "search",
+      "--index",
+      "cli-docs",
+      "--mode",
+      "guided",
+      "--options",
+      '{"window":5}',
+      "x",
+    ]);
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.err, /window_size, query_weight, rescore_query_weight/);
   });
 
   it("narrows a search by a filter in the cluster's DSL, and refuses one that is none", async () => {

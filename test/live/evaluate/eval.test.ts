@@ -207,6 +207,44 @@ describe("csplade eval", function () {
     assert.match(out, /ndcg@10 +\d\.\d{4} +\d\.\d{4}/);
   });
 
+  it("compares modes of search with plain scoring and BM25, each with its figures and times", async () => {
+    const { code, out, err } = await run([
+      "eval",
+      "--data",
+      data,
+      "--quiet",
+      "--json",
+      "--modes",
+      "all",
+    ]);
+    assert.equal(code, 0, err);
+    const { modes, ...report } = JSON.parse(out) as Report & {
+      readonly modes: readonly {
+        readonly name: string;
+        readonly "ndcg@10": number;
+        readonly versus_plain?: { readonly difference: number };
+        readonly ms_p50: number;
+        readonly ms_p95: number;
+      }[];
+    };
+    assert.deepEqual(
+      modes.map(({ name }) => name),
+      ["bm25", "plain", "two_phase", "guided", "hybrid rrf", "hybrid min_max"],
+    );
+    const figures = new Map(modes.map((mode) => [mode.name, mode]));
+    const plain = figures.get("plain")!["ndcg@10"];
+    assert.equal(plain, report["ndcg@10"]);
+    assert.equal(figures.get("bm25")!["ndcg@10"], report.bm25["ndcg@10"]);
+    for (const mode of modes) {
+      assert.ok(mode.ms_p50 > 0 && mode.ms_p95 >= mode.ms_p50, mode.name);
+      if (mode.versus_plain === undefined) continue;
+      assert.ok(Math.abs(mode.versus_plain.difference - (mode["ndcg@10"] - plain)) < 2e-4);
+    }
+    const refused = await run(["eval", "--data", data, "--modes", "plain,fast"]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.err, /Modes are plain, two_phase, guided, hybrid, or all/);
+  });
+
   it("names what is wrong with a collection before it indexes anything", async () => {
     const before = await indices();
     const { code, out } = await run(["eval", "--data", folder, "--json"]);

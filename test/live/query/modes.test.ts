@@ -7,9 +7,10 @@ import {
   type OpenSearchVersion,
 } from "../../../src/servers/distribution-lock.js";
 import { findJdk } from "../../../src/servers/java.js";
+import { makeAnnIndex } from "../../../src/index/ann-index.js";
+import { createBulkWriter } from "../../../src/index/bulk-writer.js";
 import type { VectorField } from "../../../src/query/query-translator.js";
 import { search } from "../../../src/query/search.js";
-import { searchModes } from "../../../src/query/search-mode.js";
 import type { SearchRequest } from "../../../src/query/search-request.js";
 import { split } from "../../../src/sparse/prune.js";
 import type { SparseVector } from "../../../src/sparse/sparse-vector.js";
@@ -181,7 +182,7 @@ function modesOn(version: OpenSearchVersion): void {
     });
   }
 
-  for (const mode of searchModes) {
+  for (const mode of ["plain", "two_phase", "guided", "hybrid"] as const) {
     it(`${mode} finds documents by nested passages and names the best one`, async () => {
       const query = queries[3]!;
       const { hits } = await find(query, { mode, fields: NESTED, explain: true, size: 15 });
@@ -266,6 +267,16 @@ function modesOn(version: OpenSearchVersion): void {
       both.hits.map((hit) => hit.id),
     );
   });
+
+  if (version === "2.19.1") {
+    it("names the version that approximate search takes, where it is older", async () => {
+      const writer = createBulkWriter(cluster, { max_bytes: 1e6, concurrency: 1, max_wait_ms: 0 });
+      await assert.rejects(makeAnnIndex(cluster, writer, { from: INDEX, into: `${INDEX}-ann` }), {
+        code: "cluster_unsupported",
+      });
+      await writer.close();
+    });
+  }
 
   it("refuses what a mode cannot keep, naming it", async () => {
     const wrong: [Partial<SearchRequest>, RegExp][] = [

@@ -1,0 +1,172 @@
+/**
+ * A cluster over a client that the caller has: `@opensearch-project/opensearch` or
+ * `@elastic/elasticsearch`, with the caller's own connections, credentials and TLS.
+ *
+ * Both descend from one client and keep its transport, so only that is used. Errors are told
+ * by their names, because neither package need be installed.
+ */
+import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
+import { askCapabilities, type Capabilities } from "./capabilities.js";
+import { reasonOf, type ClusterRequest, type ClusterResponse } from "./request.js";
+
+/** A connection to one cluster. */
+export interface Cluster {
+  /** The cluster's URL without credentials, for messages. */
+  readonly url: string;
+  /**
+   * Sends one request, never retried here. 4xx and 5xx answers are returned, not thrown.
+   * @throws CspladeError `cluster_unreachable` (no answer), `deadline_exceeded`, `aborted`.
+   */
+  send(request: ClusterRequest): Promise<ClusterResponse>;
+  /**
+   * Like {@link send}, for requests that must succeed.
+   * @throws CspladeError with the cluster's own reason for a status ≥ 400: `index_not_found` (404),
+   *   `cluster_busy` (429, 502, 503, 504), else `cluster_rejected`.
+   */
+  demand(request: ClusterRequest, doing: string): Promise<unknown>;
+  /** What the cluster can do; asked once, then remembered. */
+  capabilities(): Promise<Capabilities>;
+  close(): Promise<void>;
+}
+
+/** What is used of a client. */
+export interface OfficialClient {
+  readonly transport: {
+    // Method syntax: each client narrows the parameters in its own way.
+    request(params: never, options?: never): PromiseLike<unknown>;
+  };
+}
+
+/** How a client is used. */
+export interface ClientOptions {
+  /** The cluster's URL without credentials, for messages. */
+  readonly url?: string;
+  /** Deadline of a request that names none, milliseconds; 60,000 without it. */
+  readonly requestTimeoutMs?: number;
+  /** Ends the connections; the caller's client is left open without it. */
+  readonly close?: () => Promise<void>;
+}
+
+/** Parameters and options as both transports take them. */
+type TransportRequest = (
+  params: Readonly<Record<string, unknown>>,
+  options: Readonly<Record<string, unknown>>,
+) => PromiseLike<unknown> & { readonly abort?: () => void };
+
+/** The answer of either transport when it is asked for more than the body. */
+interface TransportAnswer {
+  readonly statusCode?: number | null;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, unknown>> | null;
+}
+
+/** Searches, writes and asks through a client. Nothing is sent before the first request. */
+export function clusterOf(client: OfficialClient, options: ClientOptions = {}): Cluster {
+  const { url = "the cluster", requestTimeoutMs = 60_000 } = options;
+  const request = client.transport.request.bind(client.transport) as unknown as TransportRequest;
+  let capabilities: Promise<Capabilities> | undefined;
+
+  const cluster: Cluster = {
+    url,
+    async send(asked) {
+      asked.signal?.throwIfAborted();
+      const { method, path, query, body, headers, timeoutMs, signal } = asked;
+      const sent = request(
+        {
+          method,
+          path,
+          ...(query === undefined ? {} : { querystring: { ...query } }),
+          ...(body === undefined ? {} : typeof body === "string" ? { bulkBody: body } : { body }),
+        },
+        {
+          maxRetries: 0,
+          ...(headers === undefined ? {} : { headers: { ...headers } }),
+          requestTimeout: timeoutMs ?? requestTimeoutMs,
+          // Elasticsearch's client: the status as well as the body, and its way to cancel.
+          meta: true,
+          ...(signal === undefined ? {} : { signal }),
+        },
+      );
+      // OpenSearch's client: its abort() returns the request itself. Handed back to the event
+      // target, its rejection would end the process.
+      const abort = (): void => {
+        sent.abort?.();
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      try {
+        return responseOf((await sent) as TransportAnswer);
+      } catch (thrown) {
+        const refused = refusal(thrown);
+        if (refused !== undefined) return responseOf(refused);
+        throw unanswered(thrown, url, asked);
+      } finally {
+        signal?.removeEventListener("abort", abort);
+      }
+    },
+    async demand(asked, doing) {
+      const answer = await cluster.send(asked);
+      if (answer.status < 400) return answer.body;
+      throw new CspladeError(
+        codeOf(answer.status),
+        `${doing}: ${url} answered ${answer.status}: ${reasonOf(answer.body)}`,
+      );
+    },
+    capabilities() {
+      capabilities ??= askCapabilities((asked) => cluster.send(asked), url).catch(
+        (thrown: unknown) => {
+          capabilities = undefined;
+          throw thrown;
+        },
+      );
+      return capabilities;
+    },
+    close: options.close ?? (() => Promise.resolve()),
+  };
+  return cluster;
+}
+
+function nameOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.name : "";
+}
+
+/** The answer in a client's error for a status of 400 or above. */
+function refusal(thrown: unknown): TransportAnswer | undefined {
+  if (nameOf(thrown) !== "ResponseError") return undefined;
+  const { statusCode, body, headers } = thrown as TransportAnswer;
+  return { statusCode: statusCode ?? 0, body, headers: headers ?? {} };
+}
+
+function codeOf(status: number): ErrorCode {
+  if (status === 404) return "index_not_found";
+  return [429, 502, 503, 504].includes(status) ? "cluster_busy" : "cluster_rejected";
+}
+
+function responseOf({ statusCode, body, headers }: TransportAnswer): ClusterResponse {
+  const asked = headers?.["retry-after"];
+  const retryAfter = Number(asked);
+  return {
+    status: statusCode ?? 0,
+    body,
+    retryAfterSeconds: asked !== undefined && Number.isFinite(retryAfter) ? retryAfter : undefined,
+  };
+}
+
+function unanswered(thrown: unknown, url: string, request: ClusterRequest): CspladeError {
+  const what = `${request.method} ${request.path}`;
+  if (nameOf(thrown) === "TimeoutError") {
+    return new CspladeError("deadline_exceeded", `${url} did not answer ${what} in time.`, {
+      cause: thrown,
+    });
+  }
+  if (nameOf(thrown) === "RequestAbortedError") {
+    return new CspladeError("aborted", `${what} was cancelled.`, { cause: thrown });
+  }
+  return new CspladeError(
+    "cluster_unreachable",
+    `${url} cannot be reached (${what}): ${messageOf(thrown)}`,
+    {
+      cause: thrown,
+      hint: "Start the embedded servers with csplade up, or point OPENSEARCH_URL at your cluster.",
+    },
+  );
+}

@@ -1,0 +1,150 @@
+/** Search modes side by side on one index: how good each is, and how long a search takes. */
+import type { Cluster } from "../cluster/cluster.js";
+import type { SearchMode } from "../query/search-mode.js";
+import type { SearchRequest } from "../query/search-request.js";
+import { search } from "../query/search.js";
+import type { SparseVector } from "../sparse/sparse-vector.js";
+import type { TestQuery } from "./beir.js";
+import { bm25 } from "./bm25.js";
+import { meanMetrics, runMetrics, type Metrics, type Qrels } from "./metrics.js";
+import { rank, type RankedDocument } from "./run.js";
+import { compareSystems, type Significance } from "./significance.js";
+
+/** What is compared. */
+export interface ModeComparisonRequest {
+  readonly cluster: Cluster;
+  /** Where and in what fields is searched; `collapse` as in a search. */
+  readonly target: Pick<SearchRequest, "index" | "fields" | "collapse" | "ann_field"> & {
+    readonly text_fields: readonly string[];
+  };
+  readonly queries: readonly TestQuery[];
+  /** The queries' vectors, in their order. */
+  readonly vectors: readonly SparseVector[];
+  readonly qrels: Qrels;
+  readonly modes: readonly SearchMode[];
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** One row of the comparison. */
+export interface ComparedMode {
+  /** `bm25`, or the mode; the technique after it where a mode has several. */
+  readonly name: string;
+  readonly metrics: Metrics;
+  /** nDCG@10 minus that of plain scoring; absent from the row of plain scoring itself. */
+  readonly versus_plain?: Significance;
+  /**
+   * Milliseconds from sending a search for ten hits to having them, encoding not included, one
+   * search at a time: half of the searches took no longer, and 95 of 100.
+   */
+  readonly ms_p50: number;
+  readonly ms_p95: number;
+}
+
+/** Hits per query: what Recall@100 needs. */
+const DEPTH = 100;
+
+/** Searches that are timed in each mode, after one round that is not. */
+const TIMED_SEARCHES = 300;
+
+/** A system under comparison: hits for the query at a position. */
+interface System {
+  readonly name: string;
+  readonly find: (position: number, size: number) => Promise<RankedDocument[]>;
+}
+
+/**
+ * Compares plain scoring, BM25 and `modes`. All systems answer a query right after each other,
+ * so that whatever slows the machine down slows all of them.
+ * @throws CspladeError as a search does.
+ */
+export async function compareModes(request: ModeComparisonRequest): Promise<ComparedMode[]> {
+  const { queries, qrels, signal } = request;
+  const systems = systemsOf(request);
+  const runs = systems.map(() => new Map<string, readonly RankedDocument[]>());
+  for (const [position, query] of queries.entries()) {
+    signal?.throwIfAborted();
+    for (const [i, { find }] of systems.entries()) {
+      runs[i]?.set(query.id, rank(await find(position, DEPTH)));
+    }
+  }
+  const times = await timeSystems(systems, queries.length, signal);
+  const perQuery = runs.map((run) => runMetrics(run, qrels));
+  const ndcg = perQuery.map(
+    (metrics) => new Map(Array.from(metrics, ([id, values]) => [id, values["ndcg@10"]])),
+  );
+  const plain =
+    ndcg[systems.findIndex(({ name }) => name === "plain")] ?? new Map<string, number>();
+  return systems.map(({ name }, i) => ({
+    name,
+    metrics: meanMetrics(perQuery[i] ?? new Map<string, Metrics>()),
+    ...(name === "plain" ? {} : { versus_plain: compareSystems(ndcg[i] ?? new Map(), plain) }),
+    ms_p50: percentile(times[i] ?? [], 0.5),
+    ms_p95: percentile(times[i] ?? [], 0.95),
+  }));
+}
+
+function systemsOf({
+  cluster,
+  target,
+  queries,
+  vectors,
+  modes,
+  signal,
+}: ModeComparisonRequest): System[] {
+  const words = bm25(cluster, {
+    index: target.index,
+    text_fields: target.text_fields,
+    collapse: target.collapse,
+  });
+  const inMode = (name: string, changes: Partial<SearchRequest>): System => ({
+    name,
+    find: async (position, size) => {
+      const { hits } = await search(cluster, {
+        ...target,
+        vector: vectors[position] as SparseVector,
+        text: queries[position]?.text,
+        size,
+        source: false,
+        signal,
+        ...changes,
+      });
+      return hits.map((hit) => ({ id: hit.collapsed_by ?? hit.id, score: hit.score }));
+    },
+  });
+  const bm25System: System = {
+    name: "bm25",
+    find: (position, size) => words(queries[position]?.text ?? "", size, signal),
+  };
+  const others = modes
+    .filter((mode) => mode !== "plain")
+    .flatMap((mode) =>
+      mode === "hybrid"
+        ? (["rrf", "min_max"] as const).map((technique) =>
+            inMode(`hybrid ${technique}`, { mode, hybrid: { technique } }),
+          )
+        : [inMode(mode, { mode })],
+    );
+  return [bm25System, inMode("plain", {}), ...others];
+}
+
+async function timeSystems(
+  systems: readonly System[],
+  queries: number,
+  signal: AbortSignal | undefined,
+): Promise<number[][]> {
+  const times: number[][] = systems.map(() => []);
+  for (let round = 0; round < TIMED_SEARCHES; round++) {
+    signal?.throwIfAborted();
+    for (const [i, { find }] of systems.entries()) {
+      const start = performance.now();
+      await find(round % queries, 10);
+      times[i]?.push(performance.now() - start);
+    }
+  }
+  return times;
+}
+
+function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+}

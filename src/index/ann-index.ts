@@ -1,0 +1,249 @@
+/**
+ * An index for approximate search: a copy of a CSPLADE index whose documents also carry their
+ * vector in a `sparse_vector` field, its token ids numbered below 32,768.
+ */
+import { z } from "zod";
+import type { Capabilities } from "../cluster/capabilities.js";
+import type { Cluster } from "../cluster/cluster.js";
+import { pathOf } from "../cluster/request.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { fromFeatures } from "../sparse/features.js";
+import { idMap, MOST_MAPPED_IDS, type IdMap } from "../sparse/id-map.js";
+import { termsOf } from "../sparse/sparse-vector.js";
+import type { BulkOperation } from "./bulk-operation.js";
+import type { BulkWriter } from "./bulk-writer.js";
+import { readIndexModel, refreshIndex } from "./csplade-index.js";
+import { ANN_FIELD, mappedFeatures, VECTOR_FIELD } from "./index-meta.js";
+import { scanIndex, type ScannedDocument } from "./scan-index.js";
+
+/** Parameters of the SEISMIC algorithm, by OpenSearch's names; its own defaults where not given. */
+export interface SeismicParameters {
+  readonly n_postings?: number | undefined;
+  readonly cluster_ratio?: number | undefined;
+  readonly summary_prune_ratio?: number | undefined;
+  /** Documents from which a segment is searched approximately. */
+  readonly approximate_threshold?: number | undefined;
+}
+
+/** What is copied where. */
+export interface AnnIndexRequest {
+  readonly from: string;
+  /** Must not exist. */
+  readonly into: string;
+  readonly parameters?: SeismicParameters;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((documents: number) => void) | undefined;
+}
+
+/** What was made. */
+export interface AnnIndexSummary {
+  readonly documents: number;
+  /** Different token ids in the documents. */
+  readonly live_ids: number;
+  /** Ids that got no number because there are more than 32,768: the rarest. */
+  readonly unnumbered_ids: number;
+  /** The heaviest document weight: the ceiling below which weights are quantized to a byte. */
+  readonly heaviest_weight: number;
+}
+
+/** What the vectors of an index are like. */
+interface VectorSurvey {
+  readonly documents: number;
+  readonly live: number;
+  readonly ids: IdMap;
+  readonly heaviest: number;
+}
+
+const indexSchema = z.object({
+  mappings: z.looseObject({
+    _meta: z.looseObject({ csplade: z.looseObject({}) }),
+    properties: z.record(z.string(), z.unknown()),
+  }),
+  settings: z.object({ index: z.record(z.string(), z.unknown()) }),
+});
+
+/** Settings that the cluster gave the old index itself, or that the new field's format excludes. */
+const LEFT_OUT: ReadonlySet<string> = new Set([
+  "codec",
+  "creation_date",
+  "history_uuid",
+  "provided_name",
+  "replication",
+  "uuid",
+  "version",
+]);
+
+/**
+ * Makes the index. A failure leaves no half-made index behind.
+ * @throws CspladeError `cluster_unsupported` where there is no such field; `index_invalid` for an
+ * index of nested passages, without vectors in `_source`, or behind several indices;
+ * `cluster_rejected` if `into` exists; and what reading and writing throw.
+ */
+export async function makeAnnIndex(
+  cluster: Cluster,
+  writer: BulkWriter,
+  request: AnnIndexRequest,
+): Promise<AnnIndexSummary> {
+  const { from, into, signal } = request;
+  demandSparseVectorField(await cluster.capabilities(), cluster);
+  const info = await readIndexModel(cluster, from, signal === undefined ? {} : { signal });
+  const [source] = info.indices;
+  if (info.passages === "nested" || info.indices.length !== 1 || source === undefined) {
+    throw new CspladeError(
+      "index_invalid",
+      info.passages === "nested"
+        ? `${from} keeps passages nested, and a sparse_vector field is not searched there.`
+        : `${from} leads to ${info.indices.length} indices; name one of them.`,
+      { hint: "Passages may be merged, or documents of their own (ingest.passages)." },
+    );
+  }
+  const survey = await surveyVectors(cluster, source, signal);
+  await createCopy(cluster, source, request, survey);
+  try {
+    const documents = await copyDocuments(cluster, writer, source, request, survey.ids);
+    await refreshIndex(cluster, into);
+    return {
+      documents,
+      live_ids: survey.live,
+      unnumbered_ids: survey.live - survey.ids.size,
+      heaviest_weight: survey.heaviest,
+    };
+  } catch (thrown) {
+    await cluster.send({ method: "DELETE", path: pathOf(into) });
+    throw thrown;
+  }
+}
+
+function demandSparseVectorField(capabilities: Capabilities, cluster: Cluster): void {
+  const { distribution, major, minor, neural_sparse, version } = capabilities;
+  const known = major > 3 || (major === 3 && minor >= 3);
+  if (distribution === "opensearch" && neural_sparse && known) return;
+  throw new CspladeError(
+    "cluster_unsupported",
+    `${cluster.url} (${distribution} ${version}) has no approximate search of sparse vectors.`,
+    { hint: "It takes OpenSearch 3.3 or later with the neural-search plugin." },
+  );
+}
+
+async function surveyVectors(
+  cluster: Cluster,
+  index: string,
+  signal: AbortSignal | undefined,
+): Promise<VectorSurvey> {
+  const frequency = new Map<number, number>();
+  let documents = 0;
+  let heaviest = 0;
+  for await (const page of scanIndex(cluster, index, { source: [VECTOR_FIELD], signal })) {
+    for (const { _source } of page) {
+      documents += 1;
+      for (const [id, weight] of termsOf(fromFeatures(featuresIn(_source)))) {
+        frequency.set(id, (frequency.get(id) ?? 0) + 1);
+        heaviest = Math.max(heaviest, weight);
+      }
+    }
+  }
+  if (frequency.size === 0) {
+    throw new CspladeError(
+      "index_invalid",
+      `The ${documents} documents of ${index} carry no vectors in _source.`,
+      { hint: "Ingest them again into an index that stores vectors (store_vectors)." },
+    );
+  }
+  const live = [...frequency].sort((a, b) => b[1] - a[1]).map(([id]) => id);
+  return {
+    documents,
+    live: live.length,
+    ids: idMap(live.slice(0, MOST_MAPPED_IDS)),
+    heaviest,
+  };
+}
+
+function featuresIn(source: ScannedDocument["_source"]): Readonly<Record<string, unknown>> {
+  const features = source?.[VECTOR_FIELD];
+  return features === null || typeof features !== "object" ? {} : { ...features };
+}
+
+async function createCopy(
+  cluster: Cluster,
+  source: string,
+  { into, parameters = {} }: AnnIndexRequest,
+  { ids, heaviest }: VectorSurvey,
+): Promise<void> {
+  const answer = z
+    .record(z.string(), indexSchema)
+    .parse(
+      await cluster.demand(
+        { method: "GET", path: pathOf(source) },
+        `Reading the mapping of ${source}`,
+      ),
+    );
+  const { mappings, settings } = answer[source] as z.infer<typeof indexSchema>;
+  const kept = Object.entries(settings.index).filter(([name]) => !LEFT_OUT.has(name));
+  await cluster.demand(
+    {
+      method: "PUT",
+      path: pathOf(into),
+      body: {
+        settings: { index: { ...Object.fromEntries(kept), sparse: true } },
+        mappings: {
+          ...mappings,
+          _meta: {
+            ...mappings._meta,
+            csplade: { ...mappings._meta.csplade, ann: { field: ANN_FIELD, ids: ids.text } },
+          },
+          properties: {
+            ...mappings.properties,
+            [ANN_FIELD]: {
+              type: "sparse_vector",
+              method: {
+                name: "seismic",
+                parameters: { ...parameters, quantization_ceiling_ingest: heaviest },
+              },
+            },
+          },
+        },
+      },
+    },
+    `Creating the index ${into}`,
+  );
+}
+
+async function copyDocuments(
+  cluster: Cluster,
+  writer: BulkWriter,
+  source: string,
+  { into, signal, onProgress }: AnnIndexRequest,
+  ids: IdMap,
+): Promise<number> {
+  let documents = 0;
+  for await (const page of scanIndex(cluster, source, { signal })) {
+    const results = await writer.write(
+      page.map((document) => copyOf(document, into, ids)),
+      signal,
+    );
+    const failed = results.find((result) => result.status !== "written");
+    if (failed?.status === "failed" || failed?.status === "skipped") {
+      throw new CspladeError(
+        "cluster_rejected",
+        `A document of ${source} could not be copied into ${into}: ${failed.reason}`,
+      );
+    }
+    documents += page.length;
+    onProgress?.(documents);
+  }
+  return documents;
+}
+
+function copyOf(
+  { _id, _routing, _source = {} }: ScannedDocument,
+  into: string,
+  ids: IdMap,
+): BulkOperation {
+  return {
+    index: into,
+    id: _id,
+    action: "index",
+    document: { ..._source, ...mappedFeatures(_source, ids) },
+    ...(_routing === undefined ? {} : { routing: _routing }),
+  };
+}

@@ -1,0 +1,208 @@
+/**
+ * Questions in words to an index: encoded, checked against the index's model, searched, and
+ * answered with the terms that matched. What the command line, the examples and programs use.
+ */
+import type { Cluster } from "../cluster/cluster.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
+import { demandSameModel } from "../index/index-meta.js";
+import { indexModelOf } from "../pipeline/index-model.js";
+import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
+import { literalSpans, type LiteralSpan } from "../query/literal-spans.js";
+import { chooseDialect } from "../query/query-dialect.js";
+import {
+  translateQuery,
+  type TranslatedQuery,
+  type TranslationRequest,
+} from "../query/query-translator.js";
+import { search } from "../query/search.js";
+import { searchedFields } from "../query/searched-fields.js";
+import type { SearchRequest } from "../query/search-request.js";
+import type { Hit, SearchResult } from "../query/search-result.js";
+import { prune, type PruneOptions } from "../sparse/prune.js";
+import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
+import { readTokenizerFile } from "../text/tokenizer.js";
+
+/** How a searcher is opened. */
+export interface SearcherOptions {
+  readonly cluster: Cluster;
+  /** Of the model that the indices were encoded with; stays the caller's to close. */
+  readonly encoder: Encoder;
+  /** How query vectors are pruned; not at all without it. */
+  readonly pruning?: PruneOptions | undefined;
+}
+
+/** How one question is asked; options of the modes as in {@link SearchRequest}. */
+export type QuestionOptions = Omit<
+  SearchRequest,
+  "index" | "vector" | "text" | "text_fields" | "fields" | "collapse"
+>;
+
+/** A question as the model sees it. */
+export interface EncodedQuestion {
+  readonly vector: SparseVector;
+  /** Its terms, heaviest first. */
+  readonly terms: readonly {
+    readonly id: number;
+    readonly term: string;
+    readonly weight: number;
+  }[];
+  /** The question is longer than the model reads. */
+  readonly truncated: boolean;
+}
+
+/** A hit whose terms have names. */
+export interface NamedHit extends Omit<Hit, "contributions"> {
+  /** Largest contribution first; none unless the search was asked to `explain`. */
+  readonly terms: readonly ExplainedTerm[];
+  /** Where the literal terms stand in each text field. */
+  readonly spans: Readonly<Record<string, readonly LiteralSpan[]>>;
+}
+
+/** The answer to a question. */
+export interface Answer extends Omit<SearchResult, "hits"> {
+  readonly question: string;
+  readonly query_terms: EncodedQuestion["terms"];
+  readonly truncated: boolean;
+  readonly hits: readonly NamedHit[];
+  readonly title_field: string;
+  readonly text_fields: readonly string[];
+}
+
+/** Asks questions. */
+export interface Searcher {
+  /**
+   * Searches an index, alias or pattern.
+   * @throws CspladeError `model_mismatch` if it holds another model's vectors, `encode_failed`,
+   * and what a search throws.
+   */
+  search(index: string, question: string, options?: QuestionOptions): Promise<Answer>;
+  /** The question's vector and its terms. @throws CspladeError `encode_failed`. */
+  encode(question: string, signal?: AbortSignal): Promise<EncodedQuestion>;
+  /**
+   * The question as one clause of query DSL, to put into a search body of your own: anywhere a
+   * query may stand. Its scores are those of mode `plain`.
+   * @param options `other_clauses` counts what else is in your query.
+   * @throws CspladeError as {@link search}.
+   */
+  query(
+    index: string,
+    question: string,
+    options?: Partial<
+      Pick<TranslationRequest, "filter" | "inner_hits" | "other_clauses" | "dialect">
+    >,
+  ): Promise<TranslatedQuery>;
+}
+
+/** How long an index's model is believed: an alias may be swapped to another index. */
+const BELIEVED_MS = 10_000;
+
+/**
+ * Opens a searcher.
+ * @throws CspladeError `model_invalid` if the checkpoint's tokenizer cannot be read.
+ */
+export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Searcher {
+  const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
+  const known = new Map<string, { readonly info: IndexInfo; readonly until: number }>();
+
+  async function indexInfo(index: string, signal: AbortSignal | undefined): Promise<IndexInfo> {
+    const before = known.get(index);
+    if (before !== undefined && before.until > performance.now()) return before.info;
+    const info = await readIndexModel(cluster, index, signal === undefined ? {} : { signal });
+    demandSameModel(info.model, indexModelOf(encoder.manifest), index);
+    known.set(index, { info, until: performance.now() + BELIEVED_MS });
+    return info;
+  }
+
+  const searcher: Searcher = {
+    async encode(question, signal) {
+      const options = signal === undefined ? {} : { signal };
+      const [encoded] = await encoder.encodeQueries([question], options);
+      if (encoded?.failure !== undefined) {
+        throw new CspladeError(
+          "encode_failed",
+          `The question cannot be encoded: ${encoded.failure}`,
+        );
+      }
+      const whole = encoded?.passages[0]?.vector ?? EMPTY_VECTOR;
+      const vector = pruning === undefined ? whole : prune(whole, pruning);
+      const terms = Array.from(termsOf(vector), ([id, weight]) => ({
+        id,
+        term: vocabulary.term(id),
+        weight,
+      }));
+      return { vector, terms, truncated: encoded?.truncated ?? false };
+    },
+    async search(index, question, options = {}) {
+      const { signal } = options;
+      const info = await indexInfo(index, signal);
+      const { vector, terms, truncated } = await searcher.encode(question, signal);
+      const { hits, ...result } = await search(cluster, {
+        ...options,
+        ...searchedFields(info.passages, info.ann),
+        index,
+        vector,
+        text: question,
+        text_fields: info.text_fields,
+      });
+      return {
+        question,
+        ...result,
+        query_terms: terms,
+        truncated,
+        title_field: info.title_field,
+        text_fields: info.text_fields,
+        hits: await nameHits(encoder, vocabulary, hits, info, signal),
+      };
+    },
+    async query(index, question, options = {}) {
+      const info = await indexInfo(index, undefined);
+      const { vector } = await searcher.encode(question);
+      const capabilities = await cluster.capabilities();
+      return translateQuery({
+        ...options,
+        vector,
+        dialect: options.dialect ?? chooseDialect(capabilities),
+        fields: searchedFields(info.passages).fields,
+        max_clause_count: capabilities.max_clause_count,
+      });
+    },
+  };
+  return searcher;
+}
+
+async function nameHits(
+  encoder: Encoder,
+  vocabulary: Vocabulary,
+  hits: readonly Hit[],
+  { text_fields }: IndexInfo,
+  signal: AbortSignal | undefined,
+): Promise<NamedHit[]> {
+  const explained = hits.some((hit) => hit.contributions.length > 0);
+  const texts = explained
+    ? hits.flatMap((hit) => text_fields.map((field) => textOf(hit, field)))
+    : [];
+  const tokens = await encoder.tokenize(texts, signal === undefined ? {} : { signal });
+  return hits.map(({ contributions, ...hit }, i) => {
+    const own = tokens.slice(i * text_fields.length, (i + 1) * text_fields.length);
+    const terms = nameTerms(
+      contributions,
+      (id) => vocabulary.term(id),
+      new Set(own.flatMap((ids) => [...ids])),
+    );
+    const spans = text_fields.map((field, j) => [
+      field,
+      literalSpans(textOf(hit, field), own[j] ?? [], terms, vocabulary),
+    ]);
+    return { ...hit, terms, spans: Object.fromEntries(spans) as NamedHit["spans"] };
+  });
+}
+
+/** A field's text as it was encoded; the values of a list one after the other. */
+function textOf({ source }: Pick<Hit, "source">, field: string): string {
+  const value = source[field];
+  const texts = (Array.isArray(value) ? value : [value]) as unknown[];
+  return texts.filter((text) => typeof text === "string").join(" ");
+}
