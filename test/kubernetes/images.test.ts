@@ -1,0 +1,240 @@
+/**
+ * The Dockerfiles, without Docker: hadolint reads them, and the CPU image's own instructions are
+ * carried out in folders that stand for its stages. What no test here can do is pull the bases and
+ * run on a GPU.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+} from "node:fs";
+import { chmodSync, lstatSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { DockerfileParser, type Instruction } from "dockerfile-ast";
+import { z } from "zod";
+import { packageRoot, packageVersion } from "../../src/config/package-root.js";
+import { demandTool, runTool } from "../support/kubernetes-tools.js";
+import { tinyCheckpoint } from "../support/tiny-checkpoints.js";
+
+const dockerfiles = ["Dockerfile", "Dockerfile.cuda", "Dockerfile.model"];
+
+const packageJson = z
+  .object({
+    dependencies: z.record(z.string(), z.string()),
+    devDependencies: z.record(z.string(), z.string()),
+  })
+  .parse(JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")));
+
+describe("the Dockerfiles", () => {
+  it("are in order for hadolint", function () {
+    const schemas = demandTool(this, "schemas");
+    const end = runTool(path.join(schemas, "hadolint"), dockerfiles);
+    assert.equal(end.status, 0, end.output);
+  });
+
+  it("start from bases pinned by digest", () => {
+    for (const file of dockerfiles) {
+      const bases = instructionsOf(file)
+        .filter((each) => each.getKeyword() === "FROM")
+        .map((each) => argumentsOf(each)[0] ?? "");
+      const pinned = bases.map((base) =>
+        base === "${CSPLADE_IMAGE}" ? "ours@sha256:" : resolved(file, base),
+      );
+      for (const base of pinned) assert.match(base, /@sha256:([0-9a-f]{64})?$/, `${file}: ${base}`);
+    }
+  });
+
+  it("end as a user without rights", () => {
+    for (const file of dockerfiles) {
+      const users = instructionsOf(file).filter((each) => each.getKeyword() === "USER");
+      assert.deepEqual(argumentsOf(users.at(-1)), ["65532:65532"], file);
+    }
+  });
+
+  it("take the CUDA provider of the very version of ONNX Runtime that npm installs", () => {
+    const pinned = readFileSync(
+      path.join(packageRoot, "k8s", "images", "onnxruntime-gpu.txt"),
+      "utf8",
+    );
+    const version = packageJson.dependencies["onnxruntime-node"] ?? "";
+    assert.ok(pinned.includes(`onnxruntime-gpu==${version} --hash=sha256:`), pinned);
+  });
+});
+
+describe("the CPU image, its instructions carried out in folders", function () {
+  this.timeout(900_000);
+  let folder: string;
+  let image: string;
+
+  before(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-image-"));
+    chmodSync(folder, 0o755);
+    const context = path.join(folder, "context");
+    mkdirSync(context);
+    for (const name of sentToDocker()) {
+      const source = path.join(packageRoot, name);
+      if (existsSync(source)) cpSync(source, path.join(context, name), { recursive: true });
+    }
+    image = buildIn(folder, context, "Dockerfile");
+  });
+
+  after(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("holds the packages that run, none that build or test, and no tests", () => {
+    const installed = readdirSync(path.join(image, "app", "node_modules"));
+    assert.ok(installed.includes("onnxruntime-node"));
+    for (const name of Object.keys(packageJson.devDependencies)) {
+      assert.ok(!existsSync(path.join(image, "app", "node_modules", name)), name);
+    }
+    assert.deepEqual(readdirSync(path.join(image, "app", "dist")), ["src"]);
+    const platforms = path.join(image, "app/node_modules/onnxruntime-node/bin/napi-v6");
+    assert.deepEqual(readdirSync(platforms), ["linux"]);
+    assert.deepEqual(readdirSync(path.join(platforms, "linux")), [process.arch]);
+  });
+
+  it("runs its entrypoint as that user, and encodes with a model at a mounted path", () => {
+    assert.equal(runImage(image, ["--version"]).output.trim(), packageVersion);
+    const end = runImage(image, ["encode", "fear of closed spaces", "--json"], {
+      CSPLADE_MODEL: tinyCheckpoint("bi"),
+    });
+    assert.equal(end.status, 0, end.output);
+    assert.match(end.output, /"terms"|"vector"/);
+  });
+
+  it("takes a few hundred megabytes at most", () => {
+    const bytes = sizeOf(path.join(image, "app"));
+    assert.ok(bytes < 300e6, `${(bytes / 1e6).toFixed(0)} MB`);
+  });
+});
+
+function instructionsOf(file: string): Instruction[] {
+  return DockerfileParser.parse(
+    readFileSync(path.join(packageRoot, file), "utf8"),
+  ).getInstructions();
+}
+
+function argumentsOf(instruction: Instruction | undefined): string[] {
+  return instruction?.getArguments().map((each) => each.getValue()) ?? [];
+}
+
+/** `${NAME}` → the default of its ARG. */
+function resolved(file: string, text: string): string {
+  const defaults = new Map(
+    instructionsOf(file)
+      .filter((each) => each.getKeyword() === "ARG")
+      .map((each) => argumentsOf(each)[0]?.split("=", 2) ?? [])
+      .map(([name = "", value = ""]) => [name, value]),
+  );
+  return text.replace(/\$\{(\w+)\}/g, (_, name: string) => defaults.get(name) ?? "");
+}
+
+/** The names that .dockerignore lets through. */
+function sentToDocker(): string[] {
+  const lines = readFileSync(path.join(packageRoot, ".dockerignore"), "utf8").split("\n");
+  assert.ok(lines.includes("*"), ".dockerignore no longer starts from nothing");
+  return lines.filter((line) => line.startsWith("!")).map((line) => line.slice(1));
+}
+
+/**
+ * Carries out a Dockerfile: each stage is a folder that stands for `/`. Only the instructions that
+ * ours have; absolute paths in RUN become paths below the stage's folder.
+ * @returns the folder of the last stage
+ */
+function buildIn(folder: string, context: string, file: string): string {
+  const stages = new Map<string, string>();
+  let stage = "";
+  let workdir = "";
+  for (const instruction of instructionsOf(file)) {
+    const args = argumentsOf(instruction);
+    switch (instruction.getKeyword()) {
+      case "FROM":
+        stage = path.join(folder, args[2] ?? "");
+        stages.set(args[2] ?? "", stage);
+        mkdirSync(path.join(stage, "usr/local/bin"), { recursive: true });
+        break;
+      case "WORKDIR":
+        workdir = path.join(stage, args[0] ?? "");
+        mkdirSync(workdir, { recursive: true });
+        break;
+      case "COPY":
+        copy(args, stages, context, workdir);
+        break;
+      case "RUN":
+        runIn(instruction, stage, workdir);
+        break;
+    }
+  }
+  return stage;
+}
+
+function copy(
+  args: readonly string[],
+  stages: ReadonlyMap<string, string>,
+  context: string,
+  workdir: string,
+): void {
+  // The parser counts --from among the flags, not the arguments.
+  const target = path.resolve(workdir, args.at(-1) ?? "");
+  for (const source of args.slice(0, -1)) {
+    const from = source.startsWith("/")
+      ? path.join(stages.get("build") ?? "", source)
+      : path.join(context, source);
+    const into =
+      args.at(-1)?.endsWith("/") === true ? path.join(target, path.basename(source)) : target;
+    mkdirSync(path.dirname(into), { recursive: true });
+    // Hard links: node_modules has thousands of files, and a stage changes none of another's.
+    const end = spawnSync("cp", ["-al", from, into], { encoding: "utf8" });
+    assert.equal(end.status, 0, end.stderr);
+  }
+}
+
+function runIn(instruction: Instruction, stage: string, workdir: string): void {
+  const command = (instruction.getArgumentsContent() ?? "")
+    .replace(/\\\n/g, " ")
+    .replaceAll(/(^|\s)\/(app|usr)\//g, `$1${stage}/$2/`);
+  const end = spawnSync("sh", ["-euc", command], {
+    cwd: workdir,
+    encoding: "utf8",
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, npm_config_prefer_offline: "true" },
+    timeout: 500_000,
+  });
+  assert.equal(end.status, 0, `RUN ${command}\n${end.stdout}${end.stderr}`);
+}
+
+/** Runs the image's entrypoint with its environment; as its user where this test may change users. */
+function runImage(
+  image: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+) {
+  const instructions = instructionsOf("Dockerfile");
+  const [entrypoint = ""] = argumentsOf(
+    instructions.find((each) => each.getKeyword() === "ENTRYPOINT"),
+  ).map((each) => each.replace(/[[\]",]/g, ""));
+  const program = path.join(image, "usr/local/bin", entrypoint);
+  assert.ok(lstatSync(program).isSymbolicLink(), program);
+  const root = process.getuid?.() === 0;
+  const end = spawnSync(program, args, {
+    encoding: "utf8",
+    cwd: path.join(image, "app"),
+    env: { PATH: process.env.PATH, NODE_ENV: "production", CSPLADE_HOME: "/tmp/csplade", ...env },
+    ...(root ? { uid: 65532, gid: 65532 } : {}),
+    timeout: 60_000,
+  });
+  return { status: end.status, output: end.stdout + end.stderr };
+}
+
+function sizeOf(folder: string): number {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .reduce((sum, entry) => sum + lstatSync(path.join(entry.parentPath, entry.name)).size, 0);
+}
