@@ -119,7 +119,7 @@ def inverse_document_frequency(rows: list[list[int]], vocabulary: int) -> Tensor
 
 
 def own_weight_targets(idf: Tensor, scale: float) -> Tensor:
-    """Pre-activations [V] at which a token's weight is scale * sqrt(idf): a dot product is then idf-weighted overlap."""
+    """Pre-activations [V] at which a token weighs scale * sqrt(idf): a dot product is then idf-weighted overlap."""
     return torch.expm1(scale * idf.clamp(0.02, 9.0).sqrt())
 
 

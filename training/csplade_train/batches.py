@@ -20,9 +20,7 @@ def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def order_of_epoch(
-    vectors: np.ndarray, batch: int, cluster: int, seed: int, pool: int = 4096
-) -> list[list[int]]:
+def order_of_epoch(vectors: np.ndarray, batch: int, cluster: int, seed: int, pool: int = 4096) -> list[list[int]]:
     """All batches of one epoch: each made of groups of `cluster` neighbours in `vectors` [N, d].
 
     Deterministic in `seed`, so a resumed run sees the same order.
@@ -35,7 +33,7 @@ def order_of_epoch(
         members = np.array(shuffled[start : start + pool])
         v = vectors[members].astype(np.float32)
         similarity = v @ v.T
-        free = np.ones(len(members), dtype=bool)
+        free: np.ndarray = np.ones(len(members), dtype=bool)
         for n in range(len(members)):
             if not free[n]:
                 continue

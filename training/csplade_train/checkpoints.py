@@ -50,7 +50,9 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def write(directory: Path, model: SparseEncoder, tokenizer_json: str, precision: str, about: Description) -> dict[str, object]:
+def write(
+    directory: Path, model: SparseEncoder, tokenizer_json: str, precision: str, about: Description
+) -> dict[str, object]:
     """Export one precision of `model` as a checkpoint directory; returns the manifest."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
@@ -75,7 +77,9 @@ def write(directory: Path, model: SparseEncoder, tokenizer_json: str, precision:
         "fingerprint": fingerprint(model, tokenizer_json),
         "training": about.training,
     }
-    (directory / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (directory / "manifest.json").write_text(
+        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return manifest
 
 

@@ -1,9 +1,11 @@
-"""Commands: prepare, train, export, evaluate.
+"""Commands: collect, sources, prepare, train, export, evaluate.
 
-    csplade-train prepare  --pairs pairs.jsonl --out run --config configs/smollm2-bi.yaml
-    csplade-train train    --pairs pairs.jsonl --run run [--resume]
-    csplade-train export   --run run --out models/csplade-smollm2-135m --precision int8
-    csplade-train evaluate --checkpoint DIR --data DIR [--data DIR …]
+    csplade-train collect  --sources data/sources.yaml --cache cache --out pairs.jsonl
+    csplade-train sources  --sources data/sources.yaml --markdown
+csplade-train prepare  --pairs pairs.jsonl --out run --config configs/smollm2-bi.yaml
+csplade-train train    --pairs pairs.jsonl --run run [--resume]
+csplade-train export   --run run --out models/csplade-smollm2-135m --precision int8
+csplade-train evaluate --checkpoint DIR --data DIR [--data DIR …]
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ import json
 import random
 import shutil
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -21,14 +26,37 @@ from tokenizers import Tokenizer
 
 from . import base, checkpoints, evaluate
 from . import tokenizer as tok
+from .collapse import Collapsed
 from .contrastive import Trainer, recipe_of, split_by_group
-from .data.pairs import read
+from .data import catalogue, collect
+from .data.pairs import read, write
 from .data.variety import varied
 from .teacher import Teacher, packaged_directory
 
 
-def read_config(path: Path) -> dict[str, object]:
+def read_config(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def gather(a: argparse.Namespace) -> None:
+    """Write the training pairs that the catalogue describes."""
+    chosen = catalogue.load(a.sources)
+    if a.only:
+        chosen = replace(chosen, sources=tuple(s for s in chosen.sources if s.name in a.only))
+    store = collect.Store(a.cache, a.repositories, a.unpacked)
+    made = collect.collect(chosen, store, lambda line: print(line, file=sys.stderr))
+    write(a.out, made)
+    print(catalogue.markdown(chosen, Counter(p.source for p in made)), end="")
+
+
+def list_sources(a: argparse.Namespace) -> None:
+    chosen = catalogue.load(a.sources)
+    used = Counter(p.source for p in read(a.pairs)) if a.pairs else None
+    if a.markdown:
+        print(catalogue.markdown(chosen, used), end="")
+        return
+    for source in chosen.sources:
+        print(f"{source.name}\t{source.license}\t{source.origin}")
 
 
 def prepare(a: argparse.Namespace) -> None:
@@ -108,9 +136,25 @@ def measure(a: argparse.Namespace) -> None:
         print(json.dumps({"collection": directory.name, **{k: round(v, 4) for k, v in figures.items()}}), flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="csplade-train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def main(words: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 2 for wrong input, 3 for a run that collapsed."""
+    parser = argparse.ArgumentParser(
+        prog="csplade-train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
+    p = commands.add_parser("collect", help="training pairs from the sources of a catalogue")
+    p.add_argument("--sources", type=Path, default=Path("data/sources.yaml"), help="the catalogue")
+    p.add_argument("--cache", type=Path, required=True, help="where fetched repositories and packages are kept")
+    p.add_argument("--repositories", type=Path, help="folder of clones to use before fetching")
+    p.add_argument("--unpacked", type=Path, help="folder in which Debian packages were unpacked already")
+    p.add_argument("--only", action="append", help="name of a source; may be repeated")
+    p.add_argument("--out", type=Path, required=True)
+    p.set_defaults(act=gather)
+    p = commands.add_parser("sources", help="the sources and their licences")
+    p.add_argument("--sources", type=Path, default=Path("data/sources.yaml"), help="the catalogue")
+    p.add_argument("--pairs", type=Path, help="count the pairs of this file by source")
+    p.add_argument("--markdown", action="store_true", help="as a table for a model card")
+    p.set_defaults(act=list_sources)
     p = commands.add_parser("prepare", help="reduced tokenizer and calibrated start")
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--config", type=Path, required=True)
@@ -140,9 +184,21 @@ def main() -> None:
     p.add_argument("--top-document", type=int)
     p.add_argument("--top-query", type=int)
     p.set_defaults(act=measure)
-    arguments = parser.parse_args()
-    arguments.act(arguments)
+    arguments = parser.parse_args(words)
+    try:
+        arguments.act(arguments)
+    except Collapsed as reason:
+        print(
+            f"csplade-train: the run collapsed: {reason}. Its log and last saved state are kept. "
+            "Lower the learning rate or the sparsity weights, ramp them more slowly, or adapt for longer.",
+            file=sys.stderr,
+        )
+        return 3
+    except (FileNotFoundError, ModuleNotFoundError, ValueError) as reason:
+        print(f"csplade-train: {reason}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -27,6 +27,14 @@ class Watch:
     losses: deque[float] = field(default_factory=deque)
     terms: deque[float] = field(default_factory=deque)
 
+    def state(self) -> dict[str, list[float]]:
+        """What a saved run must remember to notice a collapse at the same step after resuming."""
+        return {"losses": list(self.losses), "terms": list(self.terms)}
+
+    def restore(self, state: dict[str, list[float]]) -> None:
+        self.losses = deque(state.get("losses", []))
+        self.terms = deque(state.get("terms", []))
+
     def see(self, contrast: float, query_terms: float, document_terms: float) -> None:
         if not math.isfinite(contrast):
             raise Collapsed(f"the loss is {contrast}")

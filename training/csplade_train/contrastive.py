@@ -27,8 +27,8 @@ from .base import own_weight_targets
 from .batches import order_of_epoch, padded
 from .checkpoints import save_master
 from .data.pairs import Pair
-from .lexical import LexicalTeacher
 from .evaluate import TorchEncoder, ranking_figures, score_matrix
+from .lexical import LexicalTeacher
 from .model import SparseEncoder
 
 
@@ -145,18 +145,44 @@ class Trainer:
     def save(self) -> None:
         temporary = self.directory / "state.tmp"
         torch.save(
-            {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step, "torch": torch.get_rng_state()},
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "torch": torch.get_rng_state(),
+                "watch": self.watch.state(),
+            },
             temporary,
         )
         temporary.replace(self.directory / "state.pt")
         save_master(self.directory / "master.pt", self.model, self.tokenizer_json)
 
     def resume(self) -> None:
-        saved = torch.load(self.directory / "state.pt", map_location="cpu", weights_only=True)
+        path = self.directory / "state.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"cannot resume {self.directory}: it has no state.pt yet; train without --resume")
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]
         torch.set_rng_state(saved["torch"])
+        self.watch.restore(saved.get("watch", {}))
+        self.forget_later_rows()
+
+    def forget_later_rows(self) -> None:
+        """Drop what a killed run logged after its last saved state: those steps are taken again."""
+        path = self.directory / "log.jsonl"
+        if not path.exists():
+            return
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # The line that the kill cut in half.
+            if row["step"] < self.step or (row["step"] == self.step and "loss" in row):
+                rows.append(line)
+        path.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
 
     def log(self, **row: object) -> None:
         with open(self.directory / "log.jsonl", "a", encoding="utf-8") as out:
@@ -182,9 +208,7 @@ class Trainer:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             pooled = self.model.pooled(ids, mask)
         targets = own_weight_targets(self.idf, self.recipe.own_scale)
-        loss = adaptation.loss(
-            pooled, ids, mask, targets, self.model.term_mask, self.recipe.adaptation_others
-        )
+        loss = adaptation.loss(pooled, ids, mask, targets, self.model.term_mask, self.recipe.adaptation_others)
         return loss, {"terms": float((pooled > 0).float().sum(1).mean())}
 
     def contrastive_loss(self, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
@@ -210,7 +234,10 @@ class Trainer:
             distilled = losses.distillation(scores, teacher)
             reverse = losses.distillation(scores.T, teacher.T)
             total = total + r.distillation_weight * distilled + r.reverse_weight * reverse
-            report |= {"kl": distilled.item(), "teacher_top1": (teacher.argmax(1) == torch.arange(len(batch))).float().mean().item()}
+            report |= {
+                "kl": distilled.item(),
+                "teacher_top1": (teacher.argmax(1) == torch.arange(len(batch))).float().mean().item(),
+            }
         strength = max(r.ramp_from, losses.ramp(self.step - r.adaptation_steps, r.ramp_until))
         flops_document, flops_query = losses.flops(document), losses.flops(query)
         total = total + strength * (
@@ -241,7 +268,9 @@ class Trainer:
         loss, report = self.adaptation_loss(rows) if adapting else self.contrastive_loss(rows)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups[:4] for p in g["params"] if p.requires_grad], 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(
+            [p for g in self.optimizer.param_groups[:4] for p in g["params"] if p.requires_grad], 1.0
+        )
         self.optimizer.step()
         self.step += 1
         return {"loss": loss.item(), "grad": float(norm)} | report
@@ -258,7 +287,9 @@ class Trainer:
         documents = encoder.encode(tok.encode_batch(self.tokenizer, corpus, 256), 256)
         scores = score_matrix(queries, documents, self.model.config.vocabulary)
         names = [str(n) for n in range(len(corpus))]
-        figures = ranking_figures(scores, names[: len(self.dev)], names, {str(n): {str(n): 1} for n in range(len(self.dev))})
+        figures = ranking_figures(
+            scores, names[: len(self.dev)], names, {str(n): {str(n): 1} for n in range(len(self.dev))}
+        )
         figures["terms/query"] = float(np.mean([len(i) for i, _ in queries]))
         figures["terms/document"] = float(np.mean([len(i) for i, _ in documents]))
         return figures
@@ -297,7 +328,7 @@ def lexical_projection(rows: list[list[int]], idf: Tensor, seed: int, size: int 
     generator = np.random.default_rng(seed)
     basis = generator.standard_normal((len(idf), size), dtype=np.float32)
     weights = idf.clamp(0.0, 9.0).numpy()
-    result = np.zeros((len(rows), size), dtype=np.float32)
+    result: np.ndarray = np.zeros((len(rows), size), dtype=np.float32)
     for n, row in enumerate(rows):
         terms = np.unique(np.array(row, dtype=np.int64))
         result[n] = weights[terms] @ basis[terms]

@@ -116,10 +116,10 @@ def load_collection(directory: Path) -> Collection:
 
 def score_matrix(queries: list[Vector], documents: list[Vector], vocabulary: int) -> np.ndarray:
     """Dot products [len(queries), len(documents)]."""
-    dense = np.zeros((len(queries), vocabulary), dtype=np.float32)
+    dense: np.ndarray = np.zeros((len(queries), vocabulary), dtype=np.float32)
     for n, (i, v) in enumerate(queries):
         dense[n, i] = v
-    result = np.zeros((len(queries), len(documents)), dtype=np.float32)
+    result: np.ndarray = np.zeros((len(queries), len(documents)), dtype=np.float32)
     for n, (i, v) in enumerate(documents):
         result[:, n] = dense[:, i] @ truncate_weight(v)
     return result
@@ -142,7 +142,12 @@ def ranking_figures(
         ndcg.append(gained / ideal)
         mrr.append(next((1.0 / (r + 1) for r, g in enumerate(gains) if g > 0), 0.0))
         recall.append(len(set(found) & set(wanted)) / len(wanted))
-    return {"ndcg@10": float(np.mean(ndcg)), "mrr@10": float(np.mean(mrr)), "recall@100": float(np.mean(recall)), "queries": len(ndcg)}
+    return {
+        "ndcg@10": float(np.mean(ndcg)),
+        "mrr@10": float(np.mean(mrr)),
+        "recall@100": float(np.mean(recall)),
+        "queries": len(ndcg),
+    }
 
 
 def evaluate(

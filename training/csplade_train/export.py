@@ -53,7 +53,9 @@ class Graph:
     def floats(self, value: float) -> str:
         return self.constant(f"f_{value}", np.array(value, dtype=np.float32))
 
-    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", name: str | None = None, **attributes: object) -> str:
+    def op(
+        self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", name: str | None = None, **attributes: object
+    ) -> str:
         return self.many(kind, *inputs, outputs=outputs, domain=domain, name=name, **attributes)[0]
 
     def many(
@@ -95,7 +97,16 @@ class Graph:
             return self.op("MatMul", x, transposed)
         codes, scales = self._quantized(name, weight)
         return self.op(
-            "MatMulNBits", x, codes, scales, domain=MICROSOFT, K=k, N=n, bits=self.bits, block_size=self.block, accuracy_level=4
+            "MatMulNBits",
+            x,
+            codes,
+            scales,
+            domain=MICROSOFT,
+            K=k,
+            N=n,
+            bits=self.bits,
+            block_size=self.block,
+            accuracy_level=4,
         )
 
     def tied_projection(self, x: str, name: str, weight: np.ndarray) -> str:
@@ -171,14 +182,21 @@ def build(model: SparseEncoder, precision: str, positions: int, block: int = 32)
         h = norm(x, p + "attention_norm.weight")
         joined = np.concatenate([state[p + f"attention.{m}.weight"] for m in "qkv"])
         q, k, v = g.many(
-            "Split", g.linear(h, p + "qkv", joined), g.ints(c.hidden, narrow, narrow), outputs=3, axis=-1, name=p + "split"
+            "Split",
+            g.linear(h, p + "qkv", joined),
+            g.ints(c.hidden, narrow, narrow),
+            outputs=3,
+            axis=-1,
+            name=p + "split",
         )
         q, k = rotary(q, c.heads), rotary(k, c.key_value_heads)
         a = g.op("MultiHeadAttention", q, repeat(k), repeat(v), "", "", bias, domain=MICROSOFT, num_heads=c.heads)
         x = g.op("Add", x, g.linear(a, p + "o", state[p + "attention.o.weight"]))
         h = norm(x, p + "mlp_norm.weight")
         joined = np.concatenate([state[p + "gate.weight"], state[p + "up.weight"]])
-        gate, up = g.many("Split", g.linear(h, p + "gate_up", joined), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1)
+        gate, up = g.many(
+            "Split", g.linear(h, p + "gate_up", joined), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1
+        )
         h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
         x = g.op("Add", x, g.linear(h, p + "down", state[p + "down.weight"]))
     own_ids = "input_ids"
@@ -243,5 +261,3 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     """Write the model; weights go to a file beside it only if they exceed 2 GB."""
     large = sum(len(t.raw_data) for t in model.graph.initializer) > 2_000_000_000
     onnx.save_model(model, str(path), save_as_external_data=large, location=path.name + "_data")
-
-

@@ -39,10 +39,10 @@ def activation(z: Tensor, margin: float = 0.0, leak: float = 0.0) -> Tensor:
 
 
 def contrast(scores: Tensor, same_document: Tensor) -> Tensor:
-    """InfoNCE [scalar] over scores [B, B], positives on the diagonal; passages of the same document are left out."""
-    diagonal = torch.eye(len(scores), dtype=torch.bool)
+    """InfoNCE [scalar] over scores [B, D], positives on the diagonal; other passages of their documents left out."""
+    diagonal = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
     masked = scores.masked_fill(same_document & ~diagonal, float("-inf"))
-    return F.cross_entropy(masked, torch.arange(len(scores)))
+    return F.cross_entropy(masked, torch.arange(len(scores), device=scores.device))
 
 
 def distillation(scores: Tensor, teacher: Tensor) -> Tensor:

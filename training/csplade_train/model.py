@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .pooling import max_logits
 
@@ -86,7 +87,8 @@ class RMSNorm(nn.Module):
 
 def rotary_tables(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosine and sine tables [B, S, head_size] for integer positions [B, S]."""
-    inverse = 1.0 / (theta ** (torch.arange(0, head_size, 2, dtype=torch.float32) / head_size))
+    steps = torch.arange(0, head_size, 2, dtype=torch.float32, device=positions.device)
+    inverse = 1.0 / (theta ** (steps / head_size))
     angles = positions.float()[..., None] * inverse
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
@@ -150,6 +152,7 @@ class SparseEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.gradient_checkpointing = False
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden, config.norm_epsilon)
@@ -193,16 +196,20 @@ class SparseEncoder(nn.Module):
         n = ids.shape[1]
         allowed = real[:, None, None, :].expand(-1, 1, n, -1)
         if self.config.variant == "echo":
-            allowed = allowed & torch.ones(n, n, dtype=torch.bool).tril()
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
-        mask = torch.zeros(allowed.shape, dtype=dtype).masked_fill(~allowed, -1.0e4)
+            allowed = allowed & torch.ones(n, n, dtype=torch.bool, device=ids.device).tril()
+        device = ids.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device).masked_fill(~allowed, -1.0e4)
         cos, sin = rotary_tables(positions, self.config.head_size, self.config.rope_theta)
         embedded = self.embedding(ids)
         x = embedded
         for layer in self.layers:
-            x = layer(x, cos, sin, mask)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, cos, sin, mask, use_reentrant=False)
+            else:
+                x = layer(x, cos, sin, mask)
         x, embedded, ids = x[:, -s:], embedded[:, -s:], ids[:, -s:]
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(device, enabled=False):
             trunk = x.float()
             trunk = trunk * torch.rsqrt(trunk.pow(2).mean(-1, keepdim=True) + self.config.norm_epsilon)
             own = self.skip(embedded.float() - self.embedding_mean) * self.embedding_scale[ids][..., None]

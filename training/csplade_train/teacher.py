@@ -47,4 +47,3 @@ class Teacher:
         mask = encoded["attention_mask"][..., None].float()
         mean = (states * mask).sum(1) / mask.sum(1)
         return torch.nn.functional.normalize(mean, dim=-1)
-

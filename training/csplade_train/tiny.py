@@ -1,6 +1,6 @@
 """Tiny random-weight checkpoints for tests: real graph, real tokenizer, under a megabyte.
 
-    python -m csplade_train.tiny --wordnet DIR --out test/fixtures/checkpoints
+python -m csplade_train.tiny --wordnet DIR --out test/fixtures/checkpoints
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch
 from tokenizers import Tokenizer
 
 from . import tokenizer as tok
-from .data import wordnet
+from .batches import padded
 from .checkpoints import Description, write
+from .data import wordnet
 from .model import ModelConfig, SparseEncoder, top_terms
 
 LIMITS = {"document": 32, "query": 16}
@@ -37,13 +38,19 @@ TEXTS = [
 
 
 def build(variant: str, wordnet_directory: Path, seed: int = 7) -> tuple[SparseEncoder, str]:
+    """The fixture's model: random weights, a tokenizer trained on every sixth gloss."""
+    glosses = [s.definition for s in itertools.islice(wordnet.read(wordnet_directory), 0, 60000, 6)]
+    return from_texts(variant, glosses, 1024, seed)
+
+
+def from_texts(variant: str, texts: list[str], vocabulary: int, seed: int) -> tuple[SparseEncoder, str]:
     """A random Llama of two layers whose bias leaves about 10 to 40 terms active on short texts."""
     torch.manual_seed(seed)
-    glosses = [s.definition for s in itertools.islice(wordnet.read(wordnet_directory), 0, 60000, 6)]
-    text = tok.train(glosses, 1024)
+    text = tok.train(texts, vocabulary)
     tokenizer = Tokenizer.from_str(text)
+    vocabulary = tokenizer.get_vocab_size()
     config = ModelConfig(
-        vocabulary=1024, hidden=64, layers=2, heads=4, key_value_heads=2, intermediate=128, variant=variant
+        vocabulary=vocabulary, hidden=64, layers=2, heads=4, key_value_heads=2, intermediate=128, variant=variant
     )
     model = SparseEncoder(config).eval()
     for name, parameter in model.named_parameters():
@@ -56,10 +63,10 @@ def build(variant: str, wordnet_directory: Path, seed: int = 7) -> tuple[SparseE
     with torch.no_grad():
         model.gain.zero_()
         model.bias.zero_()
-        ids, attention = batch(tokenizer, glosses[:200], LIMITS["document"])
+        ids, attention = batch(tokenizer, texts[:200], LIMITS["document"])
         pooled = model.pooled(ids, attention)
         mean, std = pooled[:, mask].mean(0), float(pooled[:, mask].std(0).mean())
-        counts = torch.bincount(ids[attention.bool()], minlength=1024).float()
+        counts = torch.bincount(ids[attention.bool()], minlength=vocabulary).float()
         rarity = torch.log(counts.sum() / (counts + 1.0)) / 10.0
         model.gain.copy_(5.0 * std * rarity)
         model.bias[mask] = -(mean + 2.9 * std)
@@ -67,14 +74,7 @@ def build(variant: str, wordnet_directory: Path, seed: int = 7) -> tuple[SparseE
 
 
 def batch(tokenizer: Tokenizer, texts: list[str], limit: int) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = tok.encode_batch(tokenizer, texts, limit)
-    width = max(1, max(map(len, rows)))
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for n, row in enumerate(rows):
-        ids[n, : len(row)] = torch.tensor(row, dtype=torch.long)
-        mask[n, : len(row)] = 1
-    return ids, mask
+    return padded(tok.encode_batch(tokenizer, texts, limit))
 
 
 def expected(model: SparseEncoder, text: str) -> list[dict[str, object]]:
@@ -113,7 +113,8 @@ def main() -> None:
         directory = arguments.out / f"tiny-{variant}"
         write(directory, model, text, "fp32", about)
         document = {"max_tokens": LIMITS["document"], "top_k": TOP_K["document"], "texts": expected(model, text)}
-        (directory / "expected.json").write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
+        expected_json = json.dumps(document, indent=1, ensure_ascii=True)
+        (directory / "expected.json").write_text(expected_json + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

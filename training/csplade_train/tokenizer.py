@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer, models, trainers
 from tokenizers.pre_tokenizers import ByteLevel
 
-SEPARATORS = "[ \\t\\r\\n\"()\\[\\]{}<>/\\\\_=*~`|@#$%^&+:;!?\u2010-\u2015\u2018\u201c\u201d\u2022-]+"
+SEPARATORS = '[ \\t\\r\\n"()\\[\\]{}<>/\\\\_=*~`|@#$%^&+:;!?\u2010-\u2015\u2018\u201c\u201d\u2022-]+'
 NORMALIZER = {
     "type": "Sequence",
     "normalizers": [
@@ -83,12 +83,10 @@ def _document(vocabulary: dict[str, int], merges: list[list[str]]) -> str:
     )
 
 
-def _pairs(merges: list[object]) -> list[tuple[str, str]]:
-    result: list[tuple[str, str]] = []
-    for merge in merges:
-        left, right = merge.split(" ") if isinstance(merge, str) else merge  # type: ignore[misc]
-        result.append((left, right))
-    return result
+def _pairs(merges: list[str | list[str]]) -> list[tuple[str, str]]:
+    """Merges as pairs: tokenizer files write them as "a b" or ["a", "b"]."""
+    split = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    return [(left, right) for left, right in split]
 
 
 def normalised(original_json: str) -> Tokenizer:

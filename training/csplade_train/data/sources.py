@@ -75,12 +75,12 @@ def cnxml(text: str, source: str, group: str, rng: random.Random) -> Iterator[Pa
         term, meaning = definition.find(f"{CNXML}term"), definition.find(f"{CNXML}meaning")
         if term is not None and meaning is not None:
             terms.append((tidy(_flat(term)), tidy(_flat(meaning))))
-    for term, meaning in terms:
-        if len(meaning.split()) >= 5:
+    for word, gloss in terms:
+        if len(gloss.split()) >= 5:
             if rng.random() < 0.5:
-                yield Pair(question(term, rng), f"{title}. {meaning}", source, f"{group}#{term}")
+                yield Pair(question(word, rng), f"{title}. {gloss}", source, f"{group}#{word}")
             else:
-                yield Pair(meaning, f"{term}. {title}", source, f"{group}#{term}")
+                yield Pair(gloss, f"{word}. {title}", source, f"{group}#{word}")
     for exercise in root.iter(f"{CNXML}exercise"):
         problem, solution = exercise.find(f"{CNXML}problem"), exercise.find(f"{CNXML}solution")
         if problem is None or solution is None:
@@ -90,10 +90,13 @@ def cnxml(text: str, source: str, group: str, rng: random.Random) -> Iterator[Pa
             yield Pair(asked, " ".join(answer.split()[:120]), source, f"{group}#{len(asked)}")
 
 
+BLOCKED = frozenset(
+    {"script", "style", "pre", "nav", "table", "footer", "header", "code-block", "math", "svg", "form", "select"}
+)
+
+
 class _Sections(HTMLParser):
     """Headings and the prose beneath them; code, tables and navigation are left out."""
-
-    BLOCKED = {"script", "style", "pre", "nav", "table", "footer", "header", "code-block", "math", "svg", "form", "select"}
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -105,7 +108,7 @@ class _Sections(HTMLParser):
         self._in_heading = self._in_paragraph = self._in_title = 0
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag in self.BLOCKED:
+        if tag in BLOCKED:
             self._blocked += 1
         elif tag in ("h1", "h2", "h3", "h4"):
             self.flush()
@@ -118,7 +121,7 @@ class _Sections(HTMLParser):
             self._in_title = 1
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in self.BLOCKED:
+        if tag in BLOCKED:
             self._blocked = max(0, self._blocked - 1)
         elif tag in ("h1", "h2", "h3", "h4"):
             self._in_heading = 0
@@ -188,7 +191,10 @@ def wordnet_pairs(directory: Path, count: int, rng: random.Random) -> Iterator[P
         elif kind < 0.8:
             query, passage = sense.definition, "; ".join([", ".join(sense.lemmas), *sense.examples])
         else:
-            query, passage = (sense.examples[0] if sense.examples else lemma), f"{', '.join(sense.lemmas)}: {sense.definition}"
+            query, passage = (
+                (sense.examples[0] if sense.examples else lemma),
+                f"{', '.join(sense.lemmas)}: {sense.definition}",
+            )
         yield Pair(query, passage, "wordnet", f"wordnet#{n}")
 
 

@@ -60,7 +60,9 @@ def shortened(passage: str, rng: random.Random) -> str:
     return " ".join(words[: rng.randint(8, 30)])
 
 
-def varied(pairs: list[Pair], seed: int, wordy: float = 0.3, joined: float = 0.08, short: float = 0.2, long: float = 0.2) -> list[Pair]:
+def varied(
+    pairs: list[Pair], seed: int, wordy: float = 0.3, joined: float = 0.08, short: float = 0.2, long: float = 0.2
+) -> list[Pair]:
     """The same pairs with some queries made wordy or joined, some passages cut or lengthened.
 
     The four shares are independent probabilities.  A passage is lengthened with
@@ -72,7 +74,7 @@ def varied(pairs: list[Pair], seed: int, wordy: float = 0.3, joined: float = 0.0
     for n, pair in enumerate(pairs):
         members[pair.group].append(n)
     result: list[Pair] = []
-    for n, pair in enumerate(pairs):
+    for pair in pairs:
         query, passage = pair.query, pair.passage
         others = members[pair.group]
         other = pairs[rng.choice(others)] if len(others) > 1 else None
