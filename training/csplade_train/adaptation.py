@@ -1,8 +1,9 @@
-"""The adaptation objective: own tokens at idf-shaped heights, everything else down.
+"""Adaptation objectives: what a language model learns before any ranking.
 
 An untouched causal LM read as a sparse encoder is dense, and contrastive
-training started on it collapses.  A few dozen steps of this loss leave a sparse
-encoder close to idf-weighted word overlap, on which contrast can build.
+training started on it collapses.  The `own` objective leaves, after a few dozen
+steps, a sparse encoder close to idf-weighted word overlap, on which contrast can
+build; `next_token` is Lion-SP's (arXiv 2502.15526).
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .model import SparseEncoder
 
-def loss(
-    pooled: Tensor, ids: Tensor, mask: Tensor, targets: Tensor, term_mask: Tensor, others_weight: float
-) -> Tensor:
-    """pooled logits [B, V]; ids, mask [B, S]; targets [V] pre-activations wanted for a
+BLANK = 0
+"""The padding token stands for a blanked one: no text contains it."""
+
+
+def loss(pooled: Tensor, ids: Tensor, mask: Tensor, targets: Tensor, term_mask: Tensor, others_weight: float) -> Tensor:
+    """Own-token reconstruction [scalar].
+
+    pooled logits [B, V]; ids, mask [B, S]; targets [V] pre-activations wanted for a
     text's own tokens; term_mask [V] true for tokens that may be terms.
     """
     own = torch.zeros_like(pooled, dtype=torch.bool)
@@ -28,3 +34,23 @@ def loss(
     excess = F.relu(weights - wanted)[own].mean()
     others = torch.where(own, torch.zeros_like(weights), weights).sum(1).mean()
     return shortfall + excess + others_weight * others
+
+
+def blanked(ids: Tensor, mask: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """ids with `share` of the real tokens after the first replaced by BLANK, and which [B, S]."""
+    chosen = (torch.rand(ids.shape, generator=generator) < share).to(ids.device) & mask.bool()
+    chosen[:, 0] = False
+    return ids.masked_fill(chosen, BLANK), chosen
+
+
+def next_token_loss(
+    model: SparseEncoder, ids: Tensor, mask: Tensor, share: float, generator: torch.Generator
+) -> Tensor:
+    """Cross-entropy [scalar] of each blanked token at the position before it."""
+    given, chosen = blanked(ids, mask, share, generator)
+    states, _ = model.hidden(given, mask)
+    before = states[:, :-1][chosen[:, 1:]]
+    if len(before) == 0:
+        return states.sum() * 0.0
+    logits = before.float() @ model.embedding.weight.float().T
+    return F.cross_entropy(logits, ids[:, 1:][chosen[:, 1:]])

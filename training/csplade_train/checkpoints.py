@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from . import query_table as query_table_file
 from .export import build, save
 from .model import ModelConfig, SparseEncoder
 
@@ -51,14 +53,23 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str) -> str:
 
 
 def write(
-    directory: Path, model: SparseEncoder, tokenizer_json: str, precision: str, about: Description
+    directory: Path,
+    model: SparseEncoder,
+    tokenizer_json: str,
+    precision: str,
+    about: Description,
+    query_table: Tensor | None = None,
 ) -> dict[str, object]:
     """Export one precision of `model` as a checkpoint directory; returns the manifest."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
     positions = max(2 * about.max_tokens["document"], 128)
     save(build(model, precision, positions), directory / "model.onnx")
-    names = [n for n in ("model.onnx", "model.onnx_data", "tokenizer.json") if (directory / n).exists()]
+    (directory / query_table_file.FILE).unlink(missing_ok=True)
+    if query_table is not None:
+        query_table_file.write(directory, query_table)
+    candidates = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE)
+    names = [n for n in candidates if (directory / n).exists()]
     files = {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
     manifest: dict[str, object] = {
         "format": 1,
@@ -83,15 +94,27 @@ def write(
     return manifest
 
 
-def save_master(path: Path, model: SparseEncoder, tokenizer_json: str) -> None:
-    """The float weights, written beside the target first so that a crash never leaves half a file."""
+def save_master(path: Path, model: SparseEncoder, tokenizer_json: str, query_table: Tensor | None = None) -> None:
+    """The float weights, written beside the target first so that a crash never leaves half a file.
+
+    query_table: weights [V] of the inference-free query, if one was trained.
+    """
     temporary = path.with_suffix(".tmp")
-    torch.save({"config": model.config.to_dict(), "state": model.state_dict(), "tokenizer": tokenizer_json}, temporary)
+    saved = {"config": model.config.to_dict(), "state": model.state_dict(), "tokenizer": tokenizer_json}
+    if query_table is not None:
+        saved["query_table"] = query_table.detach()
+    torch.save(saved, temporary)
     temporary.replace(path)
 
 
 def load_master(path: Path) -> tuple[SparseEncoder, str]:
+    """The model and its tokenizer's JSON."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
     model = SparseEncoder(ModelConfig(**saved["config"]))
     model.load_state_dict(saved["state"])
     return model, saved["tokenizer"]
+
+
+def load_query_table(path: Path) -> Tensor | None:
+    """Weights [V] of the inference-free query that a master holds, if any."""
+    return torch.load(path, map_location="cpu", weights_only=True).get("query_table")

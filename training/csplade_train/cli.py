@@ -1,4 +1,4 @@
-"""Commands: collect, sources, prepare, train, export, evaluate.
+"""Commands: collect, sources, prepare, mine, train, export, evaluate.
 
     csplade-train collect  --sources data/sources.yaml --cache cache --out pairs.jsonl
     csplade-train sources  --sources data/sources.yaml --markdown
@@ -24,14 +24,16 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from . import base, checkpoints, evaluate
+from . import base, checkpoints, evaluate, mining, negatives, parallel
 from . import tokenizer as tok
 from .collapse import Collapsed
-from .contrastive import Trainer, recipe_of, split_by_group
 from .data import catalogue, collect
-from .data.pairs import read, write
+from .data.pairs import read, split_by_group, write
 from .data.variety import varied
+from .lexical import LexicalTeacher
+from .recipe import recipe_of
 from .teacher import Teacher, packaged_directory
+from .trainer import Trainer
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -97,12 +99,56 @@ def train(a: argparse.Namespace) -> None:
     torch.manual_seed(recipe.seed)
     model, tokenizer_json = checkpoints.load_master(a.start or a.run / "start.pt")
     idf = torch.load(a.run / "idf.pt", weights_only=True)
-    training, dev = split_by_group(varied(read(a.pairs), recipe.seed), a.dev, seed=11)
-    teacher = Teacher(a.teacher or packaged_directory()) if recipe.distillation_weight > 0 else None
-    trainer = Trainer(model, tokenizer_json, training, dev, idf, recipe, a.run, teacher.embed if teacher else None)
+    processes = parallel.start(a.device)
+    pairs = varied(read(a.pairs), recipe.seed)
+    kept, held = split_by_group(pairs, a.dev, seed=11)
+    mined = negatives.renumbered(negatives.read(a.negatives, len(pairs)), kept) if a.negatives else None
+    taught = recipe.distillation_weight > 0 or recipe.reverse_weight > 0
+    teacher = Teacher(a.teacher or packaged_directory()) if taught else None
+    trainer = Trainer(
+        model,
+        tokenizer_json,
+        [pairs[n] for n in kept],
+        [pairs[n] for n in held],
+        idf,
+        recipe,
+        a.run,
+        teacher.embed if teacher else None,
+        mined,
+        processes,
+    )
     if a.resume:
         trainer.resume()
     trainer.run()
+
+
+def mine(a: argparse.Namespace) -> None:
+    """Write hard negatives of every pair: by BM25, by our own model, or by both in turns."""
+    torch.set_num_threads(a.threads)
+    pairs = read(a.pairs)
+    queries, passages, groups = [p.query for p in pairs], [p.passage for p in pairs], [p.group for p in pairs]
+    depth = 4 * a.count
+    found: list[list[list[int]]] = []
+    if a.how in ("bm25", "both"):
+        vectors = mining.lexical_vectors(LexicalTeacher(queries, passages))
+        found.append(mining.hardest(*vectors, groups, depth, a.skip))
+    if a.how in ("model", "both"):
+        if a.master is None:
+            raise ValueError(f"--how {a.how} needs --master, the weights to mine with")
+        model, tokenizer_json = checkpoints.load_master(a.master)
+        tokenizer, encoder = Tokenizer.from_str(tokenizer_json), evaluate.TorchEncoder(model)
+        vocabulary = model.config.vocabulary
+        asked = mining.matrix(encoder.encode(tok.encode_batch(tokenizer, queries, 64), 64), vocabulary)
+        answers = mining.matrix(encoder.encode(tok.encode_batch(tokenizer, passages, 256), 256), vocabulary)
+        found.append(mining.hardest(asked, answers, groups, depth, a.skip))
+    numbers = found[0] if len(found) == 1 else mining.interleaved(*found)
+    if a.teacher:
+        teacher = Teacher(a.teacher)
+        result = mining.scored(numbers, teacher.embed(queries).numpy(), teacher.embed(passages).numpy(), a.count)
+    else:
+        result = [negatives.Negatives(n, tuple(row[: a.count])) for n, row in enumerate(numbers) if row]
+    count = negatives.write(a.out, result, (queries, passages) if a.texts else None)
+    print(f"{count:,} of {len(pairs):,} pairs have negatives")
 
 
 def export(a: argparse.Namespace) -> None:
@@ -115,7 +161,8 @@ def export(a: argparse.Namespace) -> None:
         top_k=config["top_k"],
         training=config.get("training", {}) | (json.loads(a.note) if a.note else {}),
     )
-    print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about), indent=2))
+    table = checkpoints.load_query_table(a.run / a.master)
+    print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table), indent=2))
 
 
 def measure(a: argparse.Namespace) -> None:
@@ -169,7 +216,20 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--threads", type=int, default=3)
     p.add_argument("--dev", type=int, default=600, help="held-out documents")
     p.add_argument("--resume", action="store_true")
+    p.add_argument("--negatives", type=Path, help="file of `csplade-train mine`, with or without scores")
+    p.add_argument("--device", default="cpu", help="cpu, cuda or auto; under `accelerate launch` one device a process")
     p.set_defaults(act=train)
+    p = commands.add_parser("mine", help="hard negatives by BM25 and our own model, with a teacher's scores")
+    p.add_argument("--pairs", type=Path, required=True)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--how", default="bm25", choices=["bm25", "model", "both"])
+    p.add_argument("--master", type=Path, help="weights to mine with")
+    p.add_argument("--teacher", type=Path, help="directory of a dense teacher that scores what was mined")
+    p.add_argument("--count", type=int, default=8, help="negatives a query")
+    p.add_argument("--skip", type=int, default=0, help="leave out the first ones: they may be answers")
+    p.add_argument("--texts", action="store_true", help="write the texts too, for scoring elsewhere")
+    p.add_argument("--threads", type=int, default=4)
+    p.set_defaults(act=mine)
     p = commands.add_parser("export", help="write a checkpoint directory")
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--master", default="master.pt")

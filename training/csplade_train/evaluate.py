@@ -45,19 +45,20 @@ def by_length(rows: list[list[int]], tokens: int) -> list[list[int]]:
 
 
 class TorchEncoder:
-    """The float model under bfloat16 autocast."""
+    """The float model under bfloat16 autocast, on the device where it lies."""
 
     def __init__(self, model: SparseEncoder, tokens: int = 2048) -> None:
         self.model, self.tokens = model, tokens
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, rows: list[list[int]], k: int) -> list[Vector]:
         self.model.eval()
+        device = self.model.bias.device
         result: list[Vector] = [(np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(rows)
         for batch in by_length(rows, self.tokens):
             ids, mask = padded([rows[n] for n in batch])
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                weights = self.model(ids, mask)
+            with torch.autocast(device.type, dtype=torch.bfloat16):
+                weights = self.model(ids.to(device), mask.to(device)).cpu()
             values, indices = weights.topk(min(k, weights.shape[1]), dim=1)
             for n, v, i in zip(batch, values.numpy(), indices.numpy(), strict=True):
                 result[n] = (i[v > 0].astype(np.int32), v[v > 0])

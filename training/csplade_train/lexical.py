@@ -110,13 +110,14 @@ class LexicalTeacher:
     def stems(self, text: str) -> list[str]:
         return self.stemmer.stemWords([w for w in WORD.findall(text.lower()) if w not in STOP_WORDS])
 
-    def scores(self, rows: list[int]) -> Tensor:
-        """[B, B] BM25 of each row's query for each row's passage, over the query's greatest possible score."""
-        result = torch.zeros(len(rows), len(rows))
+    def scores(self, rows: list[int], documents: list[int] | None = None) -> Tensor:
+        """[B, D] BM25 of the rows' queries for the documents (the rows themselves), as a share of the best possible."""
+        documents = rows if documents is None else documents
+        result = torch.zeros(len(rows), len(documents))
         for i, q in enumerate(rows):
             terms = [(t, self.idf.get(t, self.unseen)) for t in self.queries[q]]
             mass = (K1 + 1) * sum(w for _, w in terms) or 1.0
-            for j, d in enumerate(rows):
+            for j, d in enumerate(documents):
                 counts = self.passages[d]
                 norm = K1 * (1 - B + B * self.lengths[d] / self.average)
                 score = sum(w * (K1 + 1) * counts[t] / (counts[t] + norm) for t, w in terms if t in counts)

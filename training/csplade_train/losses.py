@@ -50,9 +50,37 @@ def distillation(scores: Tensor, teacher: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(scores, -1), F.log_softmax(teacher, -1), log_target=True, reduction="batchmean")
 
 
-def flops(weights: Tensor) -> Tensor:
-    """Sum over terms of the squared mean weight [scalar] (Paria et al. 2020)."""
-    return weights.mean(0).pow(2).sum()
+def margin_mse(scores: Tensor, teacher: Tensor, usable: Tensor) -> Tensor:
+    """Squared error [scalar] of the student's margins, positive minus other, against the teacher's.
+
+    scores, teacher [B, D] with the positive of row i in column i; usable [B, D]
+    says which other passages count.  (Hofstatter et al. 2020)
+    """
+    student = scores.diagonal()[:, None] - scores
+    wanted = teacher.diagonal()[:, None] - teacher
+    others = usable & ~torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
+    return (student - wanted)[others].pow(2).mean() if others.any() else scores.sum() * 0.0
+
+
+def listwise(scores: Tensor, teacher: Tensor) -> Tensor:
+    """KL(teacher || student) [scalar] over lists [B, L]; entries of -inf in `teacher` do not exist."""
+    there = torch.isfinite(teacher)
+    student = F.log_softmax(scores.masked_fill(~there, float("-inf")), -1)
+    wanted = F.log_softmax(teacher, -1)
+    terms = torch.where(there, wanted.exp() * (wanted - student), torch.zeros_like(scores))
+    return terms.sum(-1).mean()
+
+
+def idf_penalties(idf: Tensor, power: float) -> Tensor:
+    """Factors [V] of an IDF-aware FLOPS: (mean idf / idf)^power, so that common terms cost more (2411.04403)."""
+    safe = idf.clamp(0.02, 9.0)
+    return (safe.mean() / safe).pow(power)
+
+
+def flops(weights: Tensor, penalties: Tensor | None = None) -> Tensor:
+    """Sum over terms of the squared mean weight [scalar] (Paria et al. 2020), times each term's penalty [V]."""
+    squares = weights.mean(0).pow(2)
+    return (squares if penalties is None else squares * penalties).sum()
 
 
 def l1(weights: Tensor) -> Tensor:

@@ -108,6 +108,20 @@ def from_section(
                 yield Pair(cut[0], title + cut[1], source, group)
 
 
+def split_by_group(pairs: list[Pair], dev: int, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of (training, held-out) pairs: whole documents are held out, one pair of each."""
+    rng = random.Random(seed)
+    groups = sorted({p.group for p in pairs})
+    rng.shuffle(groups)
+    held = set(groups[:dev])
+    training = [n for n, p in enumerate(pairs) if p.group not in held]
+    first: dict[str, int] = {}
+    for n, p in enumerate(pairs):
+        if p.group in held:
+            first.setdefault(p.group, n)
+    return training, [first[g] for g in groups[:dev]]
+
+
 def write(path: Path, pairs: Iterable[Pair]) -> int:
     count = 0
     with open(path, "w", encoding="utf-8") as out:

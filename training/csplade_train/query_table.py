@@ -1,0 +1,45 @@
+"""The inference-free query: a learned weight per token, no model (Geng et al. 2411.04403, LightRetriever)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+FILE = "query_weights.json"
+"""Its file in a checkpoint directory: `{"weights": [one per token id]}`, 0 for tokens that are no terms."""
+
+
+class QueryTable(nn.Module):
+    """Weights [V] of a query's distinct tokens, never negative."""
+
+    term_mask: Tensor
+
+    def __init__(self, start: Tensor, term_mask: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(start.clone())
+        self.register_buffer("term_mask", term_mask.clone())
+
+    def weights(self) -> Tensor:
+        return torch.relu(self.weight) * self.term_mask
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Query vectors [B, V] of ids and mask [B, S]: repeated tokens count once."""
+        present = torch.zeros(len(ids), len(self.weight), device=ids.device)
+        present.scatter_reduce_(1, ids, mask.float(), "amax")
+        return present * self.weights()
+
+
+def start_of(idf: Tensor, scale: float) -> Tensor:
+    """The weight scale * sqrt(idf) [V] at which the document side's own tokens start too."""
+    return scale * idf.clamp(0.02, 9.0).sqrt()
+
+
+def write(directory: Path, weights: Tensor) -> Path:
+    """Write `query_weights.json`, rounded to five digits."""
+    path = directory / FILE
+    values = [round(float(w), 5) for w in weights.tolist()]
+    path.write_text(json.dumps({"weights": values}, separators=(",", ":")) + "\n", encoding="utf-8")
+    return path
