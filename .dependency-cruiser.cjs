@@ -78,6 +78,12 @@ module.exports = {
       to: { path: "node_modules/@opensearch-project" },
     },
     {
+      name: "forwarding-behind-one-module",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/gateway/upstream\\.ts$" },
+      to: { path: "node_modules/undici" },
+    },
+    {
       name: "src-never-imports-tests",
       severity: "error",
       from: { path: "^src/" },

@@ -10,6 +10,16 @@ const node = {
   clearTimeout: "readonly",
 };
 
+const browser = {
+  document: "readonly",
+  fetch: "readonly",
+  history: "readonly",
+  location: "readonly",
+  AbortController: "readonly",
+  Option: "readonly",
+  URLSearchParams: "readonly",
+};
+
 export default tseslint.config(
   globalIgnores(["dist/", "node_modules/", "training/", "models/", ".csplade/"]),
   js.configs.recommended,
@@ -43,4 +53,5 @@ export default tseslint.config(
     },
   },
   { files: ["**/*.mjs", "**/*.js"], languageOptions: { globals: node } },
+  { files: ["console/*.js"], languageOptions: { globals: browser } },
 );

@@ -2,10 +2,11 @@
  * Makes a bare machine ready: packages from npm, the build, and what the
  * embedded servers need. Does only what is missing, so it is quick when nothing is.
  *
- *   node scripts/setup.mjs [--unit] [--quiet]
+ *   node scripts/setup.mjs [--unit] [--quiet] [--browser]
  *
  * --unit   leave out what only the embedded servers need
  * --quiet  say only what is done; a missing server package is then not an error
+ * --browser  also Chromium for the console's tests, which are skipped where it cannot be had
  *
  * Plain Node without dependencies, because it runs before there are any.
  */
@@ -27,6 +28,7 @@ import { fileURLToPath } from "node:url";
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const unit = process.argv.includes("--unit");
 const quiet = process.argv.includes("--quiet");
+const browser = process.argv.includes("--browser");
 const startedAt = Date.now();
 
 class SetupError extends Error {}
@@ -36,6 +38,7 @@ try {
   installPackages();
   build();
   if (!unit) installServerPackages();
+  if (browser) installBrowser();
   if (!quiet) say(`ready (${((Date.now() - startedAt) / 1000).toFixed(1)} s)`);
 } catch (thrown) {
   if (!(thrown instanceof SetupError)) throw thrown;
@@ -144,7 +147,7 @@ function filesBelow(folder) {
 
 /** The programs that assemble and run the embedded servers. */
 function installServerPackages() {
-  const canInstall = process.getuid?.() === 0 && has("apt-get");
+  const canInstall = mayInstall();
   const needed = [
     { program: ["redis-server"], packages: ["redis-server"], named: "redis-server" },
     // Maven is content with a runtime; only the older OpenSearch wants a full JDK.
@@ -165,7 +168,31 @@ function installServerPackages() {
       `The embedded servers need ${names}: install it with your package manager and run this again.`,
     );
   }
-  const packages = missing.flatMap((each) => each.packages);
+  aptInstall(missing.flatMap((each) => each.packages));
+}
+
+/** Chromium, if it can be had; without it some tests are skipped and say so. */
+function installBrowser() {
+  const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+  if (process.env.CHROME_PATH !== undefined || names.some(has)) return;
+  const without = "the console's browser tests will be skipped";
+  if (!mayInstall()) {
+    say(`no Chromium on the PATH or in CHROME_PATH: ${without}`);
+    return;
+  }
+  try {
+    aptInstall(["chromium"]);
+  } catch (thrown) {
+    if (!(thrown instanceof SetupError)) throw thrown;
+    say(`Chromium cannot be installed: ${without}`);
+  }
+}
+
+function mayInstall() {
+  return process.getuid?.() === 0 && has("apt-get");
+}
+
+function aptInstall(packages) {
   say(`apt-get install ${packages.join(" ")}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   withoutServices(() => {

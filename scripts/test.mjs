@@ -39,7 +39,7 @@ function lastNumber(output, pattern) {
   return Number([...output.matchAll(pattern)].at(-1)?.[1] ?? 0);
 }
 
-const setup = await run(process.execPath, ["scripts/setup.mjs"]);
+const setup = await run(process.execPath, ["scripts/setup.mjs", "--browser"]);
 if (setup.status !== 0) finish(0, 1);
 else {
   const check = await run(process.execPath, ["scripts/check.mjs"]);

@@ -7,7 +7,7 @@
  */
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
-import { reasonOf, type ClusterRequest, type ClusterResponse } from "./request.js";
+import { reasonOf, type ClusterRequest, type ClusterResponse, type Send } from "./request.js";
 
 /** A connection to one cluster. */
 export interface Cluster {
@@ -64,47 +64,64 @@ interface TransportAnswer {
 export function clusterOf(client: OfficialClient, options: ClientOptions = {}): Cluster {
   const { url = "the cluster", requestTimeoutMs = 60_000 } = options;
   const request = client.transport.request.bind(client.transport) as unknown as TransportRequest;
-  let capabilities: Promise<Capabilities> | undefined;
+  async function send(asked: ClusterRequest): Promise<ClusterResponse> {
+    asked.signal?.throwIfAborted();
+    const { method, path, query, body, headers, timeoutMs, signal } = asked;
+    const sent = request(
+      {
+        method,
+        path,
+        ...(query === undefined ? {} : { querystring: { ...query } }),
+        ...(body === undefined ? {} : typeof body === "string" ? { bulkBody: body } : { body }),
+      },
+      {
+        maxRetries: 0,
+        ...(headers === undefined ? {} : { headers: { ...headers } }),
+        requestTimeout: timeoutMs ?? requestTimeoutMs,
+        // Elasticsearch's client: the status as well as the body, and its way to cancel.
+        meta: true,
+        ...(signal === undefined ? {} : { signal }),
+      },
+    );
+    // OpenSearch's client: its abort() returns the request itself. Handed back to the event
+    // target, its rejection would end the process.
+    const abort = (): void => {
+      sent.abort?.();
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    try {
+      return responseOf((await sent) as TransportAnswer);
+    } catch (thrown) {
+      const refused = refusal(thrown);
+      if (refused !== undefined) return responseOf(refused);
+      throw unanswered(thrown, url, asked);
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
 
-  const cluster: Cluster = {
+  return clusterBy(url, send, options.close ?? (() => Promise.resolve()));
+}
+
+/**
+ * The same connection used on somebody's behalf: every request carries `headers`. Closing it
+ * does nothing; the connection stays its owner's.
+ */
+export function onBehalfOf(cluster: Cluster, headers: Readonly<Record<string, string>>): Cluster {
+  return clusterBy(
+    cluster.url,
+    (asked) => cluster.send({ ...asked, headers: { ...headers, ...asked.headers } }),
+    () => Promise.resolve(),
+  );
+}
+
+function clusterBy(url: string, send: Send, close: () => Promise<void>): Cluster {
+  let capabilities: Promise<Capabilities> | undefined;
+  return {
     url,
-    async send(asked) {
-      asked.signal?.throwIfAborted();
-      const { method, path, query, body, headers, timeoutMs, signal } = asked;
-      const sent = request(
-        {
-          method,
-          path,
-          ...(query === undefined ? {} : { querystring: { ...query } }),
-          ...(body === undefined ? {} : typeof body === "string" ? { bulkBody: body } : { body }),
-        },
-        {
-          maxRetries: 0,
-          ...(headers === undefined ? {} : { headers: { ...headers } }),
-          requestTimeout: timeoutMs ?? requestTimeoutMs,
-          // Elasticsearch's client: the status as well as the body, and its way to cancel.
-          meta: true,
-          ...(signal === undefined ? {} : { signal }),
-        },
-      );
-      // OpenSearch's client: its abort() returns the request itself. Handed back to the event
-      // target, its rejection would end the process.
-      const abort = (): void => {
-        sent.abort?.();
-      };
-      signal?.addEventListener("abort", abort, { once: true });
-      try {
-        return responseOf((await sent) as TransportAnswer);
-      } catch (thrown) {
-        const refused = refusal(thrown);
-        if (refused !== undefined) return responseOf(refused);
-        throw unanswered(thrown, url, asked);
-      } finally {
-        signal?.removeEventListener("abort", abort);
-      }
-    },
+    send,
     async demand(asked, doing) {
-      const answer = await cluster.send(asked);
+      const answer = await send(asked);
       if (answer.status < 400) return answer.body;
       throw new CspladeError(
         codeOf(answer.status),
@@ -112,17 +129,14 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
       );
     },
     capabilities() {
-      capabilities ??= askCapabilities((asked) => cluster.send(asked), url).catch(
-        (thrown: unknown) => {
-          capabilities = undefined;
-          throw thrown;
-        },
-      );
+      capabilities ??= askCapabilities(send, url).catch((thrown: unknown) => {
+        capabilities = undefined;
+        throw thrown;
+      });
       return capabilities;
     },
-    close: options.close ?? (() => Promise.resolve()),
+    close,
   };
-  return cluster;
 }
 
 function nameOf(thrown: unknown): string {

@@ -6,6 +6,7 @@ import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { addConsoleRoutes, CONSOLE } from "./console-routes.js";
 import { addEncodeRoutes, sendError } from "./encode-routes.js";
 import { createEncodeService } from "./encode-service.js";
 import { createIndexPlans } from "./index-plans.js";
@@ -44,6 +45,9 @@ const OWN_ROUTES: ReadonlySet<string> = new Set([
   "GET /ready",
   "GET /metrics",
   "GET /openapi.json",
+  `GET ${CONSOLE}/console`,
+  `GET ${CONSOLE}/indices`,
+  `POST ${CONSOLE}/compare`,
 ]);
 
 /**
@@ -73,7 +77,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
           if (draining) setImmediate(() => server?.closeIdleConnections());
         });
         measure(metrics, OWN_ROUTES.has(route) ? route : "proxy", response);
-        if (OWN_ROUTES.has(route)) answerOwn(request, response);
+        if (isOwn(route, request)) answerOwn(request, response);
         else void proxy(request, response);
       });
       return server;
@@ -81,7 +85,13 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
   });
   readJsonWhateverItsType(app);
   app.setErrorHandler(sendError);
+  app.setNotFoundHandler((request, reply) =>
+    reply.status(404).send({
+      error: { code: "request_invalid", message: `The gateway has no ${request.url}.` },
+    }),
+  );
   addEncodeRoutes(app, { config, service });
+  addConsoleRoutes(app, { config, encoder, service, plans, cluster: anonymous });
   addStatusRoutes(app, {
     service,
     metrics,
@@ -157,6 +167,11 @@ function readJsonWhateverItsType(app: FastifyInstance): void {
       done(new CspladeError("request_invalid", "The request's body is not JSON."));
     }
   });
+}
+
+/** Nothing below the console's path is the cluster's. */
+function isOwn(route: string, { url = "" }: IncomingMessage): boolean {
+  return OWN_ROUTES.has(route) || url.startsWith(`${CONSOLE}/`) || url === CONSOLE;
 }
 
 function measure(metrics: Metrics, route: string, response: ServerResponse): void {

@@ -11,7 +11,7 @@ import type { Send } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { demandSameModel, parseMeta, planOf, type IndexModel } from "../index/index-meta.js";
 import type { IndexPlan } from "../index/index-meta.js";
-import type { SearchTarget } from "./search-target.js";
+import type { IndexOptions, SearchTarget } from "./search-target.js";
 
 /** Headers that say who asks, as they came. */
 export type CallerHeaders = Readonly<Record<string, string>>;
@@ -42,6 +42,8 @@ export interface IndexPlans {
    * @throws ClusterRefusal; CspladeError `model_mismatch`, `index_invalid`, `cluster_unreachable`.
    */
   plan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices>;
+  /** Names of all indices of the gateway's model that the caller may see. */
+  names(caller: CallerHeaders): Promise<readonly string[]>;
   /** The indices of a point in time. @throws as {@link IndexPlans.plan} does. */
   pitExpression(pit: string, caller: CallerHeaders): Promise<string>;
   /** @throws CspladeError as askCapabilities does. */
@@ -59,6 +61,8 @@ const metasSchema = z.record(
     mappings: z.object({ _meta: z.object({ csplade: z.unknown() }) }),
   }),
 );
+
+const fingerprintSchema = z.object({ fingerprint: z.string() });
 
 const pitSchema = z.object({
   aggregations: z.object({
@@ -79,20 +83,33 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     return (request) => cluster.send({ ...request, headers: caller, timeoutMs: LOOKUP_TIMEOUT_MS });
   }
 
-  async function askPlan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices> {
-    const { expression, options } = target;
+  /** `_meta.csplade` by index, for those that have one. */
+  async function askMetas(
+    path: string,
+    options: IndexOptions,
+    caller: CallerHeaders,
+  ): Promise<Readonly<Record<string, unknown>>> {
     const answer = await sendAs(caller)({
       method: "GET",
-      path: expression === undefined ? "/_mapping" : `/${expression}/_mapping`,
+      path,
       query: { ...options, filter_path: "*.mappings._meta.csplade" },
     });
     if (answer.status >= 400) throw new ClusterRefusal(answer.status, answer.body);
-    const metas = metasSchema.safeParse(answer.body);
-    if (!metas.success) return { names: [], plan: undefined };
-    const names = Object.keys(metas.data).sort();
+    const parsed = metasSchema.safeParse(answer.body);
+    if (!parsed.success) return {};
+    return Object.fromEntries(
+      Object.entries(parsed.data).map(([name, { mappings }]) => [name, mappings._meta.csplade]),
+    );
+  }
+
+  async function askPlan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices> {
+    const { expression, options } = target;
+    const path = expression === undefined ? "/_mapping" : `/${expression}/_mapping`;
+    const metas = await askMetas(path, options, caller);
+    const names = Object.keys(metas).sort();
     let plan: IndexPlan | undefined;
     for (const name of names) {
-      const next = planOf(parseMeta(metas.data[name]?.mappings._meta.csplade, name));
+      const next = planOf(parseMeta(metas[name], name));
       demandSameModel(next.model, model, name);
       if (plan !== undefined && plan.passages !== next.passages) {
         throw new CspladeError(
@@ -112,6 +129,15 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
       return plans(keyOf(caller, expression ?? "", JSON.stringify(options)), () =>
         askPlan(target, caller),
       );
+    },
+    async names(caller) {
+      const found = await askMetas("/_mapping", {}, caller);
+      return Object.keys(found)
+        .filter(
+          (name) =>
+            fingerprintSchema.safeParse(found[name]).data?.fingerprint === model.fingerprint,
+        )
+        .sort();
     },
     pitExpression(pit, caller) {
       return pits(keyOf(caller, pit), async () => {

@@ -1,6 +1,7 @@
 /** The gateway's OpenAPI 3.1 description; request bodies come from the schemas that check them. */
 import { z } from "zod";
 import { packageVersion } from "../config/package-root.js";
+import { comparisonSchema, CONSOLE } from "./console-routes.js";
 import {
   connectorSchema,
   elasticSchema,
@@ -84,6 +85,15 @@ export function openApiDocument(): Readonly<Record<string, unknown>> {
         error,
         [413, 422, 429, 500, 504],
       ),
+      [`${CONSOLE}/compare`]: post(
+        "Rank a question by BM25 and by CSPLADE, with the caller's credentials for the cluster",
+        comparisonSchema,
+        z.looseObject({}),
+        z.looseObject({}),
+        [413, 429, 504],
+      ),
+      [`${CONSOLE}/indices`]: get("Indices of the gateway's model", "application/json"),
+      [`${CONSOLE}/console`]: get("The console, a page for people", "text/html"),
       "/health": get("The process answers", "application/json"),
       "/ready": get("The model is loaded; whether the cluster answers", "application/json"),
       "/metrics": get("Prometheus metrics", "text/plain"),

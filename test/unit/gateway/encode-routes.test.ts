@@ -177,7 +177,9 @@ describe("the gateway's encode routes", () => {
           method,
           ...(method === "post" ? { body: "[]" } : {}),
         });
-        assert.ok([200, 400, 422].includes(answer.status), `${method} ${route}: ${answer.status}`);
+        // Without a cluster there is nothing to list.
+        const fine = route.endsWith("/indices") ? [502] : [200, 400, 422];
+        assert.ok(fine.includes(answer.status), `${method} ${route}: ${answer.status}`);
       }
     }
     assert.ok("/encode" in paths && "/metrics" in paths);
@@ -246,7 +248,7 @@ describe("the gateway under load and at its end", () => {
 
   it("cuts off what is still open when its grace is over", async () => {
     const gateway = await startTestGateway({ "gateway.max_body_bytes": 100_000_000 });
-    const open = gateway.post("/encode", { texts: long.map((text) => text.repeat(10)) });
+    const open = gateway.post("/encode", { texts: long.map((text) => text.repeat(4)) });
     open.catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, 100));
     await gateway.close(50);

@@ -1,0 +1,239 @@
+/**
+ * The console's behaviour. Everything that comes from the cluster is put into the page as text,
+ * never as markup. The question and the index are in the address, so a comparison can be shared.
+ */
+
+const byId = (id) => document.getElementById(id);
+const form = byId("search");
+const question = byId("question");
+const index = byId("index");
+
+/** Terms shown before "all terms" is pressed, and under each hit. */
+const SHOWN_TERMS = 24;
+const SHOWN_MATCHES = 8;
+
+/** The request that is under way; a newer one takes its place. */
+let running;
+
+/** An element with a class, text and children. */
+function element(name, className = "", ...content) {
+  const made = document.createElement(name);
+  if (className !== "") made.className = className;
+  made.append(...content);
+  return made;
+}
+
+async function askGateway(path, body) {
+  running?.abort();
+  running = new AbortController();
+  const response = await fetch(path, {
+    signal: running.signal,
+    ...(body === undefined
+      ? {}
+      : {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify(body),
+        }),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (response.ok) return answer;
+  throw new Error(answer.error?.reason ?? answer.error?.message ?? `Status ${response.status}.`);
+}
+
+function showError(message) {
+  const box = byId("error");
+  box.hidden = message === undefined;
+  box.textContent = message ?? "";
+}
+
+function say(message) {
+  byId("status").textContent = message;
+}
+
+/** A term with the sign that tells an expansion without its colour. */
+function termName({ term, literal }) {
+  return literal ? term : `+${term}`;
+}
+
+function showTerms(terms, limit = SHOWN_TERMS) {
+  const heaviest = terms[0]?.weight ?? 1;
+  byId("term-rows").replaceChildren(
+    ...terms.slice(0, limit).map((each) => {
+      const row = element("tr", each.literal ? "literal" : "added");
+      const name = element("th", "", termName(each));
+      name.scope = "row";
+      const bar = element("span", "bar");
+      bar.style.setProperty("--share", String(each.weight / heaviest));
+      bar.setAttribute("aria-hidden", "true");
+      row.append(name, element("td", "", bar, each.weight.toFixed(2)));
+      return row;
+    }),
+  );
+  const more = byId("more-terms");
+  more.hidden = terms.length <= limit;
+  more.textContent = `All ${terms.length} terms`;
+  more.onclick = () => {
+    showTerms(terms, Infinity);
+    byId("results").focus();
+  };
+  byId("terms").hidden = terms.length === 0;
+}
+
+function matchedTerms(hit) {
+  const shown = hit.terms.slice(0, SHOWN_MATCHES).map((each) => {
+    const item = element("span", each.literal ? "literal" : "added");
+    item.append(element("b", "", termName(each)), ` ${each.contribution.toFixed(2)}`);
+    return item;
+  });
+  const rest = hit.terms.length - shown.length;
+  if (rest > 0) shown.push(element("span", "", `${rest} more`));
+  return element("p", "matched", ...shown);
+}
+
+function allTerms(hit) {
+  return element(
+    "dl",
+    "all",
+    ...hit.terms.map((each) => {
+      const name = element("dt", "", element("b", "", termName(each)));
+      const row = element("div", each.literal ? "literal" : "added");
+      row.append(name, element("dd", "", each.contribution.toFixed(3)));
+      return row;
+    }),
+  );
+}
+
+function keyOf(hit) {
+  return `${hit.index} ${hit.id}`;
+}
+
+function showHits(name, other, ranks) {
+  const list = byId(name.id);
+  const items = name.hits.map((hit, i) => {
+    const rank = ranks.get(keyOf(hit));
+    const elsewhere =
+      rank === undefined ? `not among ${other}'s first` : `number ${rank} in ${other}`;
+    const summary = element("summary");
+    summary.append(
+      element("span", "rank", `${i + 1}.`),
+      element("span", "title", hit.title),
+      element("span", "score", hit.score.toFixed(3)),
+      ...(hit.text === "" ? [] : [element("p", "text", hit.text)]),
+      matchedTerms(hit),
+      element("p", "elsewhere", elsewhere),
+    );
+    const details = element("details");
+    details.dataset.key = keyOf(hit);
+    details.append(summary, allTerms(hit));
+    details.addEventListener("focusin", () => markSame(details.dataset.key));
+    details.addEventListener("mouseenter", () => markSame(details.dataset.key));
+    return element("li", "", details);
+  });
+  if (items.length === 0) items.push(element("li", "empty", "No document matches."));
+  list.replaceChildren(...items);
+  byId(`${name.id}-count`).textContent = `${name.total} documents · ${name.took_ms} ms`;
+}
+
+/** Shows where the same document stands in both rankings. */
+function markSame(key) {
+  for (const each of document.querySelectorAll("details")) {
+    each.classList.toggle("same", each.dataset.key === key);
+  }
+}
+
+function ranksOf({ hits }) {
+  return new Map(hits.map((hit, i) => [keyOf(hit), i + 1]));
+}
+
+async function search() {
+  const asked = { question: question.value, index: index.value };
+  if (asked.question.trim() === "" || asked.index === "") {
+    say(asked.index === "" ? "" : "Type a question.");
+    return;
+  }
+  history.replaceState(null, "", `?${new URLSearchParams(asked)}`);
+  showError(undefined);
+  say("Searching…");
+  document.body.setAttribute("aria-busy", "true");
+  try {
+    const answer = await askGateway("compare", asked);
+    const { bm25, csplade } = answer;
+    showTerms(answer.terms);
+    showHits({ ...bm25, id: "bm25" }, "CSPLADE", ranksOf(csplade));
+    showHits({ ...csplade, id: "csplade" }, "BM25", ranksOf(bm25));
+    byId("results").hidden = false;
+    const notes = [
+      ...(answer.truncated ? ["The question is longer than the model reads."] : []),
+      ...csplade.notes,
+    ];
+    say(
+      `${bm25.hits.length} hits by BM25, ${csplade.hits.length} by CSPLADE. ${notes.join(" ")}`.trim(),
+    );
+  } catch (thrown) {
+    if (thrown.name === "AbortError") return;
+    byId("results").hidden = true;
+    byId("terms").hidden = true;
+    say("");
+    showError(thrown.message);
+  }
+  document.body.removeAttribute("aria-busy");
+}
+
+/** Moves the focus between hits: up and down in a ranking, left and right between them. */
+function moveFocus(key) {
+  const lists = [byId("bm25"), byId("csplade")].map((list) => [
+    ...list.querySelectorAll("summary"),
+  ]);
+  const column = lists.findIndex((list) => list.includes(document.activeElement));
+  if (column < 0) {
+    if (key !== "ArrowDown" || document.activeElement !== question) return false;
+    lists[1][0]?.focus();
+    return lists[1].length > 0;
+  }
+  const row = lists[column].indexOf(document.activeElement);
+  if (key === "ArrowUp" && row === 0) {
+    question.focus();
+    return true;
+  }
+  const next = {
+    ArrowUp: () => lists[column][row - 1],
+    ArrowDown: () => lists[column][row + 1],
+    ArrowLeft: () => lists[0][Math.min(row, lists[0].length - 1)],
+    ArrowRight: () => lists[1][Math.min(row, lists[1].length - 1)],
+  }[key]?.();
+  next?.focus();
+  return next !== undefined;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  void search();
+});
+index.addEventListener("change", () => void search());
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = ["INPUT", "SELECT"].includes(document.activeElement?.tagName);
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    question.select();
+    question.focus();
+  } else if (event.key.startsWith("Arrow") && document.activeElement !== index) {
+    if (moveFocus(event.key)) event.preventDefault();
+  }
+});
+
+const wanted = new URLSearchParams(location.search);
+try {
+  const { model, indices } = await askGateway("indices");
+  byId("model").textContent = model;
+  index.replaceChildren(...indices.map((name) => new Option(name, name)));
+  if (indices.length === 0)
+    showError("No index holds vectors of this model; csplade ingest fills one.");
+  if (indices.includes(wanted.get("index"))) index.value = wanted.get("index");
+  question.value = wanted.get("question") ?? "";
+  question.focus();
+  if (question.value !== "") await search();
+} catch (thrown) {
+  showError(thrown.message);
+}

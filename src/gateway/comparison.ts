@@ -1,0 +1,230 @@
+/** One question ranked twice, by BM25 and by CSPLADE, with the terms behind every hit. */
+import { z } from "zod";
+import type { Cluster } from "../cluster/cluster.js";
+import { pathOf, reasonOf } from "../cluster/request.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import type { IndexPlan } from "../index/index-meta.js";
+import { withBm25Query } from "../query/bm25-query.js";
+import { nameTerms } from "../query/explanation.js";
+import { search } from "../query/search.js";
+import { searchedFields } from "../query/searched-fields.js";
+import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import type { Vocabulary } from "../sparse/vocabulary.js";
+
+/** What is compared. */
+export interface ComparisonRequest {
+  readonly cluster: Cluster;
+  readonly index: string;
+  readonly plan: IndexPlan;
+  readonly question: string;
+  /** The question's, pruned as searches are. */
+  readonly vector: SparseVector;
+  /** Hits of each ranking. */
+  readonly size: number;
+  readonly encoder: Pick<Encoder, "tokenize">;
+  readonly vocabulary: Vocabulary;
+  readonly signal: AbortSignal;
+}
+
+/** A term of a hit and what it adds to the score. */
+export interface MatchedTerm {
+  readonly term: string;
+  readonly contribution: number;
+  /** False for a term that the model added to the text. */
+  readonly literal: boolean;
+}
+
+/** A hit as people read it. */
+export interface ComparedHit {
+  readonly id: string;
+  readonly index: string;
+  readonly score: number;
+  readonly title: string;
+  readonly text: string;
+  /** Heaviest first. */
+  readonly terms: readonly MatchedTerm[];
+}
+
+/** One of the two rankings. */
+export interface Ranking {
+  readonly total: number;
+  readonly took_ms: number;
+  readonly hits: readonly ComparedHit[];
+  readonly notes: readonly string[];
+}
+
+/** Both rankings of a question. */
+export interface Comparison {
+  /** The question's own terms; `literal` ones stand in it. */
+  readonly terms: readonly { readonly term: string; readonly weight: number; literal: boolean }[];
+  readonly bm25: Ranking;
+  readonly csplade: Ranking;
+}
+
+/** Characters of a hit's text that are shown. */
+const SHOWN_CHARS = 300;
+
+interface Explanation {
+  readonly value: number;
+  readonly description: string;
+  readonly details: readonly Explanation[];
+}
+
+const explanationSchema: z.ZodType<Explanation> = z.object({
+  value: z.number(),
+  description: z.string(),
+  get details() {
+    return z.array(explanationSchema).default([]);
+  },
+});
+
+const answerSchema = z.object({
+  took: z.number(),
+  hits: z.object({
+    total: z.object({ value: z.number() }),
+    hits: z.array(
+      z.object({
+        _id: z.string(),
+        _index: z.string(),
+        _score: z.number().nullish(),
+        _source: z.record(z.string(), z.unknown()).optional(),
+        _explanation: explanationSchema.optional(),
+      }),
+    ),
+  }),
+});
+
+/**
+ * Ranks a question both ways.
+ * @throws CspladeError as {@link search} does.
+ */
+export async function compare(request: ComparisonRequest): Promise<Comparison> {
+  const [bm25, csplade] = await Promise.all([rankByBm25(request), rankByCsplade(request)]);
+  const { vector, vocabulary, encoder, question, signal } = request;
+  const [ids = new Uint32Array(0)] = await encoder.tokenize([question], { signal });
+  const asked = Array.from(termsOf(vector), ([id, weight]) => ({
+    id,
+    field: "",
+    query_weight: weight,
+    document_weight: 1,
+    contribution: weight,
+  }));
+  const named = nameTerms(asked, (id) => vocabulary.term(id), new Set(ids));
+  return {
+    terms: named.map(({ term, query_weight, literal }) => ({
+      term,
+      weight: query_weight,
+      literal,
+    })),
+    bm25,
+    csplade,
+  };
+}
+
+async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
+  const { cluster, index, plan, vector, size, encoder, vocabulary, signal } = request;
+  const { hits, total, took_ms, notes } = await search(cluster, {
+    index,
+    vector,
+    size,
+    explain: true,
+    ...searchedFields(plan.passages),
+    signal,
+  });
+  const texts = hits.map((hit) =>
+    plan.text_fields.map((name) => textOf(hit.source[name])).join(" "),
+  );
+  const tokens = await encoder.tokenize(texts, { signal });
+  return {
+    total,
+    took_ms,
+    notes,
+    hits: hits.map(({ id, index: name, score, source, contributions }, i) => ({
+      ...shown(id, name, score, source, plan),
+      terms: nameTerms(contributions, (term) => vocabulary.term(term), new Set(tokens[i])).map(
+        ({ term, contribution, literal }) => ({ term, contribution, literal }),
+      ),
+    })),
+  };
+}
+
+async function rankByBm25(request: ComparisonRequest): Promise<Ranking> {
+  const { cluster, index, plan, question, size, signal } = request;
+  if (question.trim() === "") return { total: 0, took_ms: 0, hits: [], notes: [] };
+  const { collapse } = searchedFields(plan.passages);
+  const answer = await withBm25Query(cluster, question, plan.text_fields, (query) =>
+    cluster.send({
+      method: "POST",
+      path: pathOf(index, "_search"),
+      body: {
+        query,
+        size,
+        explain: true,
+        _source: [plan.title_field, ...plan.text_fields],
+        ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
+      },
+      signal,
+    }),
+  );
+  const parsed = answerSchema.safeParse(answer.body);
+  if (answer.status >= 400 || !parsed.success) {
+    throw new CspladeError(
+      "cluster_rejected",
+      `Ranking by BM25 failed: ${cluster.url} answered ${answer.status}: ${reasonOf(answer.body)}`,
+    );
+  }
+  const { took, hits } = parsed.data;
+  return {
+    total: hits.total.value,
+    took_ms: took,
+    notes: [],
+    hits: hits.hits.map(({ _id, _index, _score, _source = {}, _explanation }) => ({
+      ...shown(_id, _index, _score ?? 0, _source, plan),
+      terms: _explanation === undefined ? [] : wordsOf(_explanation),
+    })),
+  };
+}
+
+function shown(
+  id: string,
+  index: string,
+  score: number,
+  source: Readonly<Record<string, unknown>>,
+  { title_field, text_fields }: IndexPlan,
+): Omit<ComparedHit, "terms"> {
+  const text = text_fields
+    .filter((name) => name !== title_field)
+    .map((name) => textOf(source[name]))
+    .join(" ");
+  return {
+    id,
+    index,
+    score,
+    title: textOf(source[title_field]) || id,
+    text: text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS - 1)}…` : text,
+  };
+}
+
+function textOf(value: unknown): string {
+  if (Array.isArray(value)) return value.map(textOf).join(" ");
+  return typeof value === "string" ? value : "";
+}
+
+/** `weight(text:word in 3)`, `weight(CombinedFieldQuery((text title)(word)) in 3)`. */
+const BM25_TERM = /^weight\((?:CombinedFieldQuery\(\(.*?\)\((.+)\)\)|[^:]+:(.+)) in \d+\)/s;
+
+/** The words of a BM25 explanation; those of several fields are added up. */
+function wordsOf(explanation: Explanation): MatchedTerm[] {
+  const words = new Map<string, number>();
+  const collect = ({ value, description, details }: Explanation): void => {
+    const found = BM25_TERM.exec(description);
+    const word = found?.[1] ?? found?.[2];
+    if (word === undefined) details.forEach(collect);
+    else words.set(word, (words.get(word) ?? 0) + value);
+  };
+  collect(explanation);
+  return Array.from(words, ([term, contribution]) => ({ term, contribution, literal: true })).sort(
+    (a, b) => b.contribution - a.contribution,
+  );
+}

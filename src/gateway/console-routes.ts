@@ -1,0 +1,114 @@
+/** The console: a page that shows both rankings of a question, and what it asks the gateway. */
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { z } from "zod";
+import { onBehalfOf, type Cluster } from "../cluster/client-cluster.js";
+import { packageRoot } from "../config/package-root.js";
+import type { Config } from "../config/settings.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { prune } from "../sparse/prune.js";
+import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
+import { callerHeaders } from "./caller.js";
+import { compare } from "./comparison.js";
+import { checkBody } from "./encode-requests.js";
+import type { EncodeService } from "./encode-service.js";
+import type { IndexPlans } from "./index-plans.js";
+import { openSearchError } from "./opensearch-error.js";
+import { requestSignal } from "./request-signal.js";
+import type { SearchTarget } from "./search-target.js";
+
+/** What the routes need. */
+export interface ConsoleRouteOptions {
+  readonly config: Config;
+  readonly encoder: Encoder;
+  readonly service: EncodeService;
+  readonly plans: IndexPlans;
+  /** A connection without credentials of its own. */
+  readonly cluster: Cluster;
+}
+
+/** Where everything of the console lives: no index can be called so. */
+export const CONSOLE = "/_csplade";
+
+/** Body of `POST /_csplade/compare`. */
+export const comparisonSchema = z.object({
+  index: z.string().min(1).max(1000).describe("Index, alias or pattern."),
+  question: z.string().max(100_000),
+  size: z.number().int().min(1).max(100).default(10).describe("Hits of each ranking."),
+});
+
+const FILES = [
+  ["/console", "index.html", "text/html; charset=utf-8"],
+  ["/console.js", "console.js", "text/javascript; charset=utf-8"],
+  ["/console.css", "console.css", "text/css; charset=utf-8"],
+] as const;
+
+const HEADERS = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  "cache-control": "no-cache",
+} as const;
+
+const EVERYWHERE: SearchTarget = { body: "search", expression: undefined, options: {} };
+
+/** Adds the page and its two routes. */
+export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOptions): void {
+  const { config, encoder, service, plans, cluster } = options;
+  for (const [route, file, type] of FILES) {
+    const content = readFileSync(path.join(packageRoot, "console", file));
+    app.get(CONSOLE + route, (_request, reply) => reply.headers(HEADERS).type(type).send(content));
+  }
+
+  for (const short of [CONSOLE, `${CONSOLE}/`]) {
+    app.get(short, (_request, reply) => reply.redirect(`${CONSOLE}/console`));
+  }
+
+  app.get(`${CONSOLE}/indices`, { errorHandler: sendClusterError }, async (request, reply) => {
+    const found = await plans.names(callerHeaders(request.raw));
+    return reply.headers(HEADERS).send({ model: service.manifest.name, indices: found });
+  });
+
+  app.post(`${CONSOLE}/compare`, { errorHandler: sendClusterError }, async (request, reply) => {
+    const { index, question, size } = checkBody(comparisonSchema, request.body);
+    const caller = callerHeaders(request.raw);
+    const signal = requestSignal(request.raw, reply.raw, config["gateway.request_timeout_ms"]);
+    const target = { ...EVERYWHERE, expression: encodeURIComponent(index) };
+    const { plan } = await plans.plan(target, caller);
+    if (plan === undefined) {
+      throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
+    }
+    const [encoded] = await service.encode([question], "query", signal);
+    const vector = prune(encoded?.vector ?? EMPTY_VECTOR, {
+      prune_type: config["query.prune_type"],
+      prune_ratio: config["query.prune_ratio"],
+    });
+    const comparison = await compare({
+      cluster: onBehalfOf(cluster, caller),
+      index,
+      plan,
+      question,
+      vector,
+      size,
+      encoder,
+      vocabulary: service.vocabulary,
+      signal,
+    });
+    return reply
+      .headers(HEADERS)
+      .send({ index, question, truncated: encoded?.truncated ?? false, ...comparison });
+  });
+}
+
+/** As the cluster would say it; a browser asks for name and password when it sees 401. */
+function sendClusterError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+  const { status, body } = openSearchError(thrown);
+  if (status === 401) void reply.header("www-authenticate", 'Basic realm="cluster"');
+  void reply.headers(HEADERS).status(status).send(body);
+}
