@@ -1,0 +1,157 @@
+/**
+ * Measures what the simulator of a reindex needs to know of Redis and of the cluster, on servers
+ * that it starts itself, and writes it into bench/reindex-rates.json. The rates of encoders and the
+ * prices stay as they are there.
+ *
+ *   node dist/bench/measure-reindex-rates.js
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { mkdtemp, rm } from "node:fs/promises";
+import { Queue } from "bullmq";
+import { Redis } from "ioredis";
+import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
+import { loadConfig } from "../src/config/load-config.js";
+import { packageRoot } from "../src/config/package-root.js";
+import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";
+import { VECTOR_FIELD } from "../src/index/index-meta.js";
+import { findFreePort } from "../src/servers/port.js";
+import { startServers, stopServers } from "../src/servers/servers.js";
+import { readRates, ratesFile } from "./reindex-rates.js";
+
+const SLICES = 20_000;
+const DOCUMENTS = 20_000;
+const TERMS = 150;
+const VOCABULARY = 49_152;
+const BULK_DOCUMENTS = 500;
+const BULKS_IN_FLIGHT = 4;
+
+/** Bytes of Redis's memory before any slice, and per queued slice. */
+async function measureRedis(url: string): Promise<{ base: number; perSlice: number }> {
+  const redis = new Redis(url, { maxRetriesPerRequest: null });
+  const used = async () => Number(/^used_memory:(\d+)/m.exec(await redis.info("memory"))?.[1]);
+  const queue = new Queue("reindex", {
+    connection: redis,
+    prefix: "csplade",
+    defaultJobOptions: {
+      attempts: 5,
+      backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
+      removeOnComplete: true,
+      removeOnFail: { age: 7 * 86_400 },
+      keepLogs: 0,
+    },
+    streams: { events: { maxLen: 1_000 } },
+  });
+  await queue.waitUntilReady();
+  const base = await used();
+  const run = "docs-csplade-2026-01-01-00-00-00";
+  for (let from = 0; from < SLICES; from += 1_000) {
+    await queue.addBulk(
+      Array.from({ length: 1_000 }, (_, number) => ({
+        name: "slice",
+        data: { format: 1, run, slice: from + number },
+        opts: { jobId: `${run}.${from + number}` },
+      })),
+    );
+  }
+  const perSlice = ((await used()) - base) / SLICES;
+  await queue.close();
+  redis.disconnect();
+  return { base, perSlice };
+}
+
+/** Documents per second that one node's bulk API takes from a bare loop, and bytes of each. */
+async function measureCluster(cluster: Cluster): Promise<{ perSecond: number; bytes: number }> {
+  const name = "reindex-rates";
+  await ensureIndex(cluster, {
+    name,
+    model: {
+      fingerprint: "0123456789abcdef",
+      name: "bench",
+      variant: "bi",
+      vocabulary_size: VOCABULARY,
+    },
+    passages: "merged",
+    text_fields: ["text"],
+    title_field: "title",
+    replicas: 0,
+    guard: false,
+  });
+  const bodies: string[] = [];
+  for (let from = 0; from < DOCUMENTS; from += BULK_DOCUMENTS) {
+    bodies.push(
+      Array.from({ length: BULK_DOCUMENTS }, (_, number) => bulkLines(name, from + number)).join(
+        "",
+      ),
+    );
+  }
+  const bytes = bodies.reduce((sum, body) => sum + Buffer.byteLength(body), 0) / DOCUMENTS;
+  const started = performance.now();
+  const senders = Array.from({ length: BULKS_IN_FLIGHT }, async () => {
+    for (let body = bodies.pop(); body !== undefined; body = bodies.pop()) {
+      const answer = await cluster.demand({ method: "POST", path: "/_bulk", body }, "Writing");
+      if ((answer as { errors?: boolean }).errors !== false) throw new Error("a bulk item failed");
+    }
+  });
+  await Promise.all(senders);
+  const perSecond = DOCUMENTS / ((performance.now() - started) / 1_000);
+  await deleteIndex(cluster, name);
+  return { perSecond, bytes };
+}
+
+/** An action and a document of {@link TERMS} terms, frequent ones more often, and 600 bytes of text. */
+function bulkLines(index: string, number: number): string {
+  const vector: Record<string, number> = {};
+  for (let term = 0; term < TERMS; term++) {
+    const skewed = Math.floor(VOCABULARY * Math.random() ** 4);
+    vector[skewed] = Math.round(1 + Math.random() * 400) / 128;
+  }
+  const text = Array.from({ length: 90 }, () => Math.random().toString(36).slice(2, 8)).join(" ");
+  return (
+    JSON.stringify({ index: { _index: index, _id: String(number) } }) +
+    "\n" +
+    JSON.stringify({ title: `document ${number}`, text, [VECTOR_FIELD]: vector }) +
+    "\n"
+  );
+}
+
+const home = await mkdtemp(path.join(os.tmpdir(), "csplade-rates-"));
+try {
+  const { redis, opensearch } = await startServers({
+    home,
+    cache: loadConfig().values.home,
+    opensearchPort: await findFreePort(),
+    redisPort: await findFreePort(),
+    heap: "1g",
+    onProgress: (message) => process.stderr.write(`${message}\n`),
+  });
+  const { base, perSlice } = await measureRedis(redis?.url ?? "");
+  const config = loadConfig({ env: {}, flags: { "opensearch.url": opensearch?.url } }).values;
+  const cluster = connectCluster(config);
+  const { perSecond, bytes } = await measureCluster(cluster);
+  await cluster.close();
+
+  const cpu = os.cpus();
+  const load = os.loadavg()[0] ?? 0;
+  const machine = `${cpu.length} cores, load ${load.toFixed(0)}`;
+  const by = `measured by bench/measure-reindex-rates.ts on ${machine}`;
+  const file = await readRates();
+  const set = (name: keyof typeof file, value: number, how: string) => {
+    file[name] = { ...file[name], value: Number(value.toPrecision(3)), basis: `${by}: ${how}` };
+  };
+  set("redis_base_bytes", base, "Redis with no job");
+  set("redis_bytes_per_slice", perSlice, `${SLICES} queued slices`);
+  set("bulk_bytes_per_document", bytes, `${TERMS} terms and 600 bytes of text`);
+  set(
+    "cluster_documents_per_second_per_node",
+    perSecond,
+    `${DOCUMENTS} documents, ${BULKS_IN_FLIGHT} requests at once, OpenSearch with 1 GB of heap`,
+  );
+  await writeFile(ratesFile, JSON.stringify(file, undefined, 2) + "\n");
+  process.stdout.write(await readFile(ratesFile, "utf8"));
+} finally {
+  await stopServers(home, { graceMs: 0 });
+  await rm(home, { recursive: true, force: true });
+}
+process.stderr.write(`written to ${path.relative(packageRoot, ratesFile)}\n`);
