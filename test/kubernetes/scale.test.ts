@@ -5,7 +5,7 @@ import { packageRoot } from "../../src/config/package-root.js";
 import { runTool } from "../support/kubernetes-tools.js";
 
 describe("docs/scale.md", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
 
   it("has the tables that simulate-reindex makes of bench/reindex-rates.json", () => {
     const program = path.join(packageRoot, "dist", "bench", "simulate-reindex.js");

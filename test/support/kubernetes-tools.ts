@@ -49,7 +49,7 @@ export function runTool(
     input,
     encoding: "utf8",
     env: { ...process.env, ...env },
-    timeout: 120_000,
+    timeout: 500_000,
     maxBuffer: 64 << 20,
   });
   if (end.error !== undefined) throw end.error;
