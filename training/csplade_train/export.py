@@ -1,10 +1,10 @@
 """ONNX export: ids and mask in, top-k term indices and weights out.
 
 The graph is written node by node instead of being traced, so that every shape
-stays dynamic, the tied embedding is stored once, and quantized weights sit in
-`MatMulNBits` nodes.  It uses ONNX opset 17 and these contributed operators of
-ONNX Runtime: SimplifiedLayerNormalization, RotaryEmbedding, MultiHeadAttention,
-MatMulNBits, GatherBlockQuantized.
+stays dynamic and the tied embedding is stored once.  It uses ONNX opset 17 and
+these contributed operators of ONNX Runtime: SimplifiedLayerNormalization,
+RotaryEmbedding, MultiHeadAttention; MatMulIntegerToFloat for int8; MatMulNBits
+and GatherBlockQuantized for int4.
 
 Inputs: input_ids, attention_mask int64 [batch, seq] (right padded), k int64 [1].
 Outputs: indices int32 [batch, k], weights float32 [batch, k], heaviest first.
@@ -22,7 +22,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .model import EMPHASIS_RANGE, LENGTH_UNIT, SparseEncoder
-from .quantize import quantize
+from .quantize import quantize_blocks, quantize_rows
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 MICROSOFT = "com.microsoft"
@@ -77,61 +77,94 @@ class Graph:
             self.op("Cast", half, to=TensorProto.FLOAT, name=name + "_wide")
         return name + "_wide"
 
-    @property
-    def bits(self) -> int:
-        return {"int8": 8, "int4": 4}.get(self.precision, 0)
-
-    def _quantized(self, name: str, weight: np.ndarray) -> tuple[str, str]:
+    def _blocks(self, name: str, weight: np.ndarray) -> tuple[str, str]:
         codes, scales = name + "_codes", name + "_scales"
         if codes not in self._names:
-            q = quantize(weight, self.bits, self.block)
+            q = quantize_blocks(weight, self.block)
             self.constant(codes, q.codes)
             self.constant(scales, q.scales)
         return codes, scales
 
+    def _rows(self, name: str, weight: np.ndarray) -> tuple[str, str]:
+        codes, scales = name + "_codes", name + "_scales"
+        if codes not in self._names:
+            values = quantize_rows(weight)
+            self.constant(codes, values[0])
+            self.constant(scales, values[1])
+        return codes, scales
+
+    def _integers(self, x: str, axes: tuple[int, ...]) -> tuple[str, str]:
+        """x [B, S, K] as uint8 around 128, with one positive scale for what shares the other axes."""
+        largest = self.op("ReduceMax", self.op("Abs", x), axes=list(axes), keepdims=1)
+        scale = self.op("Div", self.op("Max", largest, self.floats(1e-6)), self.floats(127.0))
+        shifted = self.op("Add", self.op("Round", self.op("Div", x, scale)), self.floats(128.0))
+        return self.op("Cast", shifted, to=TensorProto.UINT8), scale
+
+    def _integer_product(self, codes: str, weight: str, scales: str) -> str:
+        """(codes - 128) @ weight [K, N] times the scale of each column."""
+        one = self.constant("scale_one", np.array(1.0, dtype=np.float32))
+        middle = self.constant("middle", np.array(128, dtype=np.uint8))
+        return self.op("MatMulIntegerToFloat", codes, weight, one, scales, middle, domain=MICROSOFT)
+
     def linear(self, x: str, name: str, weight: np.ndarray) -> str:
         """x @ weight.T for weight [N, K]."""
         n, k = weight.shape
-        if not self.bits:
-            transposed = self.weight(name, weight.T)
-            return self.op("MatMul", x, transposed)
-        codes, scales = self._quantized(name, weight)
-        return self.op(
-            "MatMulNBits",
-            x,
-            codes,
-            scales,
-            domain=MICROSOFT,
-            K=k,
-            N=n,
-            bits=self.bits,
-            block_size=self.block,
-            accuracy_level=4,
-        )
+        if self.precision == "int8":
+            codes, scales = self._rows(name, weight.astype(np.float32))
+            values, scale = self._integers(x, (2,))
+            turned = self.op("Transpose", codes, perm=[1, 0])
+            return self.op("Mul", self._integer_product(values, turned, scales), scale)
+        if self.precision == "int4":
+            codes, scales = self._blocks(name, weight)
+            return self.op(
+                "MatMulNBits",
+                x,
+                codes,
+                scales,
+                domain=MICROSOFT,
+                K=k,
+                N=n,
+                bits=4,
+                block_size=self.block,
+                accuracy_level=4,
+            )
+        return self.op("MatMul", x, self.weight(name, weight.T))
 
-    def tied_projection(self, x: str, name: str, weight: np.ndarray) -> str:
-        """x @ weight.T where `rows` reads the same initializer."""
-        if self.bits:
-            return self.linear(x, name, weight)
-        return self.op("MatMul", x, self.op("Transpose", self.weight(name, weight), perm=[1, 0]))
+    def max_projection(self, x: str, name: str, weight: np.ndarray) -> str:
+        """max over S of x [B, S, H] @ weight.T, from the initializer that `rows` reads: [B, V]."""
+        if self.precision == "int8":
+            # One scale per text: the maximum can be taken before it is applied.
+            codes, scales = self._rows(name, weight)
+            values, scale = self._integers(x, (1, 2))
+            logits = self._integer_product(values, self.op("Transpose", codes, perm=[1, 0]), scales)
+            best = self.op("ReduceMax", logits, axes=[1], keepdims=0)
+            return self.op("Mul", best, self.op("Squeeze", scale, self.ints(2)))
+        if self.precision == "int4":
+            logits = self.linear(x, name, weight)
+        else:
+            logits = self.op("MatMul", x, self.op("Transpose", self.weight(name, weight), perm=[1, 0]))
+        return self.op("ReduceMax", logits, axes=[1], keepdims=0)
 
     def rows(self, ids: str, name: str, weight: np.ndarray) -> str:
-        """weight[ids], from the initializer that tied_projection uses."""
-        if not self.bits:
-            return self.op("Gather", self.weight(name, weight), ids, axis=0)
-        codes, scales = self._quantized(name, weight)
-        width = weight.shape[1] * self.bits // 8
-        flat = self.op("Reshape", codes, self.ints(weight.shape[0], width))
-        return self.op(
-            "GatherBlockQuantized", flat, ids, scales, domain=MICROSOFT, bits=self.bits, block_size=self.block,
-            gather_axis=0, quantize_axis=1,
-        )  # fmt: skip
+        """weight[ids], from the initializer that max_projection uses."""
+        if self.precision == "int8":
+            codes, scales = self._rows(name, weight)
+            values = self.op("Cast", self.op("Gather", codes, ids, axis=0), to=TensorProto.FLOAT)
+            return self.op("Mul", values, self.op("Unsqueeze", self.op("Gather", scales, ids, axis=0), self.ints(2)))
+        if self.precision == "int4":
+            codes, scales = self._blocks(name, weight)
+            flat = self.op("Reshape", codes, self.ints(weight.shape[0], weight.shape[1] // 2))
+            return self.op(
+                "GatherBlockQuantized", flat, ids, scales, domain=MICROSOFT, bits=4, block_size=self.block,
+                gather_axis=0, quantize_axis=1,
+            )  # fmt: skip
+        return self.op("Gather", self.weight(name, weight), ids, axis=0)
 
 
 def build(model: SparseEncoder, precision: str, positions: int, block: int = 32) -> onnx.ModelProto:
     """The ONNX model of `model`; `positions` bounds the rotary table (later positions share its last row)."""
     c = model.config
-    if precision in ("int8", "int4") and c.hidden % block:
+    if precision == "int4" and c.hidden % block:
         raise ValueError(f"hidden size {c.hidden} must be a multiple of the quantization block {block}")
     state = {k: v.detach().float().numpy() for k, v in model.state_dict().items()}
     embedding = state["embedding.weight"]
@@ -229,8 +262,7 @@ def build(model: SparseEncoder, precision: str, positions: int, block: int = 32)
     first = g.op("Slice", x, g.ints(0), g.ints(1), g.ints(1))
     real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=TensorProto.BOOL), g.ints(2))
     x = g.op("Where", real, x, first)
-    logits = g.tied_projection(x, "embedding", embedding)
-    pooled = g.op("ReduceMax", logits, axes=[1], keepdims=0)
+    pooled = g.max_projection(x, "embedding", embedding)
     pooled = g.op("Add", pooled, g.constant("output_bias", model.output_bias().detach().numpy()))
     weights = g.op("Log", g.op("Add", g.op("Relu", pooled), g.floats(1.0)))
     nonempty = g.op("ReduceMax", "attention_mask", axes=[1], keepdims=1)

@@ -16,7 +16,7 @@ from csplade_train import checkpoints
 from csplade_train import tokenizer as tok
 from csplade_train.batches import padded
 from csplade_train.model import SparseEncoder
-from csplade_train.quantize import dequantize, quantize
+from csplade_train.quantize import dequantize_blocks, quantize_blocks, quantize_rows
 
 ABOUT = checkpoints.Description(
     "csplade-test",
@@ -43,13 +43,21 @@ def dense(run: onnxruntime.InferenceSession, rows: list[list[int]], vocabulary: 
     return result
 
 
-def quantized(model: SparseEncoder, bits: int) -> SparseEncoder:
+def rounded_weight(weight: np.ndarray, precision: str) -> np.ndarray:
+    """What the codes of W [N, K] stand for."""
+    if precision == "int8":
+        codes, scales = quantize_rows(weight)
+        return codes.astype(np.float32) * scales[:, None]
+    return dequantize_blocks(quantize_blocks(weight), weight.shape[1]).copy()
+
+
+def quantized(model: SparseEncoder, precision: str) -> SparseEncoder:
     """The torch model with the weights that the codes stand for."""
     copy = SparseEncoder(model.config)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
         if tensor.ndim == 2 and (name == "embedding.weight" or name.startswith("layers.")):
-            state[name] = torch.from_numpy(dequantize(quantize(tensor.numpy(), bits), tensor.shape[1]).copy())
+            state[name] = torch.from_numpy(rounded_weight(tensor.numpy(), precision))
     copy.load_state_dict(state)
     return copy.eval()
 
@@ -79,7 +87,7 @@ def test_onnx_runtime_gives_the_weights_of_torch(
     else:
         # The weights are rounded alike in torch; what is left is the runtime's rounding of activations.
         with torch.no_grad():
-            rounded = quantized(model, 8 if precision == "int8" else 4)(*padded(rows)).numpy()
+            rounded = quantized(model, precision)(*padded(rows)).numpy()
         assert np.abs(got - rounded).max() < 0.12
         assert np.abs(got - rounded).mean() < np.abs(rounded).mean() * 0.05
     for name, entry in manifest["files"].items():  # type: ignore[attr-defined]
@@ -88,7 +96,7 @@ def test_onnx_runtime_gives_the_weights_of_torch(
     assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["precision"] == precision
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 def test_padding_and_company_in_a_batch_do_not_change_a_text(
     encoder: tuple[SparseEncoder, str, list[list[int]]], precision: str, tmp_path: Path
 ) -> None:
