@@ -12,6 +12,7 @@ import { encodeCommand } from "./encode.js";
 import { evalCommand } from "./eval.js";
 import { ingestCommand } from "./ingest.js";
 import { EXIT, reportError } from "./outcome.js";
+import { reindexCommand } from "./reindex.js";
 import { searchCommand } from "./search.js";
 import { serveCommand } from "./serve.js";
 import { upCommand } from "./up.js";
@@ -37,6 +38,7 @@ const commands = [
   upCommand(),
   downCommand(),
   ingestCommand(),
+  reindexCommand(),
   searchCommand(),
   encodeCommand(),
   evalCommand(),

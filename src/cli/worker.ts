@@ -1,11 +1,13 @@
-/** `csplade worker`: takes ingest jobs from the queue until it is stopped. */
+/** `csplade worker`: takes ingest jobs and slices of reindexings until it is stopped. */
 import { once } from "node:events";
 import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
+import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { startChunkWorker } from "../pipeline/chunk-worker.js";
+import { startReindexWorker } from "../reindex/slice-worker.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printNote } from "./outcome.js";
@@ -16,11 +18,12 @@ const DRAIN_MS = 25_000;
 /** Builds the command. */
 export function workerCommand(): Command {
   return configuredCommand("worker")
-    .description("Take ingest jobs from the queue until stopped (SIGTERM drains).")
+    .description("Take ingest jobs and slices of reindexings until stopped (SIGTERM drains).")
     .addHelpText(
       "after",
       `
-Workers must see the files being ingested under the same paths (a shared volume).
+Workers must see files being ingested or reindexed under the same paths (a shared volume).
+Live ingestion goes before reindexing. Run one worker per device.
 
 Examples:
   csplade worker
@@ -36,16 +39,22 @@ async function work(config: Config, signal: AbortSignal): Promise<void> {
   const encoder = await openEncoder(config);
   const cluster = connectCluster(config);
   try {
-    const worker = await startChunkWorker({
+    const parts = {
       config,
       cluster,
       encoder,
-      onTrouble: (message) => printNote(pc.yellow(message)),
+      metrics: createWorkerMetrics(),
+      onTrouble: (message: string) => printNote(pc.yellow(message)),
+    };
+    const ingest = await startChunkWorker(parts);
+    const reindex = await startReindexWorker({
+      ...parts,
+      isBusyWithIngest: () => ingest.isBusy(),
     });
     printNote(`Working with ${encoder.manifest.name}; stop with Ctrl-C or SIGTERM.`);
     if (!signal.aborted) await once(signal, "abort");
     printNote("Draining: running jobs are being finished.");
-    await worker.close(DRAIN_MS);
+    await Promise.all([ingest.close(DRAIN_MS), reindex.close(DRAIN_MS)]);
   } finally {
     await encoder.close();
     await cluster.close();

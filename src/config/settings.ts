@@ -117,6 +117,11 @@ export const settings = {
     env: "CSPLADE_REDIS_PREFIX",
     help: "Prefix of every key written to Redis.",
   },
+  "queue.lock_ms": {
+    schema: count(1_000, 600_000, 30_000),
+    env: "CSPLADE_LOCK_MS",
+    help: "How long a worker may be silent before its job is given to another one, milliseconds.",
+  },
   "model.path": {
     schema: z
       .string()
@@ -189,6 +194,16 @@ export const settings = {
     schema: count(1, 64, 3),
     env: "CSPLADE_CONCURRENCY",
     help: "Jobs in flight per worker process, so that encoding, reading and writing overlap.",
+  },
+  "reindex.slice_documents": {
+    schema: count(100, 10_000_000, 25_000),
+    env: "CSPLADE_SLICE_DOCUMENTS",
+    help: "Documents in one slice of a reindexing: one job, one checkpointed piece of work.",
+  },
+  "reindex.concurrency": {
+    schema: count(1, 64, 2),
+    env: "CSPLADE_REINDEX_CONCURRENCY",
+    help: "Slices in flight per worker process, so that encoding, reading and writing overlap.",
   },
   "document.prune_type": {
     schema: pruneType.default("none"),

@@ -21,8 +21,20 @@ export function contentHash(
   plan: IndexPlan,
   choices: EncodingChoices,
 ): string {
+  return hashOf(contextOf(plan, choices), JSON.stringify(body, sortKeys));
+}
+
+/**
+ * 32 hex digits over what decides a document's vectors: its text, the model's fingerprint and the
+ * encoding choices. The same hash means that vectors can be taken over when only other fields changed.
+ */
+export function textHash(text: string, plan: IndexPlan, choices: EncodingChoices): string {
+  return hashOf(contextOf(plan, choices), text);
+}
+
+function contextOf(plan: IndexPlan, choices: EncodingChoices): unknown {
   const { prune_type, prune_ratio, quantize_bits, max_passages } = choices;
-  const context = [
+  return [
     // Raise when documents are stored differently, so that they are written again.
     1,
     plan.model.fingerprint,
@@ -34,10 +46,13 @@ export function contentHash(
     quantize_bits,
     max_passages,
   ];
+}
+
+function hashOf(context: unknown, content: string): string {
   return createHash("sha256")
     .update(JSON.stringify(context))
     .update("\n")
-    .update(JSON.stringify(body, sortKeys))
+    .update(content)
     .digest("hex")
     .slice(0, 32);
 }

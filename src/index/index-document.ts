@@ -42,6 +42,8 @@ export interface DocumentContext {
   readonly shape: VectorShape;
   /** From {@link contentHash}; without it the document is never taken for unchanged. */
   readonly hash?: string;
+  /** From `textHash`; without it vectors are never taken over when other fields change. */
+  readonly text_hash?: string;
   /** What the index holds of it (see `readStored`): `documents` mode removes stale passages by it. */
   readonly stored: StoredState;
 }
@@ -153,7 +155,7 @@ export function documentSteps(
 ): BulkOperation[][] {
   checkDocument(info, document);
   const ours = { csplade_model: info.model.fingerprint };
-  const hash = context.hash === undefined ? {} : { csplade_hash: context.hash };
+  const hash = hashesOf(context);
   const { body } = document;
   if (info.passages === "merged") {
     const vectors = passages.map((passage) => passage.vector);
@@ -169,6 +171,22 @@ export function documentSteps(
     return [[put(info, document, { ...body, [PASSAGES_FIELD]: nested, ...ours, ...hash })]];
   }
   return passageSteps(info, document, passages, context);
+}
+
+/**
+ * The operation that stores a document with vectors that were made before from the same text
+ * (`readVectors`). Not for `documents` mode.
+ * @throws CspladeError as {@link checkDocument}.
+ */
+export function carriedSteps(
+  info: IndexInfo,
+  document: IndexableDocument,
+  vectors: Readonly<Record<string, unknown>>,
+  context: Pick<DocumentContext, "hash" | "text_hash">,
+): BulkOperation[][] {
+  checkDocument(info, document);
+  const ours = { csplade_model: info.model.fingerprint, ...hashesOf(context) };
+  return [[put(info, document, { ...document.body, ...vectors, ...ours })]];
 }
 
 /** The operations that remove a document, in steps as {@link documentSteps}. */
@@ -217,7 +235,7 @@ function passageSteps(
   );
   const complete = child(0, {
     csplade_passage_count: count,
-    ...(context.hash === undefined ? {} : { csplade_hash: context.hash }),
+    ...hashesOf(context),
   });
   if (others.length + stale.length === 0) return [[complete]];
   const record = child(0, { csplade_passage_count: Math.max(count, stored.passages) });
@@ -265,6 +283,13 @@ function removeField(body: Record<string, unknown>, field: string): void {
     holder = (holder as Record<string, unknown>)[part];
   }
   if (holder !== null && typeof holder === "object") Reflect.deleteProperty(holder, last);
+}
+
+function hashesOf({ hash, text_hash }: Pick<DocumentContext, "hash" | "text_hash">) {
+  return {
+    ...(hash === undefined ? {} : { csplade_hash: hash }),
+    ...(text_hash === undefined ? {} : { csplade_text_hash: text_hash }),
+  };
 }
 
 function featuresOf(vector: SparseVector, shape: VectorShape): Features {

@@ -28,6 +28,7 @@ const indexFileSchema = z.object({
         csplade_passage_count: fieldSchema,
         csplade_model: fieldSchema,
         csplade_hash: fieldSchema,
+        csplade_text_hash: fieldSchema,
       })
       .catchall(fieldSchema),
   }),
@@ -53,6 +54,16 @@ export interface IndexLayout {
    * refuses the copy instead of storing a document that nobody finds.
    */
   readonly store_vectors?: boolean;
+  /** Fields, dynamic rules and analyzers of the index whose documents are copied. */
+  readonly inherit?: InheritedMapping;
+}
+
+/** What a copy takes over from the index it is made of. */
+export interface InheritedMapping {
+  /** The `mappings` object as the cluster gave it. */
+  readonly mappings: Readonly<Record<string, unknown>>;
+  /** `index.analysis` of its settings. */
+  readonly analysis?: unknown;
 }
 
 /** Body of `PUT /<index>`. */
@@ -62,6 +73,7 @@ export interface IndexBody {
     readonly _meta: { readonly csplade: IndexMeta };
     readonly _source?: { readonly excludes: readonly string[] };
     readonly properties: Readonly<Record<string, object>>;
+    readonly [rule: string]: unknown;
   };
 }
 
@@ -82,15 +94,17 @@ export function indexBody(
           ? { auto_expand_replicas: expand }
           : { number_of_replicas: layout.replicas }),
         ...(guard === undefined ? {} : { final_pipeline: guard }),
+        ...(layout.inherit?.analysis === undefined ? {} : { analysis: layout.inherit.analysis }),
       },
     },
     mappings: {
+      ...inheritedRules(layout.inherit),
       _meta: { csplade: meta },
       ...(layout.store_vectors === false
         ? { _source: { excludes: [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`] } }
         : {}),
       properties: {
-        ...fieldsOf(file.mappings.properties, meta),
+        ...fieldsOf(file.mappings.properties, meta, layout.inherit),
         // Ingest pipelines do not see the update actions of bulk requests; the mapping does.
         ...(layout.constant_keyword === true
           ? { csplade_model: { type: "constant_keyword", value: meta.fingerprint } }
@@ -104,12 +118,36 @@ export function indexBody(
 function fieldsOf(
   properties: z.infer<typeof indexFileSchema>["mappings"]["properties"],
   meta: IndexMeta,
+  inherit: InheritedMapping | undefined,
 ): Record<string, object> {
   const { title, text, ...ours } = properties;
   const fields: Record<string, object> = {};
-  for (const name of meta.text_fields) fields[name] = text;
-  fields[meta.title_field] = title;
+  const inherited = propertiesSchema.safeParse(inherit?.mappings.properties).data ?? {};
+  const isThere = (name: string) => Object.hasOwn(inherited, name.split(".", 1)[0] ?? name);
+  for (const name of meta.text_fields) if (!isThere(name)) fields[name] = text;
+  if (!isThere(meta.title_field)) fields[meta.title_field] = title;
+  for (const [name, field] of Object.entries(inherited)) {
+    if (name !== VECTOR_FIELD && !name.startsWith(`${VECTOR_FIELD}_`)) fields[name] = field;
+  }
   return { ...fields, ...ours };
+}
+
+const propertiesSchema = z.record(z.string(), z.record(z.string(), z.unknown()));
+
+/** Rules of a mapping that decide what becomes of fields it does not name. */
+const RULES = [
+  "dynamic",
+  "dynamic_templates",
+  "date_detection",
+  "dynamic_date_formats",
+  "numeric_detection",
+  "_routing",
+];
+
+function inheritedRules(inherit: InheritedMapping | undefined): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(inherit?.mappings ?? {}).filter(([name]) => RULES.includes(name)),
+  );
 }
 
 /** Name of the guard pipeline of a model. */

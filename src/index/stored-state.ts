@@ -12,6 +12,10 @@ export interface StoredState {
   readonly hash: string | undefined;
   /** Upper bound of its passages in `documents` mode; 0 if it is absent. */
   readonly passages: number;
+  /** Its version; absent if it is. */
+  readonly version?: number;
+  /** Hash of the text its vectors were made from, where it was kept. */
+  readonly text_hash?: string;
 }
 
 /** The state of a document that is not there. */
@@ -30,10 +34,12 @@ const answerSchema = z.object({
     z.object({
       _id: z.string(),
       found: z.boolean().optional(),
+      _version: z.number().optional(),
       error: z.unknown().optional(),
       _source: z
         .object({
           csplade_hash: z.string().optional(),
+          csplade_text_hash: z.string().optional(),
           csplade_passage_count: z.number().int().min(1).optional(),
         })
         .optional(),
@@ -76,7 +82,7 @@ async function readSome(
     {
       method: "POST",
       path: pathOf(info.name, "_mget"),
-      query: { _source_includes: "csplade_hash,csplade_passage_count" },
+      query: { _source_includes: "csplade_hash,csplade_text_hash,csplade_passage_count" },
       body: { docs },
       ...(signal === undefined ? {} : { signal }),
     },
@@ -100,11 +106,13 @@ async function readSome(
         `${doing}: ${cluster.url} could not read ${found._id}: ${JSON.stringify(found.error).slice(0, 300)}`,
       );
     }
-    return found.found === true
-      ? {
-          hash: found._source?.csplade_hash,
-          passages: found._source?.csplade_passage_count ?? 0,
-        }
-      : NOTHING_STORED;
+    if (found.found !== true) return NOTHING_STORED;
+    const { csplade_hash, csplade_text_hash, csplade_passage_count } = found._source ?? {};
+    return {
+      hash: csplade_hash,
+      passages: csplade_passage_count ?? 0,
+      ...(found._version === undefined ? {} : { version: found._version }),
+      ...(csplade_text_hash === undefined ? {} : { text_hash: csplade_text_hash }),
+    };
   });
 }

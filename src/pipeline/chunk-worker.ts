@@ -2,8 +2,8 @@
  * The worker: takes chunks from the queue, encodes their documents and writes them.
  * One bad document never stops the rest of its chunk, and a chunk that ran twice changes nothing.
  */
-import pRetry from "p-retry";
 import type { Cluster } from "../cluster/cluster.js";
+import { patiently } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
@@ -15,6 +15,7 @@ import { writeDocuments, type DocumentSteps } from "../index/document-write.js";
 import { checkDocument, documentSteps, vectorShape } from "../index/index-document.js";
 import { demandSameModel, modelPhrase } from "../index/index-meta.js";
 import { readStored, type StoredState } from "../index/stored-state.js";
+import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import { startIngestWorker, type IngestWorker } from "../queue/ingest-queue.js";
 import { readChunk, type ChunkLine } from "../sources/chunk.js";
@@ -26,6 +27,7 @@ export interface ChunkWorkerParts {
   readonly config: Config;
   readonly cluster: Cluster;
   readonly encoder: Encoder;
+  readonly metrics?: WorkerMetrics | undefined;
   /** Called with what the worker survived. */
   readonly onTrouble?: ((message: string) => void) | undefined;
 }
@@ -56,20 +58,15 @@ interface Prepared {
 /** Longest reason kept of a failure, characters: results stay in Redis until they are read. */
 const MAX_REASON = 1_000;
 
-/** Reasons that pass by themselves: the same read may succeed later. */
-const PASSING: ReadonlySet<ErrorCode> = new Set([
-  "cluster_busy",
-  "cluster_unreachable",
-  "deadline_exceeded",
-]);
-
 /** Starts a worker on the ingest queue. @throws CspladeError `queue_unreachable`. */
 export async function startChunkWorker(parts: ChunkWorkerParts): Promise<IngestWorker> {
   const trouble = parts.onTrouble ?? (() => {});
   const writer = createBulkWriter(parts.cluster, {
     ...bulkWriterOptions(parts.config),
-    onRetry: ({ operations, reason }) =>
-      trouble(`Writing ${operations} documents again: ${reason}`),
+    onRetry({ operations, reason, cause }) {
+      parts.metrics?.retried(cause, operations);
+      trouble(`Writing ${operations} documents again: ${reason}`);
+    },
   });
   const worker = await startIngestWorker(
     parts.config,
@@ -77,6 +74,7 @@ export async function startChunkWorker(parts: ChunkWorkerParts): Promise<IngestW
     (error) => trouble(`The queue: ${error.message}`),
   );
   return {
+    isBusy: () => worker.isBusy(),
     async close(deadlineMs) {
       await worker.close(deadlineMs);
       await writer.close();
@@ -92,7 +90,7 @@ async function processChunk(
   signal: AbortSignal,
 ): Promise<IngestJobResult> {
   demandModel(parts.encoder, job);
-  const info = await patiently(parts, signal, () =>
+  const info = await patiently({ ...parts, signal }, () =>
     readIndexModel(parts.cluster, job.index, { signal }),
   );
   demandSameModel(info.model, indexModelOf(parts.encoder.manifest), job.index);
@@ -100,12 +98,24 @@ async function processChunk(
   const taken = await takeDocuments(task);
   const changed = job.force ? taken : taken.filter(({ hash, stored }) => stored.hash !== hash);
   task.result.skipped = taken.length - changed.length;
+  const started = performance.now();
   const encoded = await parts.encoder.encodeDocuments(
     changed.map(({ document }) => document.text),
     { signal },
   );
+  const encodedAt = performance.now();
   const prepared = changed.flatMap((each, index) => prepare(task, each, encoded[index]));
   await writeAll(task, prepared);
+  if (changed.length > 0) parts.metrics?.encoded((encodedAt - started) / 1_000);
+  if (prepared.length > 0) parts.metrics?.bulk((performance.now() - encodedAt) / 1_000);
+  const { written, skipped, failures, tokens } = task.result;
+  parts.metrics?.count("ingest", {
+    written,
+    unchanged: skipped,
+    dead_letters: failures.length,
+    encoded: task.result.encoded,
+    tokens,
+  });
   return task.result;
 }
 
@@ -170,7 +180,7 @@ async function takeDocuments(task: Task): Promise<Taken[]> {
     }
     good.push({ line, document, hash: contentHash(document.body, info, choices) });
   }
-  const stored = await patiently(task, signal, () =>
+  const stored = await patiently(task, () =>
     readStored(
       cluster,
       info,
@@ -230,26 +240,6 @@ async function writeAll(task: Task, documents: readonly Prepared[]): Promise<voi
     if (result.status === "failed") {
       fail(task, line, "document_rejected", result.reason, document.id);
     }
-  });
-}
-
-/** Repeats a read while the cluster is away or busy, up to `write.max_wait_ms`. */
-async function patiently<T>(
-  { config, onTrouble }: ChunkWorkerParts,
-  signal: AbortSignal,
-  read: () => Promise<T>,
-): Promise<T> {
-  return pRetry(read, {
-    retries: Number.MAX_SAFE_INTEGER,
-    minTimeout: 250,
-    maxTimeout: 5_000,
-    randomize: true,
-    maxRetryTime: config["write.max_wait_ms"],
-    signal,
-    shouldRetry: ({ error }) => PASSING.has(codeOf(error)),
-    onFailedAttempt: ({ error, attemptNumber }) => {
-      if (attemptNumber === 1) onTrouble?.(`Waiting for the cluster: ${error.message}`);
-    },
   });
 }
 

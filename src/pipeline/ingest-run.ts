@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config/settings.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import { withDeadline } from "../queue/deadline.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
 import { readChunk, type DocumentFailure } from "../sources/chunk.js";
@@ -224,22 +225,5 @@ async function patiently<T>(
       }
       await sleep(POLL_MS, undefined, { signal: run.signal }).catch(() => {});
     }
-  }
-}
-
-async function withDeadline<T>(operation: Promise<T>, ms: number, doing: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new CspladeError("deadline_exceeded", `${doing} took too long.`)),
-      ms,
-    );
-  });
-  // The loser of the race must not become an unhandled rejection.
-  operation.catch(() => {});
-  try {
-    return await Promise.race([operation, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -20,9 +20,6 @@ const QUEUE = "ingest";
 /** Attempts of a job before it counts as failed. */
 const ATTEMPTS = 4;
 
-/** How long a worker may be silent before its job is given to another one, milliseconds. */
-const LOCK_MS = 30_000;
-
 /** How a job stands. */
 export type JobOutcome =
   | { readonly state: "open" }
@@ -44,6 +41,8 @@ export interface IngestQueue {
 
 /** The consumer's side. */
 export interface IngestWorker {
+  /** True while it works on a job. */
+  isBusy(): boolean;
   /** Takes no new job, lets the running ones end (or stops waiting for them after the deadline). */
   close(deadlineMs: number): Promise<void>;
 }
@@ -103,11 +102,13 @@ export async function startIngestWorker(
 ): Promise<IngestWorker> {
   const redis = await connectRedis(config);
   const stop = new AbortController();
+  let active = 0;
   const worker = new Worker(
     QUEUE,
     async (job: Job) => {
       const data = ingestJobSchema.safeParse(job.data);
       if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");
+      active += 1;
       try {
         return await handler(data.data, stop.signal);
       } catch (thrown) {
@@ -115,14 +116,16 @@ export async function startIngestWorker(
           throw new UnrecoverableError(thrown.message);
         }
         throw thrown;
+      } finally {
+        active -= 1;
       }
     },
     {
       connection: redis,
       prefix: config["redis.prefix"],
       concurrency: config["ingest.concurrency"],
-      lockDuration: LOCK_MS,
-      stalledInterval: LOCK_MS,
+      lockDuration: config["queue.lock_ms"],
+      stalledInterval: config["queue.lock_ms"],
       // Jobs are idempotent, and a stalled one is a lost worker or network, not a bad job.
       maxStalledCount: 100,
     },
@@ -130,6 +133,7 @@ export async function startIngestWorker(
   worker.on("error", onError);
   await worker.waitUntilReady();
   return {
+    isBusy: () => active > 0,
     async close(deadlineMs) {
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<"late">((resolve) => {

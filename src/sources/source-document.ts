@@ -55,8 +55,18 @@ export function parseDocument(
   const { [fields.id_field]: rawId, ...body } = parsed as Record<string, unknown>;
   const id = idOf(rawId, line, fields.id_field);
   if (typeof id !== "string") return { problem: id };
+  const found = textOf(id, body, fields.text_fields);
+  return "problem" in found ? found : { document: { id, text: found.text, body } };
+}
+
+/** The text of a document's text fields, joined by a space; or why there is none. */
+export function textOf(
+  id: string,
+  body: Readonly<Record<string, unknown>>,
+  textFields: readonly string[],
+): { readonly text: string } | { readonly problem: DocumentProblem } {
   const texts: string[] = [];
-  for (const field of fields.text_fields) {
+  for (const field of textFields) {
     const value = valueAt(body, field);
     const strings = Array.isArray(value) ? (value as unknown[]) : [value];
     for (const each of strings) {
@@ -72,10 +82,10 @@ export function parseDocument(
     }
   }
   if (texts.length === 0) {
-    const named = fields.text_fields.join(", ");
+    const named = textFields.join(", ");
     return problem("document_no_text", `The document has no text in ${named}.`, id);
   }
-  return { document: { id, text: texts.join(" "), body } };
+  return { text: texts.join(" ") };
 }
 
 /** A field by name; a name with dots also reaches into objects (`meta.title`). */

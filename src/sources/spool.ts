@@ -95,7 +95,7 @@ async function plainFile(
 }
 
 /** The file behind a name: itself, or `corpus.jsonl` of a BEIR folder. */
-async function fileOf(input: string): Promise<string> {
+export async function fileOf(input: string): Promise<string> {
   const found = await stat(input).catch(() => undefined);
   if (found === undefined) {
     throw new CspladeError("source_unreadable", `There is no file ${input}.`);
@@ -111,7 +111,7 @@ async function fileOf(input: string): Promise<string> {
 }
 
 /** Gzip is told by its first two bytes, not by the file's name. */
-async function isGzip(file: string): Promise<boolean> {
+export async function isGzip(file: string): Promise<boolean> {
   for await (const head of createReadStream(file, { end: 1 }) as AsyncIterable<Buffer>) {
     return head.length === 2 && head[0] === 0x1f && head[1] === 0x8b;
   }

@@ -1,0 +1,149 @@
+/** `csplade reindex`: an index or files into a new index, in slices that workers take, then the alias swap. */
+import { type Command, Option } from "commander";
+import pc from "picocolors";
+import { connectCluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
+import { openEncoder } from "../encoder/encoder.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { createWorkerMetrics } from "../observe/worker-metrics.js";
+import { reindex, type ReindexOptions, type RunSummary } from "../reindex/reindex.js";
+import { configOf, configuredCommand } from "./configured-command.js";
+import { untilInterrupted } from "./interrupt.js";
+import { EXIT, printJson, printLine } from "./outcome.js";
+import { startReindexProgress } from "./reindex-progress.js";
+
+interface ReindexFlags {
+  readonly from?: string[];
+  readonly to?: string;
+  readonly target?: string;
+  readonly resume?: string;
+  readonly new?: true;
+  readonly idField?: string;
+  readonly textFields?: string;
+  readonly titleField?: string;
+  readonly passages?: string;
+  readonly sliceDocuments?: string;
+  readonly workers: boolean;
+  readonly swap: boolean;
+  readonly maxLag: string;
+  readonly follow?: true;
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+/** Builds the command. */
+export function reindexCommand(): Command {
+  return configuredCommand("reindex")
+    .description("Encode an index or files into a new index and move an alias to it.")
+    .option("--from <source...>", "an index, or NDJSON files (plain or gzip) and BEIR folders")
+    .option("--to <alias>", "the alias that will lead to the new index")
+    .option("--target <index>", "name of the new index (ALIAS-v1, -v2, …)")
+    .option("--resume <run>", "go on with this run")
+    .option("--new", "begin a new run although an unfinished one is there")
+    .option("--id-field <field>", "field of the id in files (_id)")
+    .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
+    .option("--title-field <field>", "field shown as title (title)")
+    .addOption(
+      new Option("--passages <mode>", "how long documents are kept").choices([
+        "merged",
+        "nested",
+        "documents",
+      ]),
+    )
+    .option("--slice-documents <n>", "documents in one slice (25000)")
+    .option("--no-workers", "only coordinate: leave the work to csplade worker processes")
+    .option("--no-swap", "leave the alias where it is")
+    .option("--max-lag <seconds>", "catch up until a pass takes less than this", "10")
+    .option("--follow", "after the swap, go on copying what changes until stopped")
+    .option("--quiet", "no progress")
+    .option("--json", "print the run's end as one JSON object")
+    .addHelpText(
+      "after",
+      `
+Giving the same command again goes on where the run stopped. Documents that cannot be taken never
+stop the others: they are in the index csplade-dead-letters with their reasons, and the exit code is 3.
+
+Examples:
+  csplade reindex --from products --to products-search --text-fields name,description
+  csplade reindex --from /data/dump-*.ndjson.gz --to wiki --no-workers
+  csplade reindex --resume wiki-20260101t1200-1a2b3c`,
+    )
+    .action(async (_flags: ReindexFlags, command: Command) => {
+      const flags: ReindexFlags = command.opts();
+      const { values } = configOf(command.opts(), {
+        "ingest.id_field": flags.idField,
+        "ingest.text_fields": flags.textFields,
+        "ingest.title_field": flags.titleField,
+        "ingest.passages": flags.passages,
+        "reindex.slice_documents": flags.sliceDocuments,
+      });
+      const summary = await untilInterrupted((signal) => run(values, flags, signal));
+      if (flags.json) printJson(summary);
+      else printSummary(summary);
+      if (summary.dead_letters > 0) process.exitCode = EXIT.incomplete;
+    });
+}
+
+async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Promise<RunSummary> {
+  const progress = startReindexProgress(flags.quiet === true);
+  const cluster = connectCluster(config);
+  try {
+    const encoder = await openEncoder(config);
+    try {
+      return await reindex({
+        config,
+        cluster,
+        encoder,
+        what: whatOf(flags),
+        work: flags.workers,
+        swap: flags.swap,
+        follow: flags.follow === true,
+        maxLagSeconds: Number(flags.maxLag),
+        metrics: createWorkerMetrics(),
+        onProgress: (now) => progress.update(now),
+        onStep: (message) => progress.note(message),
+        onTrouble: (message) => progress.note(pc.yellow(message)),
+        signal,
+      });
+    } finally {
+      await encoder.close();
+    }
+  } finally {
+    progress.stop();
+    await cluster.close();
+  }
+}
+
+function whatOf(flags: ReindexFlags): ReindexOptions["what"] {
+  if (flags.resume !== undefined) return { resume: flags.resume };
+  const { from, to, target } = flags;
+  if (from === undefined || to === undefined) {
+    throw new CspladeError("usage", "Name what to copy and the alias: --from SOURCE --to ALIAS.", {
+      hint: "Or go on with a run: --resume RUN. csplade status lists the runs.",
+    });
+  }
+  return { from, alias: to, new: flags.new === true, ...(target === undefined ? {} : { target }) };
+}
+
+function printSummary(summary: RunSummary): void {
+  const { run, state, alias, target, written, unchanged, encoded, reused, deleted } = summary;
+  printLine(
+    `${pc.bold(run)}: ${state}. ${written} written (${encoded} encoded, ${reused} with the vector they had), ` +
+      `${unchanged} unchanged, ${deleted} deleted, ` +
+      (summary.dead_letters > 0
+        ? pc.red(`${summary.dead_letters} dead letters`)
+        : "0 dead letters") +
+      ` in ${summary.seconds.toFixed(1)} s`,
+  );
+  printLine(`The alias ${alias} leads to ${target}.`);
+  if (summary.previous.length > 0) {
+    printLine(
+      pc.dim(
+        `${summary.previous.join(", ")} is kept: csplade reindex --rollback ${alias} goes back to it.`,
+      ),
+    );
+  }
+  if (summary.dead_letters > 0) {
+    printLine(`The reasons are in the index csplade-dead-letters (run ${run}).`);
+  }
+}

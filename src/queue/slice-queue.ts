@@ -1,0 +1,214 @@
+/**
+ * The queue of slices on BullMQ. A job names a slice and nothing else: what is known of it is in
+ * the run's records, so Redis holds some hundred bytes per slice and may even lose them.
+ */
+import { DelayedError, Queue, UnrecoverableError, Worker, type Job } from "bullmq";
+import { z } from "zod";
+import type { Config } from "../config/settings.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { connectRedis } from "./redis-connection.js";
+
+const QUEUE = "reindex";
+
+/** Attempts of a job, each from the slice's checkpoint on, before the slice counts as failed. */
+const ATTEMPTS = 5;
+
+const jobSchema = z.object({
+  format: z.literal(1),
+  run: z.string(),
+  slice: z.number().int().min(0),
+});
+
+/** A job of the queue. */
+export type SliceJob = z.infer<typeof jobSchema>;
+
+/** What a handler can say of a job it did not finish. */
+export type SliceOutcome =
+  | { readonly kind: "done" }
+  /** Not finished for now; to be taken again, by anybody, after a pause. */
+  | { readonly kind: "released"; readonly pause_ms: number };
+
+/** The coordinator's side. */
+export interface SliceQueue {
+  /** Adds jobs; those already queued stay as they are. */
+  add(jobs: readonly SliceJob[]): Promise<void>;
+  /** Ids ({@link sliceJobId}) of all jobs that are queued or worked on. */
+  openIds(): Promise<Set<string>>;
+  /** Jobs whose attempts are used up are forgotten, so that they can be added again. */
+  forgetFailed(): Promise<void>;
+  /** Keeps workers from taking jobs, or lets them. */
+  setPaused(paused: boolean): Promise<void>;
+  /** Slices at once of all workers together; null removes the limit. */
+  setConcurrency(concurrency: number | null): Promise<void>;
+  /** Jobs per state. */
+  counts(): Promise<Record<string, number>>;
+  /** Removes the waiting jobs of a run. */
+  removeRun(run: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The worker's side. */
+export interface SliceWorker {
+  /** Takes no new job and lets running ones come to a checkpoint; then, or at the deadline, ends. */
+  close(deadlineMs: number): Promise<void>;
+}
+
+/** Id of a slice's job. */
+export function sliceJobId({ run, slice }: Pick<SliceJob, "run" | "slice">): string {
+  return `${run}.${slice}`;
+}
+
+/** Jobs added per round trip. */
+const JOBS_PER_REQUEST = 1_000;
+
+/** Connects the coordinator's side. @throws CspladeError `queue_unreachable`. */
+export async function openSliceQueue(config: Config): Promise<SliceQueue> {
+  const redis = await connectRedis(config);
+  const queue = new Queue(QUEUE, {
+    connection: redis,
+    prefix: config["redis.prefix"],
+    defaultJobOptions: {
+      attempts: ATTEMPTS,
+      backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
+      removeOnComplete: true,
+      removeOnFail: { age: 7 * 86_400 },
+      sizeLimit: 10_000,
+      keepLogs: 0,
+    },
+    streams: { events: { maxLen: 1_000 } },
+  });
+  queue.on("error", () => {
+    // Lost connections come back by themselves; operations report what they could not do.
+  });
+  return {
+    async add(jobs) {
+      for (let from = 0; from < jobs.length; from += JOBS_PER_REQUEST) {
+        await queue.addBulk(
+          jobs.slice(from, from + JOBS_PER_REQUEST).map((data) => ({
+            name: "slice",
+            data,
+            opts: { jobId: sliceJobId(data) },
+          })),
+        );
+      }
+    },
+    async openIds() {
+      const ids = await queue.getRanges(["waiting", "active", "delayed", "prioritized"]);
+      return new Set(ids);
+    },
+    async forgetFailed() {
+      await queue.clean(0, 100_000, "failed");
+    },
+    setPaused: (paused) => (paused ? queue.pause() : queue.resume()),
+    async setConcurrency(concurrency) {
+      if (concurrency === null) await queue.removeGlobalConcurrency();
+      else await queue.setGlobalConcurrency(concurrency);
+    },
+    counts: () => queue.getJobCounts(),
+    async removeRun(run) {
+      const ids = await queue.getRanges(["waiting", "delayed"]);
+      for (const id of ids) if (id.startsWith(`${run}.`)) await queue.remove(id);
+    },
+    async close() {
+      try {
+        await queue.close();
+      } catch (thrown) {
+        throw new CspladeError("queue_unreachable", `Closing the queue: ${messageOf(thrown)}`, {
+          cause: thrown,
+        });
+      } finally {
+        redis.disconnect();
+      }
+    },
+  };
+}
+
+/** How a worker's job may be told to stop. */
+export interface SliceSignals {
+  /** Come to a checkpoint and release the slice. */
+  readonly drain: AbortSignal;
+  /** Stop at once: the lock is lost, or the time to drain is over. */
+  readonly stop: AbortSignal;
+}
+
+/** What a worker does with a job. `last` is true at its last attempt. */
+export type SliceHandler = (
+  job: SliceJob,
+  signals: SliceSignals,
+  last: boolean,
+) => Promise<SliceOutcome>;
+
+/** Errors that trying again cannot mend. */
+const FINAL = new Set(["model_mismatch", "index_invalid", "index_not_found", "source_unreadable"]);
+
+/** True for an error after which a job is not tried again. */
+export function isFinal(thrown: unknown): boolean {
+  return thrown instanceof CspladeError && FINAL.has(thrown.code);
+}
+
+/** Starts a worker of slices. @throws CspladeError `queue_unreachable`. */
+export async function startSliceWorker(
+  config: Config,
+  handler: SliceHandler,
+  onError: (error: Error) => void,
+): Promise<SliceWorker> {
+  const redis = await connectRedis(config);
+  const drain = new AbortController();
+  const stops = new Map<string, AbortController>();
+  const worker = new Worker(
+    QUEUE,
+    async (job: Job, token?: string) => {
+      const data = jobSchema.safeParse(job.data);
+      if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");
+      const stop = new AbortController();
+      stops.set(job.id ?? "", stop);
+      try {
+        const last = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
+        const signals = { drain: drain.signal, stop: stop.signal };
+        const outcome = await handler(data.data, signals, last);
+        if (outcome.kind === "released") {
+          await job.moveToDelayed(Date.now() + outcome.pause_ms, token);
+          throw new DelayedError();
+        }
+      } catch (thrown) {
+        if (isFinal(thrown)) throw new UnrecoverableError(messageOf(thrown));
+        throw thrown;
+      } finally {
+        stops.delete(job.id ?? "");
+      }
+    },
+    {
+      connection: redis,
+      prefix: config["redis.prefix"],
+      concurrency: config["reindex.concurrency"],
+      lockDuration: config["queue.lock_ms"],
+      stalledInterval: config["queue.lock_ms"],
+      // A stalled job is a lost worker or network; documents that kill workers are found elsewhere.
+      maxStalledCount: 1_000,
+    },
+  );
+  worker.on("error", onError);
+  worker.on("lockRenewalFailed", (ids) => {
+    for (const id of ids) {
+      stops.get(id)?.abort(new CspladeError("aborted", "The lock of the slice was lost."));
+    }
+  });
+  await worker.waitUntilReady();
+  return {
+    async close(deadlineMs) {
+      drain.abort();
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<"late">((resolve) => {
+        timer = setTimeout(() => resolve("late"), deadlineMs);
+      });
+      const closing = worker.close();
+      if ((await Promise.race([closing, late])) === "late") {
+        const error = new CspladeError("aborted", "The worker is stopping.");
+        for (const stop of stops.values()) stop.abort(error);
+        await worker.close(true);
+      }
+      clearTimeout(timer);
+      redis.disconnect();
+    },
+  };
+}

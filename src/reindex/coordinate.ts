@@ -1,0 +1,348 @@
+/**
+ * Brings a run to its end: copy, catch up, verify, swap, catch up with what came in between. All
+ * it knows is in the run's record, so whoever coordinates next goes on where the last one stopped.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster } from "../cluster/cluster.js";
+import { patiently, type Patience } from "../cluster/patience.js";
+import { pathOf } from "../cluster/request.js";
+import type { Config } from "../config/settings.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { indicesBehind, moveAlias } from "../index/alias.js";
+import { refreshIndex } from "../index/csplade-index.js";
+import { withDeadline } from "../queue/deadline.js";
+import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
+import { settledUpTo } from "../sources/index-source.js";
+import { cutIndex, openSlice, passOf } from "./plan-run.js";
+import type { RunRecord, SliceRecord, Verification } from "./run-record.js";
+import type { RunStore, SliceTotals } from "./run-store.js";
+
+/** What coordinating needs. */
+export interface Coordination {
+  readonly config: Config;
+  readonly cluster: Cluster;
+  readonly store: RunStore;
+  readonly queue: SliceQueue;
+  readonly patience: Patience;
+  /** Catch-up passes go on until a pass took less, seconds. */
+  readonly maxLagSeconds: number;
+  /** Checks the new index; the swap needs `ok`. Undefined: swap unchecked. */
+  readonly verify: ((run: RunRecord) => Promise<Verification>) | undefined;
+  /** Swap the alias at the end. */
+  readonly swap: boolean;
+  /** After the swap, go on copying what changes until the signal fires. */
+  readonly follow: boolean;
+  readonly onProgress: (progress: RunProgress) => void;
+  readonly onStep: (message: string) => void;
+}
+
+/** Where a run stands. */
+export interface RunProgress {
+  readonly run: RunRecord;
+  readonly totals: SliceTotals;
+  /** Age of the newest source state that is copied, seconds; null before the first pass ended. */
+  readonly lag_seconds: number | null;
+}
+
+/** Pause between two looks at the slices, milliseconds. */
+const LOOK_MS = 1_000;
+
+/** How often slices are compared with the queue, milliseconds. */
+const REQUEUE_MS = 5_000;
+
+/** Pause between two passes while following, milliseconds. */
+const FOLLOW_MS = 2_000;
+
+/** Passes before the swap after which the source is said to change too fast. */
+const MANY_PASSES = 50;
+
+/** Runs to the end. @throws CspladeError naming what failed; the run can be resumed. */
+export async function coordinate(parts: Coordination, runId: string): Promise<RunRecord> {
+  const { store, patience } = parts;
+  let run = (await store.readRun(runId)).record;
+  if (run.state === "done" || run.state === "rolled_back") return run;
+  await reopenFailed(parts, run);
+  if (run.state === "failed") run = await setState(parts, run, "copying");
+  try {
+    await finishSlices(parts, run);
+    if (run.previous === undefined) {
+      run = await catchUp(parts, run);
+      run = await sweepIfNeeded(parts, run);
+      run = await verifyRun(parts, run);
+      run = await catchUp(parts, run);
+      if (!parts.swap) return await finish(parts, run);
+      run = await swapAlias(parts, run);
+    }
+    // Writers may have used the old index until the moment of the swap.
+    run = await sweepIfNeeded(parts, await catchUp(parts, run, { once: true }));
+    while (parts.follow && !patience.signal.aborted) {
+      if (run.state !== "following") run = await setState(parts, run, "following");
+      await sleep(FOLLOW_MS, undefined, { signal: patience.signal }).catch(() => {});
+      run = await sweepIfNeeded(parts, await catchUp(parts, run, { once: true }));
+    }
+    return await finish(parts, run);
+  } catch (thrown) {
+    if (!patience.signal.aborted && thrown instanceof CspladeError) {
+      const message = thrown.message;
+      await store.updateRun(run.run, (now) => ({ ...now, state: "failed", message }));
+    }
+    throw thrown;
+  }
+}
+
+async function setState(
+  { store }: Coordination,
+  run: RunRecord,
+  state: RunRecord["state"],
+): Promise<RunRecord> {
+  return store.updateRun(run.run, ({ message: _message, ...now }) => ({ ...now, state }));
+}
+
+/** Slices that failed before get another chance when a run is resumed. */
+async function reopenFailed({ store, queue }: Coordination, run: RunRecord): Promise<void> {
+  const failed = await store.listSlices(run.run, ["failed"]);
+  if (failed.length === 0) return;
+  await queue.forgetFailed();
+  for (const { number } of failed) {
+    const found = await store.readSlice(run.run, number);
+    const { message: _message, ...record } = found.record;
+    await store.writeSlice(found, { ...record, state: "open" });
+  }
+}
+
+/** Queues the slices that are not done, and waits until all are. */
+async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> {
+  const { store, queue, patience } = parts;
+  let comparedAt = -Infinity;
+  for (;;) {
+    patience.signal.throwIfAborted();
+    const { record } = await store.readRun(run.run);
+    const totals = await store.totals(run.run);
+    parts.onProgress({ run: record, totals, lag_seconds: lagOf(record, totals) });
+    const { open, running, failed } = totals.slices;
+    if (open + running === 0) {
+      if (failed > 0) throw await slicesFailed(store, run, failed);
+      return;
+    }
+    if (performance.now() - comparedAt >= REQUEUE_MS) {
+      comparedAt = performance.now();
+      await requeue(store, queue, run);
+    }
+    await sleep(LOOK_MS, undefined, { signal: patience.signal }).catch(() => {});
+  }
+}
+
+/** Adds what is to be done and not in the queue: at first everything, later what Redis forgot. */
+async function requeue(store: RunStore, queue: SliceQueue, run: RunRecord): Promise<void> {
+  const slices = await store.listSlices(run.run, ["open", "running"]);
+  try {
+    const queued = await withDeadline(queue.openIds(), 10_000, "Asking for the queue");
+    const missing = slices
+      .map(({ number }) => ({ format: 1 as const, run: run.run, slice: number }))
+      .filter((job) => !queued.has(sliceJobId(job)));
+    if (missing.length === 0) return;
+    await withDeadline(queue.forgetFailed(), 10_000, "Clearing the queue");
+    await withDeadline(queue.add(missing), 60_000, "Queueing slices");
+  } catch {
+    // Redis is away; the next comparison adds what is missing.
+  }
+}
+
+async function slicesFailed(
+  store: RunStore,
+  run: RunRecord,
+  failed: number,
+): Promise<CspladeError> {
+  const [first] = await store.listSlices(run.run, ["failed"], 1);
+  return new CspladeError(
+    "job_failed",
+    `${failed} slices of the run ${run.run} failed; the first one, slice ${first?.number ?? "?"}: ${first?.message ?? "no reason was noted"}`,
+    { hint: `Mend the cause and go on with: csplade reindex --resume ${run.run}` },
+  );
+}
+
+/** Passes over what changed, until one is quick enough. */
+async function catchUp(
+  parts: Coordination,
+  before: RunRecord,
+  { once = false }: { readonly once?: boolean } = {},
+): Promise<RunRecord> {
+  const { cluster, store, patience } = parts;
+  let run = before;
+  const { source } = run;
+  if (source.type !== "index") return run;
+  for (let passes = 1; ; passes++) {
+    const as_of = new Date().toISOString();
+    const up_to = await patiently(patience, () => settledUpTo(cluster, source, patience.signal));
+    const last = run.passes.findLast(({ task }) => task === "copy");
+    const number = run.passes.length;
+    const first = await nextSlice(store, run);
+    const slices = await cutIndex(parts, run, { number, first, after: last?.up_to ?? [], up_to });
+    if (slices.length === 0) {
+      // Nothing changed: the last pass is as good as this moment.
+      run = await store.updateRun(run.run, (now) => ({
+        ...now,
+        passes: now.passes.map((pass) =>
+          pass === now.passes.findLast(isCopy) ? { ...pass, up_to, as_of } : pass,
+        ),
+      }));
+      return run;
+    }
+    if (run.previous === undefined && run.state !== "catching_up") {
+      run = await setState(parts, run, "catching_up");
+    }
+    const pass = passOf(number, "copy", slices, up_to, as_of);
+    parts.onStep(`Catching up: ${pass.documents} documents changed meanwhile.`);
+    await store.addSlices(slices);
+    run = await store.updateRun(run.run, (now) => ({ ...now, passes: [...now.passes, pass] }));
+    await finishSlices(parts, run);
+    const lag = (Date.now() - Date.parse(as_of)) / 1_000;
+    if (once || lag <= parts.maxLagSeconds) return run;
+    if (passes === MANY_PASSES) {
+      parts.onStep(
+        `The source changes as fast as it is copied: after ${passes} passes the lag is ${lag.toFixed(0)} s. ` +
+          "Add workers, or raise --max-lag.",
+      );
+    }
+  }
+}
+
+const isCopy = ({ task }: { readonly task: string }) => task === "copy";
+
+/** Looks for documents that the source has no more, if the counts say that there are any. */
+async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRecord> {
+  const { cluster, store, patience } = parts;
+  const { source } = run;
+  if (source.type !== "index") return run;
+  const target = { index: run.target, shards: await shardsOf(parts, run.target) };
+  const up_to = await patiently(patience, () => settledUpTo(cluster, target, patience.signal));
+  const [there, here] = await patiently(patience, () =>
+    Promise.all([countDocuments(cluster, source.index), countDocuments(cluster, run.target, run)]),
+  );
+  const letters = (await store.totals(run.run)).counts.dead_letters;
+  // More than the source can account for. Dead letters are absent here and may still be there.
+  if (here <= there && here + letters <= there) return run;
+  if (here + letters === there) return run;
+  const number = run.passes.length;
+  const first = await nextSlice(store, run);
+  const slices: SliceRecord[] = [];
+  for (const [part, last] of up_to.entries()) {
+    if (last < 0) continue;
+    const range = { from: 0, to: last + 1, documents: 0 };
+    slices.push(
+      openSlice(run.run, {
+        number: first + slices.length,
+        pass: number,
+        task: "sweep",
+        part,
+        ...range,
+      }),
+    );
+  }
+  parts.onStep(`Looking for deleted documents: the source has ${there}, the new index ${here}.`);
+  await store.addSlices(slices);
+  const pass = passOf(number, "sweep", slices, [], new Date().toISOString());
+  const next = await store.updateRun(run.run, (now) => ({ ...now, passes: [...now.passes, pass] }));
+  await finishSlices(parts, next);
+  return next;
+}
+
+/** Documents of an index; in `documents` mode those with a first passage. */
+export async function countDocuments(
+  cluster: Cluster,
+  index: string,
+  run?: Pick<RunRecord, "passages">,
+): Promise<number> {
+  await refreshIndex(cluster, index);
+  const body = (await cluster.demand(
+    {
+      method: "POST",
+      path: pathOf(index, "_count"),
+      ...(run?.passages === "documents"
+        ? { body: { query: { term: { csplade_passage: 0 } } } }
+        : {}),
+    },
+    `Counting the documents of ${index}`,
+  )) as { count: number };
+  return body.count;
+}
+
+async function shardsOf({ cluster, patience }: Coordination, index: string): Promise<number> {
+  const body = (await patiently(patience, () =>
+    cluster.demand(
+      { method: "GET", path: pathOf(index, "_settings"), query: { flat_settings: true } },
+      `Looking at ${index}`,
+    ),
+  )) as Record<string, { settings: Record<string, string> }>;
+  return Number(body[index]?.settings["index.number_of_shards"] ?? 1);
+}
+
+async function nextSlice(store: RunStore, run: RunRecord): Promise<number> {
+  return (await store.lastSlice(run.run)) + 1;
+}
+
+async function verifyRun(parts: Coordination, run: RunRecord): Promise<RunRecord> {
+  if (parts.verify === undefined) return run;
+  await setState(parts, run, "verifying");
+  const verification = await parts.verify(run);
+  const next = await parts.store.updateRun(run.run, (now) => ({ ...now, verification }));
+  if (verification.ok) return next;
+  throw new CspladeError(
+    "index_invalid",
+    `The new index ${run.target} did not pass the verification: ${verification.problems.join(" ")}`,
+    {
+      hint: `The alias ${run.alias} was not moved. Look into csplade-dead-letters, mend the cause and resume the run; --no-verify swaps unchecked.`,
+    },
+  );
+}
+
+async function swapAlias(parts: Coordination, run: RunRecord): Promise<RunRecord> {
+  const { cluster, store, patience, onStep } = parts;
+  await restoreSettings(parts, run);
+  const before = await patiently(patience, () => indicesBehind(cluster, run.alias));
+  const previous = before.filter((index) => index !== run.target);
+  if (before.length !== 1 || before[0] !== run.target) {
+    await patiently(patience, () => moveAlias(cluster, run.alias, before, [run.target]));
+  }
+  onStep(
+    previous.length === 0
+      ? `The alias ${run.alias} now leads to ${run.target}.`
+      : `The alias ${run.alias} now leads to ${run.target} (before: ${previous.join(", ")}).`,
+  );
+  return store.updateRun(run.run, (now) => ({ ...now, previous: now.previous ?? previous }));
+}
+
+/** What was set for the bulk of the writing goes back to the defaults. */
+async function restoreSettings({ cluster, patience }: Coordination, run: RunRecord): Promise<void> {
+  await patiently(patience, () =>
+    cluster.demand(
+      {
+        method: "PUT",
+        path: pathOf(run.target, "_settings"),
+        body: { index: { refresh_interval: null } },
+      },
+      `Restoring the settings of ${run.target}`,
+    ),
+  );
+}
+
+async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
+  const finished_at = new Date().toISOString();
+  await restoreSettings(parts, run);
+  const done = await parts.store.updateRun(run.run, ({ message: _message, ...now }) => ({
+    ...now,
+    state: "done",
+    finished_at,
+  }));
+  const totals = await parts.store.totals(run.run);
+  parts.onProgress({ run: done, totals, lag_seconds: lagOf(done, totals) });
+  return done;
+}
+
+/** Seconds since the source was in the newest state that is copied whole. */
+function lagOf(run: RunRecord, totals: SliceTotals): number | null {
+  const copies = run.passes.filter(isCopy);
+  const busy = totals.slices.open + totals.slices.running > 0;
+  const whole = busy ? copies.at(-2) : copies.at(-1);
+  return whole === undefined ? null : (Date.now() - Date.parse(whole.as_of)) / 1_000;
+}

@@ -1,0 +1,82 @@
+/** The dead-letter index: what could not be taken and why, without texts. */
+import { createHash } from "node:crypto";
+import type { Cluster } from "../cluster/cluster.js";
+import { patiently, type Patience } from "../cluster/patience.js";
+import { pathOf, reasonOf } from "../cluster/request.js";
+import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import type { BulkOperation } from "../index/bulk-operation.js";
+
+/** The index of the dead letters. */
+export const DEAD_LETTERS_INDEX = "csplade-dead-letters";
+
+/** A document that could not be taken. */
+export interface DeadLetter {
+  readonly run: string;
+  readonly slice: number;
+  readonly id: string;
+  readonly routing?: string;
+  /** Version it would have had in the target. */
+  readonly version: number;
+  readonly place: string;
+  readonly code: ErrorCode;
+  readonly reason: string;
+}
+
+/** Longest reason kept, characters. */
+const MAX_REASON = 2_000;
+
+/** Longest id kept, characters; ids the cluster itself gave are never longer than 512 bytes. */
+const MAX_ID = 1_000;
+
+const MAPPING = {
+  settings: { index: { number_of_shards: 1, auto_expand_replicas: "0-1" } },
+  mappings: {
+    dynamic: false,
+    properties: {
+      "@timestamp": { type: "date" },
+      run: { type: "keyword" },
+      slice: { type: "integer" },
+      id: { type: "keyword", ignore_above: MAX_ID },
+      version: { type: "long" },
+      code: { type: "keyword" },
+      reason: { type: "text" },
+      place: { type: "keyword", ignore_above: MAX_ID },
+    },
+  },
+};
+
+/** Creates the index if it is missing. */
+export async function prepareDeadLetters(cluster: Cluster, patience: Patience): Promise<void> {
+  await patiently(patience, async () => {
+    const answer = await cluster.send({
+      method: "PUT",
+      path: pathOf(DEAD_LETTERS_INDEX),
+      body: MAPPING,
+      signal: patience.signal,
+    });
+    const reason = answer.status < 400 ? "" : reasonOf(answer.body);
+    if (answer.status < 400 || reason.includes("resource_already_exists_exception")) return;
+    throw new CspladeError(
+      [429, 502, 503, 504].includes(answer.status) ? "cluster_busy" : "cluster_rejected",
+      `Creating the index ${DEAD_LETTERS_INDEX}: ${cluster.url} answered ${answer.status}: ${reason}`,
+    );
+  });
+}
+
+/** Stores a letter under an id of its own per run and document: a newer one replaces an older one. */
+export function deadLetterOperation(letter: DeadLetter): BulkOperation {
+  const key = createHash("sha256").update(`${letter.run}\n${letter.id}`).digest("hex").slice(0, 40);
+  return {
+    index: DEAD_LETTERS_INDEX,
+    id: key,
+    action: "index",
+    version: letter.version,
+    version_type: "external_gte",
+    document: {
+      ...letter,
+      "@timestamp": new Date().toISOString(),
+      id: letter.id.slice(0, MAX_ID),
+      reason: letter.reason.slice(0, MAX_REASON),
+    },
+  };
+}

@@ -1,0 +1,290 @@
+/** Plans a run: what is copied from where to where, and in which slices. */
+import { randomBytes } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { z } from "zod";
+import type { Cluster } from "../cluster/cluster.js";
+import { patiently, type Patience } from "../cluster/patience.js";
+import type { Config } from "../config/settings.js";
+import type { Manifest } from "../encoder/manifest.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { indicesBehind, lookUpName } from "../index/alias.js";
+import { readIndexModel } from "../index/csplade-index.js";
+import { vectorShape } from "../index/index-document.js";
+import type { InheritedMapping } from "../index/index-template.js";
+import { indexModelOf } from "../pipeline/index-model.js";
+import { findFiles } from "../sources/file-slices.js";
+import {
+  cutShard,
+  findIndexSource,
+  settledUpTo,
+  type IndexSource,
+} from "../sources/index-source.js";
+import { noCounts, type RunPass, type RunRecord, type SliceRecord } from "./run-record.js";
+
+/** What is asked for. */
+export interface ReindexRequest {
+  /** One index or alias, or files and BEIR folders. */
+  readonly from: readonly string[];
+  readonly alias: string;
+  /** Name of the new index; made from the alias without it. */
+  readonly target?: string;
+}
+
+/** A run that is planned and not recorded yet. */
+export interface RunPlan {
+  readonly run: RunRecord;
+  readonly slices: readonly SliceRecord[];
+  /** Mapping and analyzers the new index takes over. */
+  readonly inherit?: InheritedMapping;
+}
+
+/** What planning needs. */
+export interface PlanContext {
+  readonly config: Config;
+  readonly cluster: Cluster;
+  readonly manifest: Manifest;
+  readonly patience: Patience;
+}
+
+/** Bytes a document of a file is taken to have before a sample says better. */
+const GUESSED_BYTES = 1_500;
+
+/** How much gzip is taken to shrink a text. */
+const GUESSED_RATIO = 3;
+
+/**
+ * Plans a run; nothing is written.
+ * @throws CspladeError `index_not_found`, `source_unreadable`, `index_invalid`, `usage` (text fields
+ *   that the source does not have).
+ */
+export async function planRun(context: PlanContext, request: ReindexRequest): Promise<RunPlan> {
+  const { config, cluster, manifest, patience } = context;
+  const previous = await indicesBehind(cluster, request.alias);
+  const found = await findSource(context, request.from);
+  const run = `${request.alias.slice(0, 60)}-${timeStamp()}-${randomBytes(3).toString("hex")}`;
+  const target = request.target ?? (await nextTarget(cluster, request.alias));
+  const passages = config["ingest.passages"];
+  const model = indexModelOf(manifest);
+  const reuse = await reusable(context, previous);
+  const as_of = new Date().toISOString();
+  const record: RunRecord = {
+    kind: "run",
+    format: 1,
+    run,
+    state: "copying",
+    source: found.source,
+    from: [...request.from],
+    alias: request.alias,
+    target,
+    model,
+    id_field: config["ingest.id_field"],
+    text_fields: [...config["ingest.text_fields"]],
+    title_field: config["ingest.title_field"],
+    passages,
+    encoding: { ...vectorShape(config), max_passages: config["ingest.max_passages"] },
+    ...(reuse === undefined ? {} : { reuse }),
+    slice_documents: config["reindex.slice_documents"],
+    control: { paused: false, documents_per_second: null, concurrency: null },
+    passes: [],
+    tokens_per_document: 0,
+    created_at: as_of,
+  };
+  const up_to =
+    record.source.type === "index"
+      ? await patiently(patience, () => settledUpTo(cluster, found.index as IndexSource))
+      : [];
+  const slices =
+    record.source.type === "index"
+      ? await cutIndex(context, record, { number: 0, first: 0, after: up_to.map(() => -1), up_to })
+      : cutFiles(record);
+  const pass = passOf(0, "copy", slices, up_to, as_of);
+  return {
+    run: { ...record, passes: [pass] },
+    slices,
+    ...(found.index === undefined ? {} : { inherit: found.index }),
+  };
+}
+
+/** What a pass is made of. */
+export interface PassRange {
+  readonly number: number;
+  /** Number of its first slice. */
+  readonly first: number;
+  /** Per shard, the last sequence number that is copied already (−1: none), and the last to copy. */
+  readonly after: readonly number[];
+  readonly up_to: readonly number[];
+}
+
+/** Cuts what changed in an index between two states into slices. */
+export async function cutIndex(
+  { cluster, patience }: Pick<PlanContext, "cluster" | "patience">,
+  run: RunRecord,
+  pass: PassRange,
+): Promise<SliceRecord[]> {
+  const { source } = run;
+  if (source.type !== "index") return [];
+  const slices: SliceRecord[] = [];
+  for (let shard = 0; shard < source.shards; shard++) {
+    const from = (pass.after[shard] ?? -1) + 1;
+    const to = (pass.up_to[shard] ?? -1) + 1;
+    const reader = { index: source.index, shard, primaries: source.primaries };
+    const ranges = await patiently(patience, () =>
+      cutShard(cluster, reader, { from, to, documents: run.slice_documents }, patience.signal),
+    );
+    for (const range of ranges) {
+      const number = pass.first + slices.length;
+      slices.push(
+        openSlice(run.run, { number, pass: pass.number, task: "copy", part: shard, ...range }),
+      );
+    }
+  }
+  return slices;
+}
+
+/** A pass of some slices. */
+export function passOf(
+  number: number,
+  task: RunPass["task"],
+  slices: readonly SliceRecord[],
+  up_to: readonly number[],
+  as_of: string,
+): RunPass {
+  const documents = slices.reduce((sum, slice) => sum + slice.documents, 0);
+  return { number, task, up_to: [...up_to], as_of, slices: slices.length, documents };
+}
+
+/** A slice that nobody has worked on. */
+export function openSlice(
+  run: string,
+  slice: Pick<SliceRecord, "number" | "pass" | "task" | "part" | "from" | "to" | "documents">,
+): SliceRecord {
+  return {
+    kind: "slice",
+    run,
+    ...slice,
+    state: "open",
+    position: slice.from,
+    counts: noCounts(),
+    claims: 0,
+    crashes: 0,
+    careful: 0,
+  };
+}
+
+/** Files are cut by bytes; how many documents that gives is estimated. */
+function cutFiles(run: RunRecord): SliceRecord[] {
+  if (run.source.type !== "files") return [];
+  const slices: SliceRecord[] = [];
+  for (const [part, file] of run.source.files.entries()) {
+    const step = file.gzip ? Number.MAX_SAFE_INTEGER : run.slice_documents * GUESSED_BYTES;
+    const end = file.gzip ? Number.MAX_SAFE_INTEGER : file.bytes;
+    for (let from = 0; from < end; from += step) {
+      const to = Math.min(end, from + step);
+      const bytes = file.gzip ? file.bytes * GUESSED_RATIO : to - from;
+      const documents = Math.max(1, Math.round(bytes / GUESSED_BYTES));
+      const number = slices.length;
+      slices.push(openSlice(run.run, { number, pass: 0, task: "copy", part, from, to, documents }));
+    }
+  }
+  return slices;
+}
+
+async function findSource(
+  context: PlanContext,
+  from: readonly string[],
+): Promise<{ source: RunRecord["source"]; index?: IndexSource }> {
+  const [only] = from;
+  if (only === undefined) throw new CspladeError("usage", "Name a source: --from INDEX or FILES.");
+  const isFile = from.length > 1 || /[/\\]|\.(ndjson|jsonl|json|gz)$/.test(only);
+  if (isFile) return { source: { type: "files", files: await findFiles(from) } };
+  const index = await patiently(context.patience, () =>
+    findIndexSource(context.cluster, only, context.patience.signal),
+  ).catch(async (thrown: unknown) => {
+    const isThere = (await stat(only).catch(() => undefined)) !== undefined;
+    if (!isThere || !(thrown instanceof CspladeError) || thrown.code !== "index_not_found") {
+      throw thrown;
+    }
+    throw new CspladeError("index_not_found", `There is no index or alias ${only}.`, {
+      hint: `If the file or folder is meant: --from ./${only}`,
+    });
+  });
+  demandTextFields(context.config, index);
+  const plan = await readIndexModel(context.cluster, index.index).catch(() => undefined);
+  if (plan?.passages === "documents") {
+    throw new CspladeError(
+      "index_invalid",
+      `${index.index} keeps each passage as a document of its own; the whole texts are not in it.`,
+      { hint: "Reindex from the index or the files it was made from." },
+    );
+  }
+  const { uuid, shards, primaries } = index;
+  return { source: { type: "index", index: index.index, uuid, shards, primaries }, index };
+}
+
+/** At least one text field must be a field of the source: a typing error would copy nothing. */
+function demandTextFields(config: Config, source: IndexSource): void {
+  const names = fieldNames(source.mappings.properties, "");
+  const wanted = config["ingest.text_fields"];
+  if (names.size === 0 || wanted.some((field) => names.has(field))) return;
+  const texts = [...names].filter(([, type]) => type === "text").map(([name]) => name);
+  throw new CspladeError(
+    "usage",
+    `The index ${source.index} has none of the text fields ${wanted.join(", ")}.`,
+    {
+      hint:
+        texts.length === 0
+          ? "Name its text fields with --text-fields."
+          : `Name its text fields with --text-fields, for example --text-fields ${texts.slice(0, 3).join(",")}.`,
+    },
+  );
+}
+
+const propertiesSchema = z.record(
+  z.string(),
+  z.looseObject({ type: z.string().optional(), properties: z.unknown().optional() }),
+);
+
+function fieldNames(properties: unknown, prefix: string): Map<string, string> {
+  const names = new Map<string, string>();
+  const parsed = propertiesSchema.safeParse(properties ?? {});
+  for (const [name, field] of Object.entries(parsed.data ?? {})) {
+    names.set(prefix + name, field.type ?? "object");
+    for (const [inner, type] of fieldNames(field.properties, `${prefix}${name}.`)) {
+      names.set(inner, type);
+    }
+  }
+  return names;
+}
+
+/** The index behind the alias, if its vectors are of the same model and kept the same way. */
+async function reusable(
+  { cluster, config, manifest }: PlanContext,
+  previous: readonly string[],
+): Promise<string | undefined> {
+  const [only] = previous;
+  if (only === undefined || previous.length > 1) return undefined;
+  const info = await readIndexModel(cluster, only).catch(() => undefined);
+  return info?.model.fingerprint === manifest.fingerprint &&
+    info.passages === config["ingest.passages"] &&
+    info.passages !== "documents"
+    ? only
+    : undefined;
+}
+
+/** The first free name `ALIAS-v1`, `ALIAS-v2`, … above all that are taken. */
+async function nextTarget(cluster: Cluster, alias: string): Promise<string> {
+  const answer = await cluster.send({
+    method: "GET",
+    path: `/${encodeURIComponent(`${alias}-v`)}*`,
+    query: { filter_path: "*.settings.index.uuid", expand_wildcards: "all" },
+  });
+  const names = Object.keys(z.record(z.string(), z.unknown()).safeParse(answer.body).data ?? {});
+  const taken = names.map((name) => Number(/-v(\d+)$/.exec(name)?.[1] ?? 0));
+  let version = Math.max(0, ...taken) + 1;
+  while ((await lookUpName(cluster, `${alias}-v${version}`)).kind !== "free") version += 1;
+  return `${alias}-v${version}`;
+}
+
+function timeStamp(): string {
+  return new Date().toISOString().replaceAll(/[-:]/g, "").slice(0, 13).toLowerCase();
+}

@@ -1,0 +1,132 @@
+/** A reindexing from start to end, with a worker in this process: what `csplade reindex` does. */
+import type { Cluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
+import type { Encoder } from "../encoder/encoder.js";
+import type { WorkerMetrics } from "../observe/worker-metrics.js";
+import { openSliceQueue } from "../queue/slice-queue.js";
+import { coordinate, type RunProgress } from "./coordinate.js";
+import type { PlanContext, ReindexRequest } from "./plan-run.js";
+import type { RunRecord, SliceCounts, Verification } from "./run-record.js";
+import { openRunStore, type RunStore } from "./run-store.js";
+import { startReindexWorker } from "./slice-worker.js";
+import { beginRun, findUnfinished, holdRun } from "./start-run.js";
+
+/** What is reindexed, and how. */
+export interface ReindexOptions {
+  readonly config: Config;
+  readonly cluster: Cluster;
+  readonly encoder: Encoder;
+  /** A run to go on with; or a source and an alias (`new`: although an unfinished run is there). */
+  readonly what: { readonly resume: string } | (ReindexRequest & { readonly new?: boolean });
+  /** Work in this process (the default), or leave the slices to `csplade worker` processes. */
+  readonly work?: boolean;
+  /** Move the alias at the end (the default). */
+  readonly swap?: boolean;
+  /** After the swap, go on copying what changes until the signal fires. */
+  readonly follow?: boolean;
+  /** Catch up until a pass takes less, seconds; 10 without it. */
+  readonly maxLagSeconds?: number;
+  readonly metrics: WorkerMetrics;
+  readonly onProgress?: (progress: RunProgress) => void;
+  readonly onStep?: (message: string) => void;
+  /** Called with what was survived. */
+  readonly onTrouble?: (message: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** How a run ended. */
+export interface RunSummary extends SliceCounts {
+  readonly run: string;
+  readonly state: RunRecord["state"];
+  readonly alias: string;
+  /** The new index. */
+  readonly target: string;
+  /** What the alias led to before. */
+  readonly previous: readonly string[];
+  readonly verification: Verification | null;
+  readonly seconds: number;
+}
+
+/** How long running slices may take to come to a checkpoint when the command stops, milliseconds. */
+const DRAIN_MS = 25_000;
+
+/**
+ * Begins a run, or goes on with one, and brings it to its end.
+ * @throws CspladeError as its parts do. Documents that cannot be taken are counted, not thrown.
+ */
+export async function reindex(options: ReindexOptions): Promise<RunSummary> {
+  const { config, cluster, encoder, metrics } = options;
+  const started = performance.now();
+  const closers: (() => Promise<void>)[] = [];
+  const lost = new AbortController();
+  const signal = AbortSignal.any([options.signal, lost.signal]);
+  const say = options.onStep ?? (() => {});
+  const patience = { config, signal, onTrouble: options.onTrouble };
+  try {
+    const store = openRunStore(cluster, patience);
+    const queue = await openSliceQueue(config);
+    closers.push(() => queue.close());
+    const context = { config, cluster, manifest: encoder.manifest, patience };
+    const run = await chooseRun(context, store, options.what, say);
+    const lease = await holdRun(store, run.run, signal, (owner) =>
+      say(`Waiting for ${owner}, which coordinates the run ${run.run}.`),
+    );
+    closers.push(() => lease.release());
+    lease.lost.addEventListener("abort", () => lost.abort(lease.lost.reason));
+    if (options.work !== false) {
+      const { onTrouble } = options;
+      const worker = await startReindexWorker({ config, cluster, encoder, metrics, onTrouble });
+      closers.push(() => worker.close(DRAIN_MS));
+    }
+    const done = await coordinate(
+      {
+        config,
+        cluster,
+        store,
+        queue,
+        patience,
+        maxLagSeconds: options.maxLagSeconds ?? 10,
+        verify: undefined,
+        swap: options.swap !== false,
+        follow: options.follow === true,
+        onProgress: options.onProgress ?? (() => {}),
+        onStep: say,
+      },
+      run.run,
+    );
+    const { counts } = await store.totals(run.run);
+    return {
+      run: done.run,
+      state: done.state,
+      alias: done.alias,
+      target: done.target,
+      previous: done.previous ?? [],
+      ...counts,
+      verification: done.verification ?? null,
+      seconds: (performance.now() - started) / 1_000,
+    };
+  } finally {
+    for (const close of closers.reverse()) await close();
+  }
+}
+
+async function chooseRun(
+  context: PlanContext,
+  store: RunStore,
+  what: ReindexOptions["what"],
+  say: (message: string) => void,
+): Promise<RunRecord> {
+  if ("resume" in what) return (await store.readRun(what.resume)).record;
+  const { fingerprint } = context.manifest;
+  const unfinished = what.new ? undefined : await findUnfinished(store, fingerprint, what);
+  if (unfinished !== undefined) {
+    say(`Going on with the run ${unfinished.run} (--new begins a new one).`);
+    return unfinished;
+  }
+  const run = await beginRun(context, store, what);
+  const [pass] = run.passes;
+  say(
+    `Run ${run.run}: ${pass?.documents ?? 0} documents in ${pass?.slices ?? 0} slices → ${run.target}.`,
+  );
+  return run;
+}

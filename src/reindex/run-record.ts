@@ -1,0 +1,220 @@
+/**
+ * What is remembered of a run: one document per run and one per slice, in the cluster that is
+ * written. Redis may forget everything; the records alone say what is still to be done.
+ */
+import { z } from "zod";
+
+/** Where the documents come from. */
+const sourceSchema = z.discriminatedUnion("type", [
+  z.object({
+    type: z.literal("index"),
+    /** The concrete index. */
+    index: z.string(),
+    /** Tells the index from a later one of the same name. */
+    uuid: z.string(),
+    shards: z.number().int().min(1),
+    /** Read from primary shards only: replicas of segment replication may lag. */
+    primaries: z.boolean(),
+  }),
+  z.object({
+    type: z.literal("files"),
+    files: z.array(
+      z.object({
+        path: z.string(),
+        bytes: z.number().int().min(0),
+        gzip: z.boolean(),
+        /** Added to an offset in this file, it orders all lines of the source. */
+        base: z.number().int().min(0),
+      }),
+    ),
+  }),
+]);
+
+/** Where a run stands. */
+export const runStates = [
+  "copying",
+  "catching_up",
+  "verifying",
+  "following",
+  "done",
+  "failed",
+  "rolled_back",
+] as const;
+
+const controlSchema = z.object({
+  paused: z.boolean(),
+  /** Documents per second of all workers together; null: as fast as they can. */
+  documents_per_second: z.number().positive().nullable(),
+  /** Slices at once of all workers together; null: as many as the workers take. */
+  concurrency: z.number().int().positive().nullable(),
+});
+
+const passSchema = z.object({
+  number: z.number().int().min(0),
+  task: z.enum(["copy", "sweep"]),
+  /** Per shard, the sequence number up to which this pass copies; empty for files. */
+  up_to: z.array(z.number().int()),
+  /** When `up_to` was read, ISO 8601: what was acknowledged before is in the pass. */
+  as_of: z.string(),
+  slices: z.number().int().min(0),
+  /** Documents planned. */
+  documents: z.number().min(0),
+});
+
+const verificationSchema = z.object({
+  ok: z.boolean(),
+  problems: z.array(z.string()),
+  source_documents: z.number().int().nullable(),
+  target_documents: z.number().int(),
+  dead_letters: z.number().int(),
+  sampled: z.number().int(),
+  /** Sampled documents whose stored vector is not what encoding gives now. */
+  differing: z.number().int(),
+  /** Largest relative difference of a sampled vector. */
+  worst_difference: z.number(),
+  queries: z.number().int(),
+  /** Mean share of the old index's first ten hits that the new index also has; null without one. */
+  overlap_at_10: z.number().nullable(),
+  /** Share of sampled documents found among the first ten by their own words, new and old. */
+  found_new: z.number().nullable(),
+  found_old: z.number().nullable(),
+});
+
+/** Schema of a run's record, format 1. */
+export const runSchema = z.object({
+  kind: z.literal("run"),
+  format: z.literal(1),
+  run: z.string(),
+  state: z.enum(runStates),
+  /** Why the run failed. */
+  message: z.string().optional(),
+  source: sourceSchema,
+  /** What `--from` said. */
+  from: z.array(z.string()),
+  alias: z.string(),
+  /** The new index. */
+  target: z.string(),
+  model: z.object({
+    fingerprint: z.string(),
+    name: z.string(),
+    variant: z.enum(["bi", "echo"]),
+    vocabulary_size: z.number().int(),
+  }),
+  id_field: z.string(),
+  text_fields: z.array(z.string()),
+  title_field: z.string(),
+  passages: z.enum(["merged", "nested", "documents"]),
+  /** Settings that shape vectors: the same for all workers, whatever their own say. */
+  encoding: z.object({
+    prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]),
+    prune_ratio: z.number(),
+    quantize_bits: z.number().int(),
+    max_passages: z.number().int(),
+  }),
+  /** An index of the same model whose vectors are taken over where the text is the same. */
+  reuse: z.string().optional(),
+  slice_documents: z.number().int().min(1),
+  control: controlSchema,
+  /** Passes that are planned, in order; the last one may be under way. */
+  passes: z.array(passSchema),
+  /** Tokens per document, from the sample and then from what is encoded. */
+  tokens_per_document: z.number().min(0),
+  verification: verificationSchema.optional(),
+  /** Indices behind the alias before the swap; `--rollback` goes back to them. */
+  previous: z.array(z.string()).optional(),
+  /** Who coordinates, and until when if it is not heard of again (ISO 8601). */
+  coordinator: z.object({ owner: z.string(), until: z.string() }).optional(),
+  created_at: z.string(),
+  finished_at: z.string().optional(),
+});
+
+/** A run's record. */
+export type RunRecord = z.infer<typeof runSchema>;
+/** The source in a run's record. */
+export type RunSource = RunRecord["source"];
+/** Steering of a run. */
+export type RunControl = RunRecord["control"];
+/** A pass of a run. */
+export type RunPass = RunRecord["passes"][number];
+/** What a verification found. */
+export type Verification = z.infer<typeof verificationSchema>;
+
+/** What became of documents. `read` is the sum of the outcomes. */
+export const countsSchema = z.object({
+  /** Documents of the source that were looked at. */
+  read: z.number().int(),
+  written: z.number().int(),
+  /** Already in the index with this content. */
+  unchanged: z.number().int(),
+  /** The index holds a newer version. */
+  superseded: z.number().int(),
+  dead_letters: z.number().int(),
+  /** Of the written ones: sent through the model. */
+  encoded: z.number().int(),
+  /** Of the written ones: vector taken over because the text is the same. */
+  reused: z.number().int(),
+  /** Removed from the target because the source has them no more. */
+  deleted: z.number().int(),
+  truncated: z.number().int(),
+  tokens: z.number().int(),
+});
+
+/** What became of documents. */
+export type SliceCounts = z.infer<typeof countsSchema>;
+
+/** Schema of a slice's record. */
+export const sliceSchema = z.object({
+  kind: z.literal("slice"),
+  run: z.string(),
+  number: z.number().int().min(0),
+  pass: z.number().int().min(0),
+  task: z.enum(["copy", "sweep"]),
+  /** Shard of the index, or position of the file. */
+  part: z.number().int().min(0),
+  /** First and (exclusive) last sequence number, or byte offset of the file. */
+  from: z.number().int().min(0),
+  to: z.number().int().min(0),
+  /** Documents planned; for files an estimate. */
+  documents: z.number().min(0),
+  state: z.enum(["open", "running", "done", "failed"]),
+  /** Everything before this sequence number or offset is done. */
+  position: z.number().int().min(0),
+  counts: countsSchema,
+  /** Who works on it: the worker's name and one token per claim. */
+  worker: z.string().optional(),
+  claim: z.string().optional(),
+  /** Claims so far. */
+  claims: z.number().int().min(0),
+  /** Claims that ended without a word since the slice last went on: is a document killing workers? */
+  crashes: z.number().int().min(0),
+  /** Documents still to be taken in small windows after a crash. */
+  careful: z.number().int().min(0),
+  message: z.string().optional(),
+  /** When it was claimed first, and last went on (ISO 8601). */
+  started_at: z.string().optional(),
+  updated_at: z.string().optional(),
+});
+
+/** A slice's record. */
+export type SliceRecord = z.infer<typeof sliceSchema>;
+
+/** Counts of nothing. */
+export function noCounts(): SliceCounts {
+  return {
+    read: 0,
+    written: 0,
+    unchanged: 0,
+    superseded: 0,
+    dead_letters: 0,
+    encoded: 0,
+    reused: 0,
+    deleted: 0,
+    truncated: 0,
+    tokens: 0,
+  };
+}
+
+/** Adds the second counts to the first. */
+export function addCounts(sum: SliceCounts, more: Readonly<SliceCounts>): void {
+  for (const key of Object.keys(sum) as (keyof SliceCounts)[]) sum[key] += more[key];
+}

@@ -1,0 +1,167 @@
+/** The worker of slices: read ahead → encode → write, overlapping, with a checkpoint as it goes. */
+import os from "node:os";
+import type { Cluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
+import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
+import { demandSameModel, modelPhrase } from "../index/index-meta.js";
+import type { WorkerMetrics } from "../observe/worker-metrics.js";
+import { indexModelOf } from "../pipeline/index-model.js";
+import {
+  isFinal,
+  startSliceWorker,
+  type SliceJob,
+  type SliceOutcome,
+  type SliceSignals,
+  type SliceWorker,
+} from "../queue/slice-queue.js";
+import { patiently } from "../cluster/patience.js";
+import { copySlice } from "./copy-slice.js";
+import { createRunControls, type RunControls } from "./run-control.js";
+import type { RunRecord } from "./run-record.js";
+import { openRunStore, SliceLostError } from "./run-store.js";
+import { claimSlice } from "./slice-claim.js";
+import { sweepSlice } from "./sweep-slice.js";
+
+/** What a worker works with. */
+export interface SliceWorkerParts {
+  readonly config: Config;
+  readonly cluster: Cluster;
+  readonly encoder: Encoder;
+  readonly metrics: WorkerMetrics;
+  /** True while this process has live ingestion to do, which goes first. */
+  readonly isBusyWithIngest?: (() => boolean) | undefined;
+  /** Called with what the worker survived. */
+  readonly onTrouble?: ((message: string) => void) | undefined;
+}
+
+/** Everything the work on one slice needs besides the slice. */
+export interface SliceTask extends SliceWorkerParts {
+  readonly run: RunRecord;
+  readonly info: IndexInfo;
+  readonly writer: BulkWriter;
+  readonly controls: RunControls;
+  /** Come to a checkpoint and stop. */
+  readonly drain: AbortSignal;
+  /** Stop at once. */
+  readonly signal: AbortSignal;
+}
+
+/** Pause before a released slice is taken again, milliseconds. */
+const PAUSED_MS = 5_000;
+
+/** Starts a worker on the queue of slices. @throws CspladeError `queue_unreachable`. */
+export async function startReindexWorker(parts: SliceWorkerParts): Promise<SliceWorker> {
+  const trouble = parts.onTrouble ?? (() => {});
+  const writer = createBulkWriter(parts.cluster, {
+    ...bulkWriterOptions(parts.config),
+    onRetry({ operations, reason, cause }) {
+      parts.metrics.retried(cause, operations);
+      trouble(`Writing ${operations} documents again: ${reason}`);
+    },
+  });
+  const name = `${os.hostname()}:${process.pid}`;
+  const shared = new AbortController();
+  // The steering outlives any one slice.
+  const controls = createRunControls(
+    openRunStore(parts.cluster, { config: parts.config, signal: shared.signal }),
+  );
+  const worker = await startSliceWorker(
+    parts.config,
+    (job, signals, last) => handle({ ...parts, writer, controls }, name, job, signals, last),
+    (error) => trouble(`The queue: ${error.message}`),
+  );
+  return {
+    async close(deadlineMs) {
+      await worker.close(deadlineMs);
+      shared.abort();
+      await writer.close();
+    },
+  };
+}
+
+async function handle(
+  parts: SliceWorkerParts & { readonly writer: BulkWriter; readonly controls: RunControls },
+  worker: string,
+  job: SliceJob,
+  signals: SliceSignals,
+  last: boolean,
+): Promise<SliceOutcome> {
+  const { cluster, config, encoder, metrics } = parts;
+  const lost = new AbortController();
+  const signal = AbortSignal.any([signals.stop, lost.signal]);
+  const patience = { config, signal, onTrouble: parts.onTrouble };
+  const store = openRunStore(cluster, patience);
+  const run = await parts.controls.current(job.run);
+  if (run.control.paused) return { kind: "released", pause_ms: PAUSED_MS };
+  const found = await store.readSlice(job.run, job.slice);
+  if (found.record.state === "done" || run.state === "done" || run.state === "failed") {
+    return { kind: "done" };
+  }
+  if (signals.drain.aborted) return { kind: "released", pause_ms: 0 };
+  const claim = await claimSlice(store, found, worker);
+  metrics.sliceStarted();
+  let outcome: "done" | "released" | "failed" | "lost" = "failed";
+  try {
+    demandModel(encoder, run);
+    const info = await patiently(patience, () => readIndexModel(cluster, run.target, { signal }));
+    demandSameModel(info.model, indexModelOf(encoder.manifest), run.target);
+    const task: SliceTask = { ...parts, run, info, drain: signals.drain, signal };
+    const ended =
+      claim.record.task === "copy" ? await copySlice(task, claim) : await sweepSlice(task, claim);
+    await claim.end(ended === "done" ? "done" : "open");
+    outcome = ended === "done" ? "done" : "released";
+    if (ended === "done") return { kind: "done" };
+    return { kind: "released", pause_ms: ended === "paused" ? PAUSED_MS : 0 };
+  } catch (thrown) {
+    // What is still in flight must end with the hold.
+    lost.abort(new CspladeError("aborted", "The work on the slice has ended."));
+    if (thrown instanceof SliceLostError) {
+      outcome = "lost";
+      parts.onTrouble?.(thrown.message);
+      return { kind: "done" };
+    }
+    await letGo(parts, claim.record.run, claim.record.number, claim.record.claim, thrown, last);
+    throw thrown;
+  } finally {
+    metrics.sliceEnded(outcome);
+  }
+}
+
+/** Notes why a slice was let go; it stays open unless trying again is of no use. */
+async function letGo(
+  { cluster, config }: SliceWorkerParts,
+  run: string,
+  slice: number,
+  claim: string | undefined,
+  thrown: unknown,
+  last: boolean,
+): Promise<void> {
+  const signal = AbortSignal.timeout(5_000);
+  const store = openRunStore(cluster, { config, signal });
+  try {
+    const now = await store.readSlice(run, slice);
+    if (now.record.claim !== claim || now.record.state !== "running") return;
+    await store.writeSlice(now, {
+      ...now.record,
+      state: last || isFinal(thrown) ? "failed" : "open",
+      crashes: 0,
+      message: messageOf(thrown).slice(0, 2_000),
+      updated_at: new Date().toISOString(),
+    });
+  } catch {
+    // The cluster is away: the slice stays "running" and is claimed again from its checkpoint.
+  }
+}
+
+function demandModel(encoder: Encoder, run: RunRecord): void {
+  if (encoder.manifest.fingerprint === run.model.fingerprint) return;
+  throw new CspladeError(
+    "model_mismatch",
+    `The run ${run.run} was planned for ${modelPhrase(run.model)}, ` +
+      `but this worker has ${modelPhrase(indexModelOf(encoder.manifest))}.`,
+    { hint: "Give all workers the checkpoint of the run (CSPLADE_MODEL)." },
+  );
+}

@@ -1,0 +1,143 @@
+/** Begins a run, or finds the one to go on with; and holds it, so that only one process coordinates. */
+import { randomUUID } from "node:crypto";
+import os from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { pathOf } from "../cluster/request.js";
+import { patiently } from "../cluster/patience.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { ensureIndex } from "../index/csplade-index.js";
+import { prepareDeadLetters } from "./dead-letters.js";
+import { planRun, type PlanContext, type ReindexRequest, type RunPlan } from "./plan-run.js";
+import type { RunRecord } from "./run-record.js";
+import type { RunStore } from "./run-store.js";
+
+/** How often deletes are remembered while a run lasts: longer than any write can be under way. */
+const GC_DELETES = "1h";
+
+/** The unfinished run of the same source, alias and model, if there is one. */
+export async function findUnfinished(
+  store: RunStore,
+  fingerprint: string,
+  request: ReindexRequest,
+): Promise<RunRecord | undefined> {
+  const runs = await store.listRuns({ alias: request.alias });
+  return runs.find(
+    (run) =>
+      run.state !== "done" &&
+      run.state !== "rolled_back" &&
+      run.model.fingerprint === fingerprint &&
+      JSON.stringify(run.from) === JSON.stringify(request.from) &&
+      (request.target === undefined || request.target === run.target),
+  );
+}
+
+/** Plans a run, creates its index and records it. */
+export async function beginRun(
+  context: PlanContext,
+  store: RunStore,
+  request: ReindexRequest,
+): Promise<RunRecord> {
+  await store.prepare();
+  await prepareDeadLetters(context.cluster, context.patience);
+  const plan = await planRun(context, request);
+  await createTarget(context, plan);
+  // The slices first: a run that is recorded is whole.
+  await store.addSlices(plan.slices);
+  await store.createRun(plan.run);
+  return plan.run;
+}
+
+async function createTarget({ cluster, patience }: PlanContext, plan: RunPlan): Promise<void> {
+  const { run, inherit } = plan;
+  await patiently(patience, () =>
+    ensureIndex(cluster, {
+      name: run.target,
+      model: run.model,
+      passages: run.passages,
+      text_fields: run.text_fields,
+      title_field: run.title_field,
+      ...(inherit === undefined ? {} : { inherit }),
+      signal: patience.signal,
+    }),
+  );
+  await patiently(patience, () =>
+    cluster.demand(
+      {
+        method: "PUT",
+        path: pathOf(run.target, "_settings"),
+        body: { index: { refresh_interval: "30s", gc_deletes: GC_DELETES } },
+      },
+      `Preparing ${run.target} for the bulk of the writing`,
+    ),
+  );
+}
+
+/** How long a coordinator is believed to be alive after it was last heard of, milliseconds. */
+const LEASE_MS = 30_000;
+
+/** Being the one coordinator of a run. */
+export interface Lease {
+  /** Fires when another one took over. */
+  readonly lost: AbortSignal;
+  release(): Promise<void>;
+}
+
+/**
+ * Becomes the coordinator of a run; waits while another one is alive.
+ * @throws CspladeError `aborted` through the signal.
+ */
+export async function holdRun(
+  store: RunStore,
+  run: string,
+  signal: AbortSignal,
+  onWait: (owner: string) => void,
+): Promise<Lease> {
+  const owner = `${os.hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`;
+  const lost = new AbortController();
+  let told = false;
+  for (;;) {
+    signal.throwIfAborted();
+    const holder = (await extend(store, run, owner, "take")).coordinator?.owner;
+    if (holder === owner) break;
+    if (!told) onWait(holder ?? "");
+    told = true;
+    await sleep(1_000, undefined, { signal }).catch(() => {});
+  }
+  const timer = setInterval(() => {
+    extend(store, run, owner, "keep")
+      .then((record) => {
+        if (record.coordinator?.owner === owner) return;
+        lost.abort(new CspladeError("aborted", `Another process coordinates the run ${run} now.`));
+      })
+      .catch(() => {
+        // The cluster is away; the lease runs on or out, and is looked at again.
+      });
+  }, LEASE_MS / 3);
+  return {
+    lost: lost.signal,
+    async release() {
+      clearInterval(timer);
+      if (lost.signal.aborted) return;
+      await extend(store, run, owner, "release").catch(() => {});
+    },
+  };
+}
+
+async function extend(
+  store: RunStore,
+  run: string,
+  owner: string,
+  what: "take" | "keep" | "release",
+): Promise<RunRecord> {
+  return store.updateRun(run, (now) => {
+    const { coordinator, ...rest } = now;
+    const mine = coordinator?.owner === owner;
+    const free = coordinator === undefined || Date.parse(coordinator.until) < Date.now();
+    if (!mine && !(what === "take" && free)) return now;
+    if (what === "release") return rest;
+    return {
+      ...rest,
+      coordinator: { owner, until: new Date(Date.now() + LEASE_MS).toISOString() },
+    };
+  });
+}

@@ -1,0 +1,223 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { gzipSync } from "node:zlib";
+import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import { pathOf } from "../../../src/cluster/request.js";
+import type { Config } from "../../../src/config/settings.js";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { createWorkerMetrics } from "../../../src/observe/worker-metrics.js";
+import { reindex, type ReindexOptions, type RunSummary } from "../../../src/reindex/reindex.js";
+import {
+  assertCopied,
+  behind,
+  contentOf,
+  deadLettersOf,
+  discardIndices,
+  fill,
+  reindexConfig,
+  testDocuments,
+} from "../../support/reindexing.js";
+
+describe("reindex", function () {
+  this.timeout(300_000);
+  let config: Config;
+  let cluster: Cluster;
+  let encoder: Encoder;
+  let folder: string;
+
+  before(async () => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-reindex-"));
+    config = reindexConfig();
+    cluster = connectCluster(config);
+    encoder = await openEncoder(config);
+  });
+  after(async () => {
+    await discardIndices(cluster, "rx-");
+    await encoder.close();
+    await cluster.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  function run(
+    what: ReindexOptions["what"],
+    more: Partial<ReindexOptions> = {},
+  ): Promise<RunSummary> {
+    return reindex({
+      config,
+      cluster,
+      encoder,
+      what,
+      metrics: createWorkerMetrics(),
+      signal: new AbortController().signal,
+      ...more,
+    });
+  }
+
+  it("copies every document once, moves the alias, and takes vectors over the next time", async () => {
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: "/rx-plain",
+        body: {
+          settings: { index: { number_of_shards: 2 } },
+          mappings: { properties: { round: { type: "short" }, text: { type: "text" } } },
+        },
+      },
+      "Creating the source",
+    );
+    await fill(cluster, "rx-plain", testDocuments(1_200));
+    // Overwritten and deleted documents leave gaps in the sequence numbers.
+    await fill(cluster, "rx-plain", testDocuments(300, 1, 100));
+    await cluster.demand({ method: "DELETE", path: "/rx-plain/_doc/d5" }, "Deleting");
+
+    const first = await run({ from: ["rx-plain"], alias: "rx-plain-search" });
+    assert.deepEqual(
+      [first.state, first.read, first.written, first.encoded, first.dead_letters],
+      ["done", 1_199, 1_199, 1_199, 0],
+    );
+    assert.deepEqual(await behind(cluster, "rx-plain-search"), ["rx-plain-search-v1"]);
+    await assertCopied(cluster, "rx-plain", "rx-plain-search-v1");
+    const mapping = (await cluster.demand(
+      { method: "GET", path: "/rx-plain-search-v1/_mapping" },
+      "Looking at the mapping",
+    )) as Record<string, { mappings: { properties: Record<string, { type: string }> } }>;
+    assert.equal(mapping["rx-plain-search-v1"]?.mappings.properties.round?.type, "short");
+
+    // Other fields change, the text does not: no document needs the model again.
+    const touched = testDocuments(1, 1, 150).map((each) => ({ ...each, price: 7 }));
+    await fill(cluster, "rx-plain", touched);
+    const second = await run({ from: ["rx-plain"], alias: "rx-plain-search" });
+    assert.deepEqual([second.written, second.encoded, second.reused], [1_199, 0, 1_199]);
+    assert.deepEqual(second.previous, ["rx-plain-search-v1"]);
+    assert.deepEqual(await behind(cluster, "rx-plain-search"), ["rx-plain-search-v2"]);
+    await assertCopied(cluster, "rx-plain", "rx-plain-search-v2");
+    const [before, after] = await Promise.all(
+      ["rx-plain-search-v1", "rx-plain-search-v2"].map((index) =>
+        contentOf(cluster, index, { vectors: true }),
+      ),
+    );
+    assert.deepEqual(after?.get("d700")?.csplade, before?.get("d700")?.csplade);
+  });
+
+  it("copies files in byte ranges, gzip too; the last line of an id wins", async () => {
+    const lines = testDocuments(900).map(({ id, ...body }) => JSON.stringify({ _id: id, ...body }));
+    const plain = path.join(folder, "plain.ndjson");
+    // No newline at the end, blank lines inside.
+    writeFileSync(plain, lines.slice(0, 600).join("\n\n"));
+    const packed = path.join(folder, "packed.ndjson.gz");
+    const again = JSON.stringify({ _id: "d3", text: "The newer text of document 3." });
+    writeFileSync(packed, gzipSync([...lines.slice(600), again].join("\n") + "\n"));
+    const summary = await run(
+      { from: [plain, packed], alias: "rx-files-search" },
+      { config: { ...config, "reindex.slice_documents": 10 } },
+    );
+    assert.deepEqual([summary.state, summary.read, summary.dead_letters], ["done", 901, 0]);
+    assert.equal(summary.written + summary.superseded, 901);
+    const content = await contentOf(cluster, summary.target);
+    assert.equal(content.size, 900);
+    assert.equal(content.get("d3")?.text, "The newer text of document 3.");
+  });
+
+  it("buries what cannot be taken with a reason, and takes the rest", async () => {
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: "/rx-bad",
+        body: { mappings: { properties: { n: { type: "integer", ignore_malformed: false } } } },
+      },
+      "Creating the source",
+    );
+    await fill(cluster, "rx-bad", [
+      ...testDocuments(50),
+      { id: "blank", text: "  " },
+      { id: "textless", other: 1 },
+      { id: "number", title: 42 },
+      { id: "control", text: "nul \u0000 bell \u0007 escape \u001b" },
+      { id: "long", text: "x ".repeat(2_500_000) },
+      { id: "x".repeat(512), text: "the longest id there is" },
+    ]);
+    const summary = await run({ from: ["rx-bad"], alias: "rx-bad-search" });
+    assert.deepEqual([summary.state, summary.read, summary.written], ["done", 56, 53]);
+    assert.equal(summary.truncated, 1);
+    const letters = await deadLettersOf(cluster, summary.run);
+    assert.deepEqual([...letters].map(([id, { code }]) => [id, code]).sort(), [
+      ["blank", "document_no_text"],
+      ["number", "document_wrong_type"],
+      ["textless", "document_no_text"],
+    ]);
+    assert.ok(![...letters.values()].some(({ reason }) => reason.includes("nul")));
+    await assertCopied(cluster, "rx-bad", summary.target, ["blank", "number", "textless"]);
+  });
+
+  it("buries ids of 600 bytes, malformed lines and documents that the mapping refuses", async () => {
+    const file = path.join(folder, "bad.ndjson");
+    writeFileSync(
+      file,
+      [
+        JSON.stringify({ _id: "good", text: "a good one", n: 1 }),
+        JSON.stringify({ _id: "y".repeat(600), text: "an id of 600 bytes" }),
+        "{broken",
+        JSON.stringify({ _id: "clash", text: "no number", n: "not a number" }),
+      ].join("\n"),
+    );
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: "/rx-clash-v1",
+        body: { mappings: { properties: { n: { type: "integer" } } } },
+      },
+      "Creating the target beforehand",
+    );
+    const summary = await run({ from: [file], alias: "rx-clash", target: "rx-clash-v1" });
+    assert.deepEqual([summary.read, summary.written, summary.dead_letters], [4, 1, 3]);
+    const codes = [...(await deadLettersOf(cluster, summary.run)).values()].map(({ code }) => code);
+    assert.deepEqual(codes.sort(), [
+      "document_malformed",
+      "document_rejected",
+      "document_rejected",
+    ]);
+  });
+
+  it("refuses wrong text fields, an index in the alias's place and a target of another model", async () => {
+    await fill(cluster, "rx-wrong", testDocuments(3));
+    await cluster.demand({ method: "POST", path: "/rx-wrong/_refresh" }, "Refreshing");
+    await assert.rejects(
+      run(
+        { from: ["rx-wrong"], alias: "rx-wrong-search" },
+        { config: { ...config, "ingest.text_fields": ["headline"] } },
+      ),
+      (error: Error & { code?: string; hint?: string }) =>
+        error.code === "usage" && error.hint?.includes("text") === true,
+    );
+    await assert.rejects(run({ from: ["rx-wrong"], alias: "rx-wrong" }), { code: "index_invalid" });
+    await assert.rejects(run({ from: ["rx-none"], alias: "rx-wrong-search" }), {
+      code: "index_not_found",
+    });
+    const meta = {
+      csplade: {
+        format: 1,
+        fingerprint: "0123456789abcdef",
+        model: "another",
+        variant: "bi",
+        vocabulary_size: 10,
+        field: "csplade",
+        passages: "merged",
+        text_fields: ["text"],
+        title_field: "title",
+        created_by: "test",
+      },
+    };
+    await cluster.demand(
+      { method: "PUT", path: pathOf("rx-other"), body: { mappings: { _meta: meta } } },
+      "Creating an index of another model",
+    );
+    await fill(cluster, "rx-other", testDocuments(1));
+    await assert.rejects(
+      run({ from: ["rx-wrong"], alias: "rx-wrong-search", target: "rx-other" }),
+      (error: Error & { code?: string }) =>
+        error.code === "model_mismatch" && error.message.includes("0123456789abcdef"),
+    );
+  });
+});
