@@ -60,7 +60,7 @@ export function startReindexProgress(quiet: boolean): ReindexProgress {
 }
 
 /** Seconds in words: `45 s`, `12 min`, `3.4 h`, `2.1 d`. */
-export function duration(seconds: number): string {
+function duration(seconds: number): string {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5_400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172_800) return `${(seconds / 3_600).toFixed(1)} h`;

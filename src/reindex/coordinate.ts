@@ -14,7 +14,12 @@ import { withDeadline } from "../queue/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { settledUpTo } from "../sources/index-source.js";
 import { cutIndex, openSlice, passOf } from "./plan-run.js";
-import type { RunRecord, SliceRecord, Verification } from "./run-record.js";
+import {
+  withoutMessage,
+  type RunRecord,
+  type SliceRecord,
+  type Verification,
+} from "./run-record.js";
 import type { RunStore, SliceTotals } from "./run-store.js";
 
 /** What coordinating needs. */
@@ -95,7 +100,7 @@ async function setState(
   run: RunRecord,
   state: RunRecord["state"],
 ): Promise<RunRecord> {
-  return store.updateRun(run.run, ({ message: _message, ...now }) => ({ ...now, state }));
+  return store.updateRun(run.run, (now) => ({ ...withoutMessage(now), state }));
 }
 
 /** Slices that failed before get another chance when a run is resumed. */
@@ -105,8 +110,7 @@ async function reopenFailed({ store, queue }: Coordination, run: RunRecord): Pro
   await queue.forgetFailed();
   for (const { number } of failed) {
     const found = await store.readSlice(run.run, number);
-    const { message: _message, ...record } = found.record;
-    await store.writeSlice(found, { ...record, state: "open" });
+    await store.writeSlice(found, { ...withoutMessage(found.record), state: "open" });
   }
 }
 
@@ -248,7 +252,7 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
 }
 
 /** Documents of an index; in `documents` mode those with a first passage. */
-export async function countDocuments(
+async function countDocuments(
   cluster: Cluster,
   index: string,
   run?: Pick<RunRecord, "passages">,
@@ -329,8 +333,8 @@ async function restoreSettings({ cluster, patience }: Coordination, run: RunReco
 async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   const finished_at = new Date().toISOString();
   await restoreSettings(parts, run);
-  const done = await parts.store.updateRun(run.run, ({ message: _message, ...now }) => ({
-    ...now,
+  const done = await parts.store.updateRun(run.run, (now) => ({
+    ...withoutMessage(now),
     state: "done",
     finished_at,
   }));

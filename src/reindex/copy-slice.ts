@@ -11,10 +11,7 @@ import {
   type WindowContext,
 } from "./slice-documents.js";
 import { readSlice, type Arrival } from "./slice-reader.js";
-import type { SliceTask } from "./slice-worker.js";
-
-/** How the work on a slice ended. */
-export type SliceEnding = "done" | "drained" | "paused";
+import type { SliceEnding, SliceTask } from "./slice-task.js";
 
 /** Windows prepared ahead of the encoder, and written behind it. */
 const AHEAD = 2;

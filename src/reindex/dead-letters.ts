@@ -7,7 +7,7 @@ import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import type { BulkOperation } from "../index/bulk-operation.js";
 
 /** The index of the dead letters. */
-export const DEAD_LETTERS_INDEX = "csplade-dead-letters";
+const DEAD_LETTERS_INDEX = "csplade-dead-letters";
 
 /** A document that could not be taken. */
 export interface DeadLetter {

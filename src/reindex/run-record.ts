@@ -31,7 +31,7 @@ const sourceSchema = z.discriminatedUnion("type", [
 ]);
 
 /** Where a run stands. */
-export const runStates = [
+const runStates = [
   "copying",
   "catching_up",
   "verifying",
@@ -130,8 +130,6 @@ export const runSchema = z.object({
 
 /** A run's record. */
 export type RunRecord = z.infer<typeof runSchema>;
-/** The source in a run's record. */
-export type RunSource = RunRecord["source"];
 /** Steering of a run. */
 export type RunControl = RunRecord["control"];
 /** A pass of a run. */
@@ -197,6 +195,15 @@ export const sliceSchema = z.object({
 
 /** A slice's record. */
 export type SliceRecord = z.infer<typeof sliceSchema>;
+
+/** A record without the message of a failure that is over. */
+export function withoutMessage<T extends { readonly message?: string | undefined }>(
+  record: T,
+): Omit<T, "message"> {
+  const rest = { ...record };
+  delete rest.message;
+  return rest;
+}
 
 /** Counts of nothing. */
 export function noCounts(): SliceCounts {

@@ -18,7 +18,7 @@ import {
 } from "./run-record.js";
 
 /** The index of the records. */
-export const RUNS_INDEX = "csplade-runs";
+const RUNS_INDEX = "csplade-runs";
 
 /** A record and the version it was read in. */
 export interface Stored<T> {
@@ -286,7 +286,7 @@ export function openRunStore(cluster: Cluster, patience: Patience): RunStore {
       return hitsSchema.parse(body).hits.hits.map((hit) => sliceSchema.parse(hit._source));
     },
     async totals(run) {
-      const sums = Object.keys(noCounts()).map((name) => [
+      const sums = Object.keys(noCounts()).map((name): [string, object] => [
         name,
         { sum: { field: `counts.${name}` } },
       ]);

@@ -3,7 +3,7 @@
  * wins; the earlier one learns it at its next checkpoint and stops.
  */
 import { randomUUID } from "node:crypto";
-import { addCounts, type SliceCounts, type SliceRecord } from "./run-record.js";
+import { addCounts, withoutMessage, type SliceCounts, type SliceRecord } from "./run-record.js";
 import type { RunStore, Stored } from "./run-store.js";
 
 /** Documents taken in small windows after a worker died over a slice. */
@@ -28,7 +28,7 @@ export async function claimSlice(
   const now = new Date().toISOString();
   // A claim that ended well left the state "open": the worker before us died, or was cut off.
   const crashed = found.record.state === "running";
-  const { message: _message, ...before } = found.record;
+  const before = withoutMessage(found.record);
   let held = await store.writeSlice(found, {
     ...before,
     state: "running",
@@ -59,7 +59,7 @@ export async function claimSlice(
       });
     },
     async end(state, message) {
-      const { message: _old, ...record } = held.record;
+      const record = withoutMessage(held.record);
       held = await store.writeSlice(held, {
         ...record,
         state,

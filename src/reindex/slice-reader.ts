@@ -55,7 +55,7 @@ export function readSlice(
 }
 
 /** The version of an operation on the source: sequence numbers begin at 0, versions at 1. */
-export function versionOf(seqNo: number): number {
+function versionOf(seqNo: number): number {
   return seqNo + 1;
 }
 

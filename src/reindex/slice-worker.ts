@@ -1,13 +1,10 @@
 /** The worker of slices: read ahead → encode → write, overlapping, with a checkpoint as it goes. */
 import os from "node:os";
-import type { Cluster } from "../cluster/cluster.js";
-import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
-import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
+import { readIndexModel } from "../index/csplade-index.js";
 import { demandSameModel, modelPhrase } from "../index/index-meta.js";
-import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import {
   isFinal,
@@ -23,31 +20,8 @@ import { createRunControls, type RunControls } from "./run-control.js";
 import type { RunRecord } from "./run-record.js";
 import { openRunStore, SliceLostError } from "./run-store.js";
 import { claimSlice } from "./slice-claim.js";
+import type { SliceTask, SliceWorkerParts } from "./slice-task.js";
 import { sweepSlice } from "./sweep-slice.js";
-
-/** What a worker works with. */
-export interface SliceWorkerParts {
-  readonly config: Config;
-  readonly cluster: Cluster;
-  readonly encoder: Encoder;
-  readonly metrics: WorkerMetrics;
-  /** True while this process has live ingestion to do, which goes first. */
-  readonly isBusyWithIngest?: (() => boolean) | undefined;
-  /** Called with what the worker survived. */
-  readonly onTrouble?: ((message: string) => void) | undefined;
-}
-
-/** Everything the work on one slice needs besides the slice. */
-export interface SliceTask extends SliceWorkerParts {
-  readonly run: RunRecord;
-  readonly info: IndexInfo;
-  readonly writer: BulkWriter;
-  readonly controls: RunControls;
-  /** Come to a checkpoint and stop. */
-  readonly drain: AbortSignal;
-  /** Stop at once. */
-  readonly signal: AbortSignal;
-}
 
 /** Pause before a released slice is taken again, milliseconds. */
 const PAUSED_MS = 5_000;

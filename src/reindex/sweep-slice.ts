@@ -7,16 +7,17 @@ import { writeDocuments } from "../index/document-write.js";
 import { deletionSteps } from "../index/index-document.js";
 import { readDocuments, type StoredDocument } from "../sources/index-source.js";
 import { noCounts } from "./run-record.js";
-import type { SliceEnding } from "./copy-slice.js";
 import type { SliceClaim } from "./slice-claim.js";
-import type { SliceTask } from "./slice-worker.js";
 import { demandSameSource } from "./slice-reader.js";
+import type { SliceEnding, SliceTask } from "./slice-task.js";
 
 /** Documents asked about at once. */
 const PAGE = 1_000;
 
 const mgetSchema = z.object({
-  docs: z.array(z.object({ _id: z.string(), found: z.boolean().optional(), error: z.unknown() })),
+  docs: z.array(
+    z.object({ _id: z.string(), found: z.boolean().optional(), error: z.unknown().optional() }),
+  ),
 });
 
 /** Sweeps until the slice ends, the worker drains or the run is paused. */

@@ -1,0 +1,334 @@
+/**
+ * Reindexes while something goes wrong again and again, then counts: every document once, none
+ * lost, none stale. The tests do it small, `npm run chaos` at full size.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { randomBytes } from "node:crypto";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
+import { pathOf } from "../../src/cluster/request.js";
+import { packageRoot } from "../../src/config/package-root.js";
+import type { Config } from "../../src/config/settings.js";
+import { openEncoder } from "../../src/encoder/encoder.js";
+import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
+import { reindex } from "../../src/reindex/reindex.js";
+import { openRunStore } from "../../src/reindex/run-store.js";
+import { startHttpFaultProxy, startPartitionProxy } from "./fault-proxy.js";
+import { contentOf, deadLettersOf, fill, testDocuments } from "./reindexing.js";
+
+/** What goes wrong. */
+export const faultKinds = [
+  "kill-worker",
+  "kill-redis",
+  "kill-opensearch",
+  "storm",
+  "read-only",
+  "partition",
+] as const;
+
+/** What goes wrong. */
+export type FaultKind = (typeof faultKinds)[number];
+
+/** Servers that can be killed. */
+export interface KillableServers {
+  readonly opensearchUrl: string;
+  readonly redisUrl: string;
+  killOpenSearch(): Promise<void>;
+  restartOpenSearch(): Promise<void>;
+  killRedis(): Promise<void>;
+  restartRedis(): Promise<void>;
+}
+
+/** One experiment. */
+export interface ChaosOptions {
+  readonly kind: FaultKind;
+  readonly documents: number;
+  /** How often it goes wrong. */
+  readonly rounds: number;
+  readonly servers: KillableServers;
+  /** Configuration on the servers, with a Redis prefix of its own. */
+  readonly config: Config;
+  /** Told what happens. */
+  readonly say?: (message: string) => void;
+}
+
+/** What came of it. */
+export interface ChaosReport {
+  readonly kind: FaultKind;
+  readonly documents: number;
+  /** How often it went wrong while documents were in flight. */
+  readonly injected: number;
+  /** Documents changed and deleted in the source meanwhile. */
+  readonly changed: number;
+  readonly deleted: number;
+  /** Claims of slices beyond the first: work that was taken up again. */
+  readonly taken_up_again: number;
+  readonly source: number;
+  readonly target: number;
+  readonly lost: number;
+  readonly extra: number;
+  readonly stale: number;
+  readonly doubled: number;
+  readonly dead_letters: number;
+  readonly seconds: number;
+}
+
+/** Seconds between two faults. */
+const SPACING_S = [1, 4] as const;
+
+/** Runs one experiment. The source, the target and the alias are left behind under `prefix`. */
+export async function runChaos(options: ChaosOptions, prefix: string): Promise<ChaosReport> {
+  const { kind, documents, rounds, servers, config } = options;
+  const say = options.say ?? (() => {});
+  const name = `${prefix}${kind}-${randomBytes(3).toString("hex")}`;
+  const started = performance.now();
+  // Straight to the servers, whatever stands between them and the workers.
+  const cluster = connectCluster(config);
+  const storm = await startHttpFaultProxy(servers.opensearchUrl);
+  const redis = new URL(servers.redisUrl);
+  const partition = await startPartitionProxy(Number(redis.port));
+  const workerEnv = {
+    OPENSEARCH_URL: kind === "storm" ? storm.url : servers.opensearchUrl,
+    REDIS_URL: kind === "partition" ? `redis://127.0.0.1:${partition.port}` : servers.redisUrl,
+  };
+  const crew = new Crew(config, say);
+  const stop = new AbortController();
+  const encoder = await openEncoder(config);
+  try {
+    await fill(cluster, name, testDocuments(documents));
+    await crew.hire(workerEnv);
+    // In a partition somebody on the other side takes the work over.
+    await crew.hire({ OPENSEARCH_URL: servers.opensearchUrl, REDIS_URL: servers.redisUrl });
+    const store = openRunStore(cluster, { config, signal: stop.signal });
+    let runId = "";
+    let copied = false;
+    const running = reindex({
+      config,
+      cluster,
+      encoder,
+      what: { from: [name], alias: `${name}-search` },
+      work: false,
+      maxLagSeconds: 30,
+      metrics: createWorkerMetrics(),
+      onProgress({ run }) {
+        runId = run.run;
+        copied = run.state !== "copying" && run.state !== "catching_up";
+      },
+      onStep: say,
+      signal: stop.signal,
+    });
+    running.catch(() => (copied = true));
+    while (runId === "" && !copied) await sleep(100);
+    if (runId !== "") {
+      // Slow enough that all faults hit documents in flight.
+      const seconds = rounds * (kind === "partition" ? 20 : 8);
+      await store.updateRun(runId, (run) => ({
+        ...run,
+        control: { ...run.control, documents_per_second: Math.max(20, documents / seconds) },
+      }));
+    }
+    const meanwhile = changeMeanwhile(cluster, name, documents, () => copied);
+    let injected = 0;
+    while (injected < rounds && !copied) {
+      await sleep(1_000 * (SPACING_S[0] + Math.random() * (SPACING_S[1] - SPACING_S[0])));
+      if (copied) break;
+      say(`${kind} ${injected + 1} of ${rounds}`);
+      await inject(kind, {
+        servers,
+        cluster,
+        storm,
+        partition,
+        crew,
+        workerEnv,
+        target: `${name}-search-v1`,
+      });
+      injected += 1;
+    }
+    const { changed, deleted } = await meanwhile.stop();
+    await store.updateRun(runId, (run) => ({
+      ...run,
+      control: { ...run.control, documents_per_second: null },
+    }));
+    const summary = await running;
+    const slices = await store.listSlices(summary.run, ["done"]);
+    const [there, here] = await Promise.all([
+      contentOf(cluster, name),
+      contentOf(cluster, summary.target),
+    ]);
+    const letters = await deadLettersOf(cluster, summary.run);
+    const lost = [...there.keys()].filter((id) => !here.has(id) && !letters.has(id)).length;
+    const extra = [...here.keys()].filter((id) => !there.has(id)).length;
+    const stale = [...here].filter(
+      ([id, body]) => there.has(id) && JSON.stringify(there.get(id)) !== JSON.stringify(body),
+    ).length;
+    return {
+      kind,
+      documents,
+      injected,
+      changed,
+      deleted,
+      taken_up_again: slices.reduce((sum, { claims }) => sum + claims - 1, 0),
+      source: there.size,
+      target: here.size,
+      lost,
+      extra,
+      stale,
+      // `contentOf` would have thrown.
+      doubled: 0,
+      dead_letters: letters.size,
+      seconds: (performance.now() - started) / 1_000,
+    };
+  } finally {
+    stop.abort();
+    await crew.dismiss();
+    await encoder.close();
+    await storm.close();
+    await partition.close();
+    await cluster.close();
+  }
+}
+
+interface Scene {
+  readonly servers: KillableServers;
+  readonly cluster: Cluster;
+  readonly storm: Awaited<ReturnType<typeof startHttpFaultProxy>>;
+  readonly partition: Awaited<ReturnType<typeof startPartitionProxy>>;
+  readonly crew: Crew;
+  readonly workerEnv: Record<string, string>;
+  readonly target: string;
+}
+
+/** Makes it go wrong once, and right again. */
+async function inject(kind: FaultKind, scene: Scene): Promise<void> {
+  const { servers, cluster, storm, partition, crew, workerEnv, target } = scene;
+  const awhile = () => sleep(500 + Math.random() * 1_500);
+  switch (kind) {
+    case "kill-worker":
+      await crew.killOne();
+      await crew.hire(workerEnv);
+      return;
+    case "kill-redis":
+      await servers.killRedis();
+      await awhile();
+      return servers.restartRedis();
+    case "kill-opensearch":
+      await servers.killOpenSearch();
+      await awhile();
+      return servers.restartOpenSearch();
+    case "storm": {
+      const faults = [{ status: 429, retryAfter: 0 }, { status: 503 }, { delayMs: 1_000 }] as const;
+      storm.fault = () => (Math.random() < 0.7 ? faults[Math.floor(Math.random() * 3)] : undefined);
+      await awhile();
+      storm.fault = () => undefined;
+      return;
+    }
+    case "read-only":
+      // What a disk over its flood-stage watermark does to an index.
+      await block(cluster, target, true);
+      await awhile();
+      return block(cluster, target, null);
+    case "partition":
+      partition.cut();
+      // Longer than the lock (2 s) and the search for stalled jobs (2 s): the job runs twice.
+      await sleep(6_000);
+      partition.heal();
+  }
+}
+
+async function block(cluster: Cluster, index: string, on: true | null): Promise<void> {
+  await cluster.demand(
+    {
+      method: "PUT",
+      path: pathOf(index, "_settings"),
+      body: { index: { blocks: { read_only_allow_delete: on } } },
+    },
+    "Blocking the target",
+  );
+}
+
+/** Changes and deletes documents in the source while they are copied. */
+function changeMeanwhile(
+  cluster: Cluster,
+  index: string,
+  documents: number,
+  isOver: () => boolean,
+): { stop(): Promise<{ changed: number; deleted: number }> } {
+  let stopped = false;
+  const counts = { changed: 0, deleted: 0 };
+  const work = (async () => {
+    for (let round = 1; !stopped && !isOver(); round++) {
+      await sleep(300);
+      const at = Math.floor(Math.random() * documents);
+      try {
+        const some = testDocuments(5, round, at);
+        await fill(cluster, index, some);
+        counts.changed += some.length;
+        const gone = pathOf(index, "_doc", `d${Math.floor(Math.random() * documents)}`);
+        await cluster.send({ method: "DELETE", path: gone });
+        counts.deleted += 1;
+      } catch {
+        // The cluster is down, as the experiment wants it.
+      }
+    }
+  })();
+  return {
+    async stop() {
+      stopped = true;
+      await work;
+      return counts;
+    },
+  };
+}
+
+/** Worker processes. */
+class Crew {
+  readonly #workers: ChildProcess[] = [];
+
+  constructor(
+    private readonly config: Config,
+    private readonly say: (message: string) => void,
+  ) {}
+
+  /** Starts `csplade worker` and waits until it works. */
+  async hire(env: Readonly<Record<string, string>>): Promise<void> {
+    const { config } = this;
+    const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
+    const worker = spawn(process.execPath, [main, "worker"], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: {
+        ...process.env,
+        CSPLADE_MODEL: config["model.path"],
+        CSPLADE_THREADS: "1",
+        CSPLADE_REDIS_PREFIX: config["redis.prefix"],
+        CSPLADE_LOCK_MS: String(config["queue.lock_ms"]),
+        ...env,
+      },
+    });
+    this.#workers.push(worker);
+    const ready = new Promise<void>((resolve, reject) => {
+      let said = "";
+      worker.stderr.setEncoding("utf8").on("data", (text: string) => {
+        said += text;
+        if (said.includes("Working with")) resolve();
+      });
+      worker.once("exit", (code) => reject(new Error(`The worker ended (${code}): ${said}`)));
+    });
+    await ready;
+    this.say(`worker ${worker.pid} works`);
+  }
+
+  /** `kill -9` of one at random. */
+  async killOne(): Promise<void> {
+    const [worker] = this.#workers.splice(Math.floor(Math.random() * this.#workers.length), 1);
+    if (worker === undefined) return;
+    const ended = once(worker, "exit");
+    worker.kill("SIGKILL");
+    await ended;
+  }
+
+  async dismiss(): Promise<void> {
+    while (this.#workers.length > 0) await this.killOne();
+  }
+}
