@@ -23,6 +23,7 @@ interface ReindexFlags {
   readonly titleField?: string;
   readonly passages?: string;
   readonly sliceDocuments?: string;
+  readonly rate?: string;
   readonly workers: boolean;
   readonly swap: boolean;
   readonly maxLag: string;
@@ -51,6 +52,7 @@ export function reindexCommand(): Command {
       ]),
     )
     .option("--slice-documents <n>", "documents in one slice (25000)")
+    .option("--rate <n>", "documents per second of all workers together; csplade steer changes it")
     .option("--no-workers", "only coordinate: leave the work to csplade worker processes")
     .option("--no-swap", "leave the alias where it is")
     .option("--max-lag <seconds>", "catch up until a pass takes less than this", "10")
@@ -98,7 +100,7 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
         work: flags.workers,
         swap: flags.swap,
         follow: flags.follow === true,
-        maxLagSeconds: Number(flags.maxLag),
+        maxLagSeconds: positive("--max-lag", flags.maxLag),
         metrics: createWorkerMetrics(),
         onProgress: (now) => progress.update(now),
         onStep: (message) => progress.note(message),
@@ -122,7 +124,20 @@ function whatOf(flags: ReindexFlags): ReindexOptions["what"] {
       hint: "Or go on with a run: --resume RUN. csplade status lists the runs.",
     });
   }
-  return { from, alias: to, new: flags.new === true, ...(target === undefined ? {} : { target }) };
+  return {
+    from,
+    alias: to,
+    new: flags.new === true,
+    ...(target === undefined ? {} : { target }),
+    ...(flags.rate === undefined ? {} : { documents_per_second: positive("--rate", flags.rate) }),
+  };
+}
+
+/** A number above 0 from an option. @throws CspladeError `usage`. */
+function positive(option: string, value: string): number {
+  const number = Number(value);
+  if (Number.isFinite(number) && number > 0) return number;
+  throw new CspladeError("usage", `${option} must be a number above 0, not "${value}".`);
 }
 
 function printSummary(summary: RunSummary): void {

@@ -28,6 +28,8 @@ export interface ReindexRequest {
   readonly alias: string;
   /** Name of the new index; made from the alias without it. */
   readonly target?: string;
+  /** Documents per second of all workers together, from the start; as fast as they can without it. */
+  readonly documents_per_second?: number;
 }
 
 /** A run that is planned and not recorded yet. */
@@ -84,7 +86,11 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
     encoding: { ...vectorShape(config), max_passages: config["ingest.max_passages"] },
     ...(reuse === undefined ? {} : { reuse }),
     slice_documents: config["reindex.slice_documents"],
-    control: { paused: false, documents_per_second: null, concurrency: null },
+    control: {
+      paused: false,
+      documents_per_second: request.documents_per_second ?? null,
+      concurrency: null,
+    },
     passes: [],
     tokens_per_document: 0,
     created_at: as_of,

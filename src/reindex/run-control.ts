@@ -36,7 +36,7 @@ export function createRunControls(store: RunStore): RunControls {
     const { record } = await store.readRun(run);
     const before = heard.get(run);
     const limited = record.control.documents_per_second !== null;
-    const sharers = limited ? (await store.totals(run)).slices.running : 1;
+    const sharers = limited ? Math.max(1, (await store.totals(run)).slices.running) : 1;
     const now = { run: record, at: performance.now(), sharers, asking: before?.asking };
     heard.set(run, now);
     return now;
@@ -62,22 +62,22 @@ export function createRunControls(store: RunStore): RunControls {
     current: async (run) => (await current(run)).run,
     async admit(run, slice, documents, signal) {
       for (;;) {
-        const { run: record, sharers } = await current(run);
-        const pause = pauseFor(record.control, slice, sharers);
+        const { run: record } = await current(run);
+        const pause = pauseFor(record.control, slice);
         if (pause <= 0 || signal.aborted) break;
         await sleep(Math.min(pause, HEARD_MS), undefined, { signal }).catch(() => {});
       }
       const { run: record, sharers } = await current(run);
       const rate = record.control.documents_per_second;
       if (rate === null) return;
-      const cost = (documents / (rate / Math.max(1, sharers))) * 1_000;
+      const cost = (documents / (rate / sharers)) * 1_000;
       slice.paidUntil = Math.max(performance.now(), slice.paidUntil) + cost;
     },
   };
 }
 
 /** Milliseconds this slice is ahead of its share. */
-function pauseFor(control: RunControl, slice: Throttle, sharers: number): number {
-  if (control.documents_per_second === null || sharers < 1 || control.paused) return 0;
+function pauseFor(control: RunControl, slice: Throttle): number {
+  if (control.documents_per_second === null || control.paused) return 0;
   return slice.paidUntil - performance.now();
 }

@@ -200,7 +200,7 @@ export type SliceRecord = z.infer<typeof sliceSchema>;
 export function withoutMessage<T extends { readonly message?: string | undefined }>(
   record: T,
 ): Omit<T, "message"> {
-  const rest = { ...record };
+  const rest: { -readonly [K in keyof T]: T[K] } = { ...record };
   delete rest.message;
   return rest;
 }

@@ -102,38 +102,30 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
     // In a partition somebody on the other side takes the work over.
     await crew.hire({ OPENSEARCH_URL: servers.opensearchUrl, REDIS_URL: servers.redisUrl });
     const store = openRunStore(cluster, { config, signal: stop.signal });
-    let runId = "";
-    let copied = false;
+    const rate = Math.max(20, documents / (rounds * (kind === "partition" ? 30 : 8)));
+    const now = { run: "", copied: false };
     const running = reindex({
       config,
       cluster,
       encoder,
-      what: { from: [name], alias: `${name}-search` },
+      // Slow enough that all faults hit documents in flight.
+      what: { from: [name], alias: `${name}-search`, documents_per_second: rate },
       work: false,
       maxLagSeconds: 30,
       metrics: createWorkerMetrics(),
       onProgress({ run }) {
-        runId = run.run;
-        copied = run.state !== "copying" && run.state !== "catching_up";
+        now.run = run.run;
+        now.copied = run.state !== "copying" && run.state !== "catching_up";
       },
       onStep: say,
       signal: stop.signal,
     });
-    running.catch(() => (copied = true));
-    while (runId === "" && !copied) await sleep(100);
-    if (runId !== "") {
-      // Slow enough that all faults hit documents in flight.
-      const seconds = rounds * (kind === "partition" ? 20 : 8);
-      await store.updateRun(runId, (run) => ({
-        ...run,
-        control: { ...run.control, documents_per_second: Math.max(20, documents / seconds) },
-      }));
-    }
-    const meanwhile = changeMeanwhile(cluster, name, documents, () => copied);
+    running.catch(() => (now.copied = true));
+    while (now.run === "" && !now.copied) await sleep(100);
+    const meanwhile = changeMeanwhile(cluster, name, documents);
     let injected = 0;
-    while (injected < rounds && !copied) {
+    while (injected < rounds && !now.copied) {
       await sleep(1_000 * (SPACING_S[0] + Math.random() * (SPACING_S[1] - SPACING_S[0])));
-      if (copied) break;
       say(`${kind} ${injected + 1} of ${rounds}`);
       await inject(kind, {
         servers,
@@ -147,7 +139,11 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
       injected += 1;
     }
     const { changed, deleted } = await meanwhile.stop();
-    await store.updateRun(runId, (run) => ({
+    if (now.copied) {
+      await running;
+      throw new Error("The run ended before the faults did: nothing is known about them.");
+    }
+    await store.updateRun(now.run, (run) => ({
       ...run,
       control: { ...run.control, documents_per_second: null },
     }));
@@ -253,12 +249,11 @@ function changeMeanwhile(
   cluster: Cluster,
   index: string,
   documents: number,
-  isOver: () => boolean,
 ): { stop(): Promise<{ changed: number; deleted: number }> } {
-  let stopped = false;
+  const stopping = new AbortController();
   const counts = { changed: 0, deleted: 0 };
   const work = (async () => {
-    for (let round = 1; !stopped && !isOver(); round++) {
+    for (let round = 1; !stopping.signal.aborted; round++) {
       await sleep(300);
       const at = Math.floor(Math.random() * documents);
       try {
@@ -275,7 +270,7 @@ function changeMeanwhile(
   })();
   return {
     async stop() {
-      stopped = true;
+      stopping.abort();
       await work;
       return counts;
     },
