@@ -10,11 +10,14 @@ import { doctorCommand } from "./doctor.js";
 import { downCommand } from "./down.js";
 import { encodeCommand } from "./encode.js";
 import { evalCommand } from "./eval.js";
+import { exporterCommand } from "./exporter.js";
 import { ingestCommand } from "./ingest.js";
 import { EXIT, reportError } from "./outcome.js";
 import { reindexCommand } from "./reindex.js";
 import { searchCommand } from "./search.js";
 import { serveCommand } from "./serve.js";
+import { statusCommand } from "./status.js";
+import { steerCommand } from "./steer.js";
 import { upCommand } from "./up.js";
 import { workerCommand } from "./worker.js";
 
@@ -44,6 +47,9 @@ const commands = [
   evalCommand(),
   annCommand(),
   workerCommand(),
+  statusCommand(),
+  steerCommand(),
+  exporterCommand(),
   serveCommand(),
   doctorCommand(),
   demoCommand(),

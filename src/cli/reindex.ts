@@ -5,8 +5,11 @@ import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { serveMetrics } from "../observe/metrics-server.js";
+import { createRunMetrics } from "../observe/run-metrics.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { reindex, type ReindexOptions, type RunSummary } from "../reindex/reindex.js";
+import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
@@ -88,6 +91,9 @@ Examples:
 
 async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Promise<RunSummary> {
   const progress = startReindexProgress(flags.quiet === true);
+  const metrics = createWorkerMetrics();
+  const shown = createRunMetrics(metrics.registry);
+  const served = await serveMetrics(config, { registry: metrics.registry });
   const cluster = connectCluster(config);
   try {
     const encoder = await openEncoder(config);
@@ -101,8 +107,13 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
         swap: flags.swap,
         follow: flags.follow === true,
         maxLagSeconds: positive("--max-lag", flags.maxLag),
-        metrics: createWorkerMetrics(),
-        onProgress: (now) => progress.update(now),
+        metrics,
+        onProgress(now) {
+          progress.update(now);
+          shown.setRuns([numbersOf(now)]);
+          shown.setBacklog(backlogOf([now], 0));
+          served?.setReady(true);
+        },
         onStep: (message) => progress.note(message),
         onTrouble: (message) => progress.note(pc.yellow(message)),
         signal,
@@ -112,6 +123,7 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
     }
   } finally {
     progress.stop();
+    await served?.close();
     await cluster.close();
   }
 }

@@ -5,6 +5,7 @@ import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
+import { serveMetrics } from "../observe/metrics-server.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { startChunkWorker } from "../pipeline/chunk-worker.js";
 import { startReindexWorker } from "../reindex/slice-worker.js";
@@ -46,15 +47,20 @@ async function work(config: Config, signal: AbortSignal): Promise<void> {
       metrics: createWorkerMetrics(),
       onTrouble: (message: string) => printNote(pc.yellow(message)),
     };
+    const { registry } = parts.metrics;
+    const served = await serveMetrics(config, { registry });
     const ingest = await startChunkWorker(parts);
     const reindex = await startReindexWorker({
       ...parts,
       isBusyWithIngest: () => ingest.isBusy(),
     });
+    served?.setReady(true);
     printNote(`Working with ${encoder.manifest.name}; stop with Ctrl-C or SIGTERM.`);
     if (!signal.aborted) await once(signal, "abort");
+    served?.setReady(false);
     printNote("Draining: running jobs are being finished.");
     await Promise.all([ingest.close(DRAIN_MS), reindex.close(DRAIN_MS)]);
+    await served?.close();
   } finally {
     await encoder.close();
     await cluster.close();

@@ -205,6 +205,16 @@ export const settings = {
     env: "CSPLADE_REINDEX_CONCURRENCY",
     help: "Slices in flight per worker process, so that encoding, reading and writing overlap.",
   },
+  "metrics.host": {
+    schema: z.string().min(1).default("127.0.0.1"),
+    env: "CSPLADE_METRICS_HOST",
+    help: "Address that workers, csplade reindex and csplade exporter serve their metrics on.",
+  },
+  "metrics.port": {
+    schema: z.coerce.number().int().min(0).max(65_535).optional(),
+    env: "CSPLADE_METRICS_PORT",
+    help: "Port of the metrics; 0 takes a free one; nothing is served without it (the exporter: 9464).",
+  },
   "document.prune_type": {
     schema: pruneType.default("none"),
     env: "CSPLADE_DOCUMENT_PRUNE_TYPE",

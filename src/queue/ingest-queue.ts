@@ -34,6 +34,8 @@ export interface IngestQueue {
   add(id: string, job: IngestJob): Promise<void>;
   /** How a job stands now. */
   outcome(id: string): Promise<JobOutcome>;
+  /** Jobs per state. */
+  counts(): Promise<Record<string, number>>;
   /** Forgets a finished or waiting job. */
   remove(id: string): Promise<void>;
   close(): Promise<void>;
@@ -81,6 +83,7 @@ export async function openIngestQueue(config: Config): Promise<IngestQueue> {
         ? { state: "done", result: result.data }
         : { state: "failed", reason: "The worker returned something else than a result." };
     },
+    counts: () => queue.getJobCounts(),
     async remove(id) {
       await queue.remove(id);
     },

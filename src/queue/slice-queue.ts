@@ -36,14 +36,10 @@ export interface SliceQueue {
   openIds(): Promise<Set<string>>;
   /** Jobs whose attempts are used up are forgotten, so that they can be added again. */
   forgetFailed(): Promise<void>;
-  /** Keeps workers from taking jobs, or lets them. */
-  setPaused(paused: boolean): Promise<void>;
   /** Slices at once of all workers together; null removes the limit. */
   setConcurrency(concurrency: number | null): Promise<void>;
   /** Jobs per state. */
   counts(): Promise<Record<string, number>>;
-  /** Removes the waiting jobs of a run. */
-  removeRun(run: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -99,16 +95,11 @@ export async function openSliceQueue(config: Config): Promise<SliceQueue> {
     async forgetFailed() {
       await queue.clean(0, 100_000, "failed");
     },
-    setPaused: (paused) => (paused ? queue.pause() : queue.resume()),
     async setConcurrency(concurrency) {
       if (concurrency === null) await queue.removeGlobalConcurrency();
       else await queue.setGlobalConcurrency(concurrency);
     },
     counts: () => queue.getJobCounts(),
-    async removeRun(run) {
-      const ids = await queue.getRanges(["waiting", "delayed"]);
-      for (const id of ids) if (id.startsWith(`${run}.`)) await queue.remove(id);
-    },
     async close() {
       try {
         await queue.close();

@@ -14,6 +14,7 @@ import { withDeadline } from "../queue/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { settledUpTo } from "../sources/index-source.js";
 import { cutIndex, openSlice, passOf } from "./plan-run.js";
+import { lagSeconds } from "./run-numbers.js";
 import {
   withoutMessage,
   type RunRecord,
@@ -122,7 +123,7 @@ async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> 
     patience.signal.throwIfAborted();
     const { record } = await store.readRun(run.run);
     const totals = await store.totals(run.run);
-    parts.onProgress({ run: record, totals, lag_seconds: lagOf(record, totals) });
+    parts.onProgress({ run: record, totals, lag_seconds: lagSeconds({ run: record, totals }) });
     const { open, running, failed } = totals.slices;
     if (open + running === 0) {
       if (failed > 0) throw await slicesFailed(store, run, failed);
@@ -339,14 +340,6 @@ async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
     finished_at,
   }));
   const totals = await parts.store.totals(run.run);
-  parts.onProgress({ run: done, totals, lag_seconds: lagOf(done, totals) });
+  parts.onProgress({ run: done, totals, lag_seconds: lagSeconds({ run: done, totals }) });
   return done;
-}
-
-/** Seconds since the source was in the newest state that is copied whole. */
-function lagOf(run: RunRecord, totals: SliceTotals): number | null {
-  const copies = run.passes.filter(isCopy);
-  const busy = totals.slices.open + totals.slices.running > 0;
-  const whole = busy ? copies.at(-2) : copies.at(-1);
-  return whole === undefined ? null : (Date.now() - Date.parse(whole.as_of)) / 1_000;
 }

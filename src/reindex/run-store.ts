@@ -52,6 +52,8 @@ export interface RunStore {
   createRun(run: RunRecord): Promise<void>;
   /** @throws CspladeError `index_not_found` if there is no such run. */
   readRun(run: string): Promise<Stored<RunRecord>>;
+  /** The run of this name, or else the newest one of the alias of this name. */
+  findRun(name: string): Promise<RunRecord>;
   /** Changes a run's record; `change` may be called again if somebody else changed it meanwhile. */
   updateRun(run: string, change: (run: RunRecord) => RunRecord): Promise<RunRecord>;
   /** Newest first. */
@@ -205,6 +207,15 @@ export function openRunStore(cluster: Cluster, patience: Patience): RunStore {
         });
       }
       return stored(found, runSchema, `the run ${run}`);
+    },
+    async findRun(name) {
+      const found = await get(name);
+      if (found !== undefined) return stored(found, runSchema, `the run ${name}`).record;
+      const [newest] = await store.listRuns({ alias: name });
+      if (newest !== undefined) return newest;
+      throw new CspladeError("index_not_found", `There is no run and no alias of a run ${name}.`, {
+        hint: "csplade status lists the runs.",
+      });
     },
     async updateRun(run, change) {
       for (;;) {
