@@ -67,7 +67,11 @@ async function steer(
   const cluster = connectCluster(config);
   try {
     const store = openRunStore(cluster, { config, signal });
-    const { run } = await store.findRun(name);
+    const found = await store.findRun(name);
+    if (found.state === "done" || found.state === "rolled_back") {
+      throw new CspladeError("usage", `The run ${found.run} is over: there is nothing to steer.`);
+    }
+    const { run } = found;
     const { control } = await store.updateRun(run, (now) => ({
       ...now,
       control: { ...now.control, ...change },

@@ -14,13 +14,9 @@ export interface RunState {
 
 /** The runs that are not over. */
 export async function activeRuns(store: RunStore): Promise<RunState[]> {
-  const runs = (await store.listRuns()).filter(isActive);
+  const over = new Set(["done", "rolled_back", "failed"]);
+  const runs = (await store.listRuns()).filter(({ state }) => !over.has(state));
   return Promise.all(runs.map(async (run) => ({ run, totals: await store.totals(run.run) })));
-}
-
-/** True while there is or may be work for a run. */
-export function isActive({ state }: RunRecord): boolean {
-  return state !== "done" && state !== "rolled_back" && state !== "failed";
 }
 
 /** A run as numbers. */

@@ -31,7 +31,7 @@ export interface Stored<T> {
 export interface SliceTotals {
   readonly slices: Readonly<Record<SliceRecord["state"], number>>;
   readonly counts: SliceCounts;
-  /** Documents planned, over all slices. */
+  /** Documents of all slices: as found in those that are done, as planned in the others. */
   readonly planned: number;
 }
 
@@ -309,8 +309,13 @@ export function openRunStore(cluster: Cluster, patience: Patience): RunStore {
           },
         },
         aggs: {
-          states: { terms: { field: "state", size: 10 } },
-          planned: { sum: { field: "documents" } },
+          states: {
+            terms: { field: "state", size: 10 },
+            aggs: {
+              planned: { sum: { field: "documents" } },
+              read: { sum: { field: "counts.read" } },
+            },
+          },
           ...Object.fromEntries(sums),
         },
       });
@@ -319,14 +324,28 @@ export function openRunStore(cluster: Cluster, patience: Patience): RunStore {
         .parse(body);
       const sum = (name: string) => z.object({ value: z.number() }).parse(aggregations[name]).value;
       const { buckets } = z
-        .object({ buckets: z.array(z.object({ key: z.string(), doc_count: z.number() })) })
+        .object({
+          buckets: z.array(
+            z.object({
+              key: z.string(),
+              doc_count: z.number(),
+              planned: z.object({ value: z.number() }),
+              read: z.object({ value: z.number() }),
+            }),
+          ),
+        })
         .parse(aggregations.states);
       const slices = { open: 0, running: 0, done: 0, failed: 0 };
-      for (const { key, doc_count } of buckets) slices[key as keyof typeof slices] = doc_count;
+      let planned = 0;
+      for (const bucket of buckets) {
+        slices[bucket.key as keyof typeof slices] = bucket.doc_count;
+        // Documents that changed since belong to a later pass, and bytes were only an estimate.
+        planned += bucket.key === "done" ? bucket.read.value : bucket.planned.value;
+      }
       const counts = noCounts();
       const summed = Object.fromEntries(Object.keys(counts).map((name) => [name, sum(name)]));
       addCounts(counts, summed as SliceCounts);
-      return { slices, counts, planned: sum("planned") };
+      return { slices, counts, planned };
     },
     async lastSlice(run) {
       const body = await search("Counting slices", {
