@@ -9,13 +9,14 @@ import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { mkdtemp, rm } from "node:fs/promises";
-import { Queue } from "bullmq";
 import { Redis } from "ioredis";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import { loadConfig } from "../src/config/load-config.js";
+import type { Config } from "../src/config/settings.js";
 import { packageRoot } from "../src/config/package-root.js";
 import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";
 import { VECTOR_FIELD } from "../src/index/index-meta.js";
+import { openSliceQueue } from "../src/queue/slice-queue.js";
 import { findFreePort } from "../src/servers/port.js";
 import { startServers, stopServers } from "../src/servers/servers.js";
 import { readRates, ratesFile } from "./reindex-rates.js";
@@ -28,33 +29,15 @@ const BULK_DOCUMENTS = 500;
 const BULKS_IN_FLIGHT = 4;
 
 /** Bytes of Redis's memory before any slice, and per queued slice. */
-async function measureRedis(url: string): Promise<{ base: number; perSlice: number }> {
-  const redis = new Redis(url, { maxRetriesPerRequest: null });
+async function measureRedis(config: Config): Promise<{ base: number; perSlice: number }> {
+  const redis = new Redis(config["redis.url"], { maxRetriesPerRequest: null });
   const used = async () => Number(/^used_memory:(\d+)/m.exec(await redis.info("memory"))?.[1]);
-  const queue = new Queue("reindex", {
-    connection: redis,
-    prefix: "csplade",
-    defaultJobOptions: {
-      attempts: 5,
-      backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
-      removeOnComplete: true,
-      removeOnFail: { age: 7 * 86_400 },
-      keepLogs: 0,
-    },
-    streams: { events: { maxLen: 1_000 } },
-  });
-  await queue.waitUntilReady();
+  const queue = await openSliceQueue(config);
   const base = await used();
-  const run = "docs-csplade-2026-01-01-00-00-00";
-  for (let from = 0; from < SLICES; from += 1_000) {
-    await queue.addBulk(
-      Array.from({ length: 1_000 }, (_, number) => ({
-        name: "slice",
-        data: { format: 1, run, slice: from + number },
-        opts: { jobId: `${run}.${from + number}` },
-      })),
-    );
-  }
+  const run = "docs-csplade-20260101t1200-1a2b3c";
+  await queue.add(
+    Array.from({ length: SLICES }, (_, slice) => ({ format: 1 as const, run, slice })),
+  );
   const perSlice = ((await used()) - base) / SLICES;
   await queue.close();
   redis.disconnect();
@@ -126,8 +109,11 @@ try {
     heap: "1g",
     onProgress: (message) => process.stderr.write(`${message}\n`),
   });
-  const { base, perSlice } = await measureRedis(redis?.url ?? "");
-  const config = loadConfig({ env: {}, flags: { "opensearch.url": opensearch?.url } }).values;
+  const config = loadConfig({
+    env: {},
+    flags: { "opensearch.url": opensearch?.url, "redis.url": redis?.url },
+  }).values;
+  const { base, perSlice } = await measureRedis(config);
   const cluster = connectCluster(config);
   const { perSecond, bytes } = await measureCluster(cluster);
   await cluster.close();

@@ -48,9 +48,6 @@ const variants: Readonly<Record<string, readonly string[]>> = {
 /** Read by Node itself, not by us. */
 const nodeVariables: ReadonlySet<string> = new Set(["NODE_EXTRA_CA_CERTS"]);
 
-/** Documented in docs/reindexing.md and not in the settings table yet; a test empties this list. */
-const announced: ReadonlySet<string> = new Set(["CSPLADE_METRICS_HOST", "CSPLADE_METRICS_PORT"]);
-
 describe("the Helm chart", () => {
   let helm: string;
   let rendered: Map<string, string>;
@@ -132,14 +129,13 @@ describe("the Helm chart", () => {
 
   it("sets only environment variables that csplade reads", () => {
     const known = new Set<string>(Object.values(settings).map(({ env }) => env));
-    for (const name of announced) assert.ok(!known.has(name), `${name} has come: take it off`);
     for (const [, objects] of everyVariant()) {
       const config = objects.find(({ kind }) => kind === "ConfigMap")?.data ?? {};
       const inPods = workloadsOf(objects).flatMap(({ pod }) =>
         pod.containers.flatMap(({ env }) => env.map(({ name }) => name)),
       );
       const unknown = [...Object.keys(config), ...inPods].filter(
-        (name) => !known.has(name) && !nodeVariables.has(name) && !announced.has(name),
+        (name) => !known.has(name) && !nodeVariables.has(name),
       );
       assert.deepEqual(new Set(unknown), new Set());
     }

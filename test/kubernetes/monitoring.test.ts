@@ -9,6 +9,8 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { packageRoot } from "../../src/config/package-root.js";
 import { createMetrics } from "../../src/gateway/metrics.js";
+import { createRunMetrics } from "../../src/observe/run-metrics.js";
+import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
 import { demandTool, runTool } from "../support/kubernetes-tools.js";
 
 const folder = path.join(packageRoot, "k8s", "helm", "csplade", "monitoring");
@@ -203,36 +205,39 @@ async function knownMetrics(): Promise<Map<string, Map<string, Set<string>>>> {
     const suffixes = type === "histogram" ? ["_bucket", "_sum", "_count"] : [""];
     for (const suffix of suffixes) known.set(name + suffix, labels);
   };
-  const { registry } = createMetrics();
-  for (const { name, type } of await registry.getMetricsAsJSON()) {
-    const labels = (registry.getSingleMetric(name) as unknown as { labelNames: string[] })
-      .labelNames;
-    add(name, String(type), new Map(labels.map((label) => [label, new Set<string>()])));
+  const documented = new Map(documentedMetrics().map(({ name, values }) => [name, values]));
+  const registries = [
+    createMetrics().registry,
+    createWorkerMetrics().registry,
+    createRunMetrics().registry,
+  ];
+  for (const registry of registries) {
+    for (const { name, type } of await registry.getMetricsAsJSON()) {
+      const metric = registry.getSingleMetric(name) as unknown as { labelNames: string[] };
+      const labels = metric.labelNames.map((label): [string, Set<string>] => [
+        label,
+        documented.get(name)?.get(label) ?? new Set(),
+      ]);
+      add(name, String(type), new Map(labels));
+    }
   }
-  for (const { name, type, labels } of documentedMetrics()) add(name, type, labels);
   return known;
 }
 
-/** The tables of docs/reindexing.md. */
+/** Metric → label → values, from the tables of docs/reindexing.md: code has no list of values. */
 function documentedMetrics() {
   const docs = readFileSync(path.join(packageRoot, "docs", "reindexing.md"), "utf8");
-  const rows = [...docs.matchAll(/^\| `(csplade_\w+)` +\| (\w+) +\| (.*) \|$/gm)];
+  const rows = [...docs.matchAll(/^\| `(csplade_\w+)` +\| \w+ +\| (.*) \|$/gm)];
   assert.ok(rows.length >= 15, "the tables of docs/reindexing.md have another form now");
-  return rows.map(([, name = "", type = "", cell = ""]) => {
-    const labels = new Map<string, Set<string>>();
-    // `label`: `value`, `value` …
-    for (const [, label = "", values = ""] of cell.matchAll(
-      /`(\w+)`(?::((?:,? `\w+`(?: \([^)]*\))?)+))?/g,
-    )) {
-      if (
-        labels.size > 0 &&
-        values === "" &&
-        !cell.includes(`\`${label}\`,`) &&
-        !cell.includes(":")
-      )
-        continue;
-      labels.set(label, new Set([...values.matchAll(/`(\w+)`/g)].map(([, value = ""]) => value)));
-    }
-    return { name, type, labels };
+  return rows.map(([, name = "", cell = ""]) => {
+    // `label`: `value`, `value` (which means …), …
+    const listed = [...cell.matchAll(/`(\w+)`: ((?:(?:, )?`\w+`(?: \([^)]*\))?)+)/g)];
+    const values = new Map(
+      listed.map(([, label = "", list = ""]) => [
+        label,
+        new Set([...list.matchAll(/`(\w+)`/g)].map(([, value = ""]) => value)),
+      ]),
+    );
+    return { name, values };
   });
 }
