@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from . import query_table as query_table_file
-from .export import build, save
+from .export import build
 from .model import ModelConfig, SparseEncoder
+from .onnx_graph import save
 
 ACTIVATION = "log1p_relu"
 POOLING = "max"
@@ -37,7 +38,8 @@ class Description:
 
 
 def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(model: SparseEncoder, tokenizer_json: str) -> str:

@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,16 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from . import base, checkpoints, evaluate, mining, negatives, parallel
+from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot
 from . import tokenizer as tok
 from .collapse import Collapsed
-from .data import catalogue, collect
+from .data import catalogue, collect, corpus
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
 from .lexical import LexicalTeacher
+from .onnx_graph import PRECISIONS
 from .recipe import recipe_of
-from .teacher import Teacher, packaged_directory
+from .teacher import PACKAGE, Teacher, packaged_directory
 from .trainer import Trainer
 
 
@@ -165,6 +167,51 @@ def export(a: argparse.Namespace) -> None:
     print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table), indent=2))
 
 
+def convert(a: argparse.Namespace) -> None:
+    """Write a checkpoint directory of someone else's sparse retriever."""
+    family = foreign.FAMILIES[a.family]
+    model = foreign.load(a.model, a.adapter)
+    tokenizer = foreign.adapted_tokenizer(a.model / "tokenizer.json", a.lowercase, a.append_eos)
+    terms = None
+    if a.terms:
+        terms = foreign.corpus_terms(tokenizer, [d.text for d in corpus.read(a.terms)], a.least_count)
+    base_model = {"name": a.name, "source": a.source or str(a.model.name), "license": a.license}
+    written = foreign.write(a.out, model, tokenizer, family, a.precision, a.name, base_model, a.layers, terms)
+    print(json.dumps(written, indent=2))
+
+
+def adapt_to(a: argparse.Namespace) -> None:
+    """Adapt a checkpoint to a corpus; writes the new directory and `report.md` in it."""
+    torch.set_num_threads(a.threads)
+    documents = list(corpus.read(a.corpus))
+    if a.teacher or find_spec(PACKAGE):
+        teacher = Teacher(a.teacher or packaged_directory()).embed
+    else:
+        teacher = None
+        print(f"no dense teacher (install {PACKAGE}, or name one with --teacher): BM25 alone teaches", file=sys.stderr)
+    run = a.run or a.out.with_name(a.out.name + ".run")
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    model, text, comparison, steps = adapt.adapt(a.checkpoint, documents, run, a.minutes, teacher, a.held_out, say)
+    precision = a.precision or json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))["precision"]
+    about = adapt.description(a.checkpoint, comparison, steps, len(documents))
+    checkpoints.write(a.out, model, text, precision, about)
+    (a.out / "report.md").write_text(adapt.report(comparison), encoding="utf-8")
+    print(adapt.report(comparison), end="")
+
+
+def draw(a: argparse.Namespace) -> None:
+    """Plot the logs of one or several runs in one picture."""
+    logs = []
+    for words in a.run:
+        name, _, directory = words.rpartition("=")
+        logs.append(plot.read(Path(directory), name or None))
+    plot.plot(logs, a.out, a.window)
+    print(a.out)
+
+
 def measure(a: argparse.Namespace) -> None:
     if a.checkpoint.is_dir():
         manifest = json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))
@@ -234,9 +281,40 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--master", default="master.pt")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--precision", default="int8", choices=["fp32", "fp16", "int8", "int4"])
+    p.add_argument("--precision", default="int8", choices=PRECISIONS)
     p.add_argument("--note", help="JSON object added to the manifest's training field")
     p.set_defaults(act=export)
+    p = commands.add_parser("adapt", help="adapt a checkpoint to your own corpus, without judgements")
+    p.add_argument("--corpus", type=Path, required=True, help="NDJSON: text (or body), and if possible title, a line")
+    p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory to start from")
+    p.add_argument("--out", type=Path, required=True, help="the new checkpoint directory")
+    p.add_argument("--minutes", type=float, default=60.0, help="time for the run; measured on its first steps")
+    p.add_argument("--precision", choices=PRECISIONS, help="of the new checkpoint; the old one's without it")
+    p.add_argument("--teacher", type=Path, help="directory of a dense teacher")
+    p.add_argument("--held-out", type=int, default=300, help="documents kept out to measure with")
+    p.add_argument("--run", type=Path, help="folder of log and states; <out>.run without it")
+    p.add_argument("--threads", type=int, default=4)
+    p.set_defaults(act=adapt_to)
+    p = commands.add_parser("convert", help="LACONIC, Lion-SP or LightRetriever as a checkpoint directory")
+    p.add_argument("--family", required=True, choices=sorted(foreign.FAMILIES))
+    p.add_argument("--model", type=Path, required=True, help="directory with config.json, weights and tokenizer.json")
+    p.add_argument("--adapter", type=Path, help="directory of a LoRA adapter to merge")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--name", required=True, help="name in the manifest")
+    p.add_argument("--license", required=True, help="licence of the weights, as their card says")
+    p.add_argument("--source", help="where the weights come from")
+    p.add_argument("--precision", default="int8", choices=PRECISIONS)
+    p.add_argument("--lowercase", action="store_true", help="lower-case texts, if it was trained so")
+    p.add_argument("--append-eos", metavar="TOKEN", help="end texts with this token, if it was trained so")
+    p.add_argument("--layers", type=int, help="keep the first so many layers only")
+    p.add_argument("--terms", type=Path, help="corpus (NDJSON) whose tokens are the only terms")
+    p.add_argument("--least-count", type=int, default=3, help="documents of --terms that must contain a token")
+    p.set_defaults(act=convert)
+    p = commands.add_parser("plot", help="loss, active terms, gradient norm and held-out ranking of runs")
+    p.add_argument("--run", action="append", required=True, metavar="[NAME=]DIR", help="run directory; may be repeated")
+    p.add_argument("--out", type=Path, required=True, help="picture to write, .png or .svg")
+    p.add_argument("--window", type=int, default=10, help="steps of the running mean")
+    p.set_defaults(act=draw)
     p = commands.add_parser("evaluate", help="figures on test collections, by exact dot product")
     p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory, or a master .pt file")
     p.add_argument("--data", type=Path, action="append", required=True)

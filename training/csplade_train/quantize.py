@@ -52,3 +52,8 @@ def quantize_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scales = (np.abs(weight).max(1) / 127.0).astype(np.float32)
     scales[scales == 0] = 1.0
     return np.rint(weight / scales[:, None]).astype(np.int8), scales
+
+
+def dequantize_rows(codes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """The float weight [N, K] that int8 codes and their rows' scales stand for."""
+    return codes.astype(np.float32) * scales[:, None]

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 FILE = "query_weights.json"
-"""Its file in a checkpoint directory: `{"weights": [one per token id]}`, 0 for tokens that are no terms."""
+"""Its file in a checkpoint directory: `{"repeated": "once", "weights": [one per token id]}`.
+
+A weight of 0 means the token is no term; `repeated` says whether a token that occurs
+twice counts "once" or as the "sum".
+"""
 
 
 class QueryTable(nn.Module):
@@ -37,9 +41,10 @@ def start_of(idf: Tensor, scale: float) -> Tensor:
     return scale * idf.clamp(0.02, 9.0).sqrt()
 
 
-def write(directory: Path, weights: Tensor) -> Path:
-    """Write `query_weights.json`, rounded to five digits."""
+def write(directory: Path, weights: Tensor, repeated: str = "once") -> Path:
+    """Write `query_weights.json`, weights rounded to five digits."""
     path = directory / FILE
     values = [round(float(w), 5) for w in weights.tolist()]
-    path.write_text(json.dumps({"weights": values}, separators=(",", ":")) + "\n", encoding="utf-8")
+    document = {"repeated": repeated, "weights": values}
+    path.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     return path

@@ -262,9 +262,14 @@ class Trainer:
         return found
 
     def teacher_scores(self, rows: list[int], documents: list[int]) -> Tensor | None:
-        """The ensemble's scores [B, D]: dense cosines and normalised BM25, or None without a dense teacher."""
+        """The ensemble's scores [B, D]: dense cosines and normalised BM25.
+
+        Without a dense teacher BM25 alone teaches if `lexical_share` is 1, else there is no teacher.
+        """
         if self.embed_teacher is None:
-            return None
+            if self.recipe.lexical_share < 1.0 or not self.recipe.distillation_weight:
+                return None
+            return self.lexical.scores(rows, documents).to(self.processes.device)
         texts = [self.pairs[n].query for n in rows] + [self.pairs[n].passage for n in documents]
         vectors = self.embed_teacher(texts)
         dense = vectors[: len(rows)] @ vectors[len(rows) :].T

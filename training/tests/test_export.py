@@ -16,7 +16,7 @@ from csplade_train import checkpoints
 from csplade_train import tokenizer as tok
 from csplade_train.batches import padded
 from csplade_train.model import SparseEncoder
-from csplade_train.quantize import dequantize_blocks, quantize_blocks, quantize_rows
+from csplade_train.quantize import dequantize_blocks, dequantize_rows, quantize_blocks, quantize_rows
 
 ABOUT = checkpoints.Description(
     "csplade-test",
@@ -46,8 +46,7 @@ def dense(run: onnxruntime.InferenceSession, rows: list[list[int]], vocabulary: 
 def rounded_weight(weight: np.ndarray, precision: str) -> np.ndarray:
     """What the codes of W [N, K] stand for."""
     if precision == "int8":
-        codes, scales = quantize_rows(weight)
-        return codes.astype(np.float32) * scales[:, None]
+        return dequantize_rows(*quantize_rows(weight))
     return dequantize_blocks(quantize_blocks(weight), weight.shape[1]).copy()
 
 

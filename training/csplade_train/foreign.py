@@ -1,0 +1,267 @@
+"""Other people's checkpoints as checkpoint directories: LACONIC, Lion-SP, LightRetriever.
+
+All are Llama or Qwen2 language models read as sparse encoders:
+
+    w_t = log(1 + ReLU(scale * max over real positions of logit_t))
+
+laconic         no causal mask                            (arXiv 2601.01684)
+lion-sp         no causal mask, scale = hidden^-0.25      (arXiv 2502.15526)
+lightretriever  causal mask; a query is its token counts  (arXiv 2505.12260)
+
+Read from the authors' public code.  Their weights could not be tried here: the
+tests convert small random models of the same architectures and compare with
+transformers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto
+from tokenizers import Tokenizer, normalizers, processors
+
+from . import query_table as query_table_file
+from .checkpoints import ACTIVATION, POOLING, sha256_of
+from .onnx_graph import LARGEST_FILE, Graph, assembled, save
+from .onnx_trunk import needed, positions_and_bias, stack
+
+NAMES = {
+    "attention_norm.weight": "input_layernorm.weight",
+    "attention.q.weight": "self_attn.q_proj.weight",
+    "attention.k.weight": "self_attn.k_proj.weight",
+    "attention.v.weight": "self_attn.v_proj.weight",
+    "attention.o.weight": "self_attn.o_proj.weight",
+    "attention.q.bias": "self_attn.q_proj.bias",
+    "attention.k.bias": "self_attn.k_proj.bias",
+    "attention.v.bias": "self_attn.v_proj.bias",
+    "mlp_norm.weight": "post_attention_layernorm.weight",
+    "gate.weight": "mlp.gate_proj.weight",
+    "up.weight": "mlp.up_proj.weight",
+    "down.weight": "mlp.down_proj.weight",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the runtime must honour: mask, power of the hidden size that scales logits, limits, the query side."""
+
+    name: str
+    causal: bool
+    scale_power: float
+    max_tokens: dict[str, int]
+    top_k: dict[str, int]
+    counted_queries: bool = False
+
+
+FAMILIES = {
+    f.name: f
+    for f in (
+        Family("laconic", False, 0.0, {"document": 256, "query": 256}, {"document": 512, "query": 512}),
+        Family("lion-sp", False, -0.25, {"document": 192, "query": 64}, {"document": 512, "query": 512}),
+        Family("lightretriever", True, 0.0, {"document": 512, "query": 512}, {"document": 512, "query": 512}, True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ForeignSizes:
+    """Sizes of the trunk, from a transformers configuration."""
+
+    hidden: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    intermediate: int
+    norm_epsilon: float
+
+
+def sizes_of(config: Any, layers: int | None = None) -> ForeignSizes:
+    """Sizes of a Llama or Qwen2 configuration, cut to the first `layers`.  Raises ValueError for other models."""
+    if config.model_type not in ("llama", "qwen2"):
+        raise ValueError(f"a {config.model_type} model cannot be converted; llama and qwen2 can")
+    if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
+        raise ValueError("only models with SiLU and without MLP biases can be converted")
+    count = config.num_hidden_layers if layers is None else layers
+    if not 0 < count <= config.num_hidden_layers:
+        raise ValueError(f"--layers must be 1 to {config.num_hidden_layers}")
+    return ForeignSizes(
+        config.hidden_size,
+        count,
+        config.num_attention_heads,
+        config.num_key_value_heads,
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        config.intermediate_size,
+        config.rms_norm_eps,
+    )
+
+
+def load(directory: Path, adapter: Path | None = None) -> Any:
+    """The transformers model in a directory, a LoRA adapter merged into it if one is given."""
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto").eval()
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload().eval()
+    return model
+
+
+def rotary_angles(model: Any, positions: int) -> tuple[np.ndarray, float]:
+    """Angles [positions, head_size / 2] as transformers computes them, scaled variants included, and their factor."""
+    rotary = model.model.rotary_emb
+    inverse = rotary.inv_freq.double().cpu().numpy()
+    return np.arange(positions)[:, None] * inverse, float(rotary.attention_scaling)
+
+
+def build(
+    model: Any,
+    family: Family,
+    precision: str,
+    layers: int | None = None,
+    term_ids: np.ndarray | None = None,
+    block: int = 32,
+) -> onnx.ModelProto:
+    """The ONNX model of a transformers Llama or Qwen2, with pooling and top-k in the graph.
+
+    layers: keep the first so many; term_ids: the only tokens that may be terms.
+    """
+    c = sizes_of(model.config, layers)
+    if precision == "int4" and c.hidden % block:
+        raise ValueError(f"hidden size {c.hidden} must be a multiple of the quantization block {block}")
+    state = model.state_dict()
+
+    def weight(name: str) -> np.ndarray | None:
+        _, number, rest = name.split(".", 2)
+        tensor = state.get(f"model.layers.{number}.{NAMES[rest]}")
+        return None if tensor is None else tensor.detach().float().cpu().numpy()
+
+    def whole(name: str) -> np.ndarray:
+        return state[name].detach().float().cpu().numpy()
+
+    positions = max(family.max_tokens.values()) + 8
+    g = Graph(precision, block)
+    position, bias = positions_and_bias(g, "input_ids", "attention_mask", positions, family.causal)
+    embedding = whole("model.embed_tokens.weight")
+    x = g.rows("input_ids", "embedding", embedding)
+    angles, scaling = rotary_angles(model, positions)
+    x = stack(g, x, weight, c, position, bias, angles, scaling)
+    final = g.constant("norm.weight", needed(lambda n: whole("model." + n), "norm.weight"))
+    x = g.op("SimplifiedLayerNormalization", x, final, axis=-1, epsilon=c.norm_epsilon)
+    first = g.op("Slice", x, g.ints(0), g.ints(1), g.ints(1))
+    real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=TensorProto.BOOL), g.ints(2))
+    x = g.op("Where", real, x, first)
+    tied = bool(model.config.tie_word_embeddings)
+    if tied and term_ids is None:
+        pooled = g.max_projection(x, "embedding", embedding)
+    else:
+        head = embedding if tied else whole("lm_head.weight")
+        pooled = g.max_projection(x, "lm_head", head if term_ids is None else head[term_ids])
+    if family.scale_power:
+        pooled = g.op("Mul", pooled, g.floats(c.hidden**family.scale_power))
+    weights = g.op("Log", g.op("Add", g.op("Relu", pooled), g.floats(1.0)))
+    nonempty = g.op("ReduceMax", "attention_mask", axes=[1], keepdims=1)
+    weights = g.op("Mul", weights, g.op("Cast", nonempty, to=TensorProto.FLOAT))
+    columns = len(embedding) if term_ids is None else len(term_ids)
+    return assembled(g, family.name.replace("-", "_"), weights, columns, term_ids)
+
+
+def adapted_tokenizer(file: Path, lowercase: bool, append_eos: str | None) -> Tokenizer:
+    """The model's tokenizer, lower-casing and ending texts with a token if the checkpoint was trained so."""
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    if lowercase:
+        own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    if append_eos:
+        number = tokenizer.token_to_id(append_eos)
+        if number is None:
+            raise ValueError(f"the tokenizer has no token {append_eos!r}")
+        template = processors.TemplateProcessing(single=f"$A {append_eos}", special_tokens=[(append_eos, number)])
+        own = [tokenizer.post_processor] if tokenizer.post_processor is not None else []
+        tokenizer.post_processor = processors.Sequence([*own, template])
+    return tokenizer
+
+
+def corpus_terms(tokenizer: Tokenizer, texts: list[str], least: int) -> np.ndarray:
+    """Ids of the tokens that at least `least` of the texts contain, ascending (Yu et al. 2024)."""
+    counts: Counter[int] = Counter()
+    for start in range(0, len(texts), 1000):
+        for encoding in tokenizer.encode_batch(texts[start : start + 1000], add_special_tokens=False):
+            counts.update(set(encoding.ids))
+    kept = np.array(sorted(t for t, n in counts.items() if n >= least), dtype=np.int64)
+    if len(kept) == 0:
+        raise ValueError(f"no token occurs in {least} texts of the corpus")
+    return kept
+
+
+def fingerprint(model: Any, tokenizer: Tokenizer, family: Family, layers: int, term_ids: np.ndarray | None) -> str:
+    """16 hexadecimal digits that name the weight space, the same at every precision."""
+    digest = hashlib.sha256(f"{family.name}/{layers}/{POOLING}/{ACTIVATION}".encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy(), dtype="<f4").tobytes())
+    digest.update(tokenizer.to_str().encode())
+    if term_ids is not None:
+        digest.update(term_ids.astype("<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def write(
+    directory: Path,
+    model: Any,
+    tokenizer: Tokenizer,
+    family: Family,
+    precision: str,
+    name: str,
+    base: dict[str, str],
+    layers: int | None = None,
+    term_ids: np.ndarray | None = None,
+    largest: int = LARGEST_FILE,
+) -> dict[str, object]:
+    """Write a checkpoint directory; returns its manifest.  Weights beyond `largest` bytes go beside the model."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    save(build(model, family, precision, layers, term_ids), directory / "model.onnx", largest)
+    (directory / query_table_file.FILE).unlink(missing_ok=True)
+    vocabulary = model.config.vocab_size
+    if family.counted_queries:
+        query_table_file.write(directory, torch.ones(vocabulary), repeated="sum")
+    listed = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE)
+    names = [n for n in listed if (directory / n).exists()]
+    pad = model.config.pad_token_id
+    kept = sizes_of(model.config, layers).layers
+    manifest: dict[str, object] = {
+        "format": 1,
+        "name": name,
+        "variant": "causal" if family.causal else "bi",
+        "license": base["license"],
+        "base": base,
+        "precision": precision,
+        "files": {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names},
+        "vocabulary_size": vocabulary,
+        "activation": ACTIVATION,
+        "pooling": POOLING,
+        "max_tokens": family.max_tokens,
+        "top_k": family.top_k,
+        "pad_token_id": pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0,
+        "fingerprint": fingerprint(model, tokenizer, family, kept, term_ids),
+        "training": {
+            "family": family.name,
+            "layers": kept,
+            "terms": vocabulary if term_ids is None else len(term_ids),
+        },
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    (directory / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return manifest

@@ -1,0 +1,104 @@
+"""The transformer layers of a Llama or Qwen2 as ONNX nodes: masks, rotary positions, attention, MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from .onnx_graph import MICROSOFT, Graph
+
+Weights = Callable[[str], "np.ndarray | None"]
+"""A float32 weight by our name (`layers.3.attention.q.weight`), or None if the model has none such."""
+
+
+class Sizes(Protocol):
+    """Sizes of the trunk."""
+
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def key_value_heads(self) -> int: ...
+    @property
+    def head_size(self) -> int: ...
+    @property
+    def intermediate(self) -> int: ...
+    @property
+    def norm_epsilon(self) -> float: ...
+
+
+def needed(weights: Weights, name: str) -> np.ndarray:
+    value = weights(name)
+    if value is None:
+        raise ValueError(f"the model has no {name}")
+    return value
+
+
+def positions_and_bias(g: Graph, ids: str, mask: str, positions: int, causal: bool) -> tuple[str, str]:
+    """Positions [B, S], counted over real tokens, and the additive attention bias [B, 1, S, S]."""
+    running = g.op("CumSum", mask, g.constant("axis_one", np.array(1, dtype=np.int64)))
+    position = g.op("Sub", running, g.ints(1))
+    position = g.op("Min", g.op("Max", position, g.ints(0)), g.ints(positions - 1))
+    # Additive attention bias [B, 1, S, S]: 0 where allowed, -10000 where not.
+    key = g.op("Unsqueeze", g.op("Cast", mask, to=TensorProto.FLOAT), g.ints(1, 2))
+    bias = g.op("Mul", g.op("Sub", key, g.floats(1.0)), g.floats(1.0e4))
+    length = g.op("Slice", g.op("Shape", ids), g.ints(1), g.ints(2), g.ints(0))
+    square = g.op("Concat", length, length, axis=0)
+    zeros = g.op("ConstantOfShape", square, value=numpy_helper.from_array(np.zeros(1, dtype=np.float32)))
+    if causal:
+        ones = g.op("ConstantOfShape", square, value=numpy_helper.from_array(np.full(1, -1.0e4, dtype=np.float32)))
+        zeros = g.op("Trilu", ones, g.constant("above", np.array(1, dtype=np.int64)), upper=1)
+        return position, g.op("Max", g.op("Add", bias, zeros), g.floats(-1.0e4))
+    return position, g.op("Add", bias, zeros)
+
+
+def stack(
+    g: Graph, x: str, weights: Weights, c: Sizes, position: str, bias: str, angles: np.ndarray, scaling: float = 1.0
+) -> str:
+    """States [B, S, H] after the last layer, before the final norm.
+
+    angles [positions, head_size / 2]: rotary angles; scaling: factor of their cosine and sine.
+    """
+    cos = g.constant("rotary_cos", (np.cos(angles) * scaling).astype(np.float32))
+    sin = g.constant("rotary_sin", (np.sin(angles) * scaling).astype(np.float32))
+    wide, narrow = c.heads * c.head_size, c.key_value_heads * c.head_size
+
+    def norm(x: str, name: str) -> str:
+        weight = g.constant(name, needed(weights, name))
+        return g.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=c.norm_epsilon)
+
+    def rotary(x: str, heads: int) -> str:
+        return g.op("RotaryEmbedding", x, position, cos, sin, domain=MICROSOFT, num_heads=heads, interleaved=0)
+
+    def repeat(x: str) -> str:
+        if c.heads == c.key_value_heads:
+            return x
+        x = g.op("Reshape", x, g.ints(0, 0, c.key_value_heads, 1, c.head_size))
+        x = g.op("Expand", x, g.ints(1, 1, 1, c.heads // c.key_value_heads, 1))
+        return g.op("Reshape", x, g.ints(0, 0, wide))
+
+    for n in range(c.layers):
+        p = f"layers.{n}."
+        h = norm(x, p + "attention_norm.weight")
+        joined = g.linear(h, p + "qkv", np.concatenate([needed(weights, p + f"attention.{m}.weight") for m in "qkv"]))
+        shifts = [s for m in "qkv" if (s := weights(p + f"attention.{m}.bias")) is not None]
+        if shifts:
+            joined = g.op("Add", joined, g.constant(p + "qkv_bias", np.concatenate(shifts)))
+        q, k, v = g.many("Split", joined, g.ints(wide, narrow, narrow), outputs=3, axis=-1, name=p + "split")
+        q, k = rotary(q, c.heads), rotary(k, c.key_value_heads)
+        a = g.op("MultiHeadAttention", q, repeat(k), repeat(v), "", "", bias, domain=MICROSOFT, num_heads=c.heads)
+        x = g.op("Add", x, g.linear(a, p + "o", needed(weights, p + "attention.o.weight")))
+        h = norm(x, p + "mlp_norm.weight")
+        both = np.concatenate([needed(weights, p + "gate.weight"), needed(weights, p + "up.weight")])
+        gate, up = g.many(
+            "Split", g.linear(h, p + "gate_up", both), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1
+        )
+        h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
+        x = g.op("Add", x, g.linear(h, p + "down", needed(weights, p + "down.weight")))
+    return x

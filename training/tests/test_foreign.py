@@ -1,0 +1,185 @@
+"""Other people's architectures, small and random: ONNX Runtime gives what transformers gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_export import dense, rounded_weight, session
+from tokenizers import Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from world import pairs
+
+from csplade_train import cli, foreign
+from csplade_train import tokenizer as tok
+from csplade_train.onnx_graph import PRECISIONS
+
+TEXTS = [p.passage for p in pairs(40)]
+TOKENIZER = tok.train(TEXTS, 380)
+VOCABULARY = Tokenizer.from_str(TOKENIZER).get_vocab_size()
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "pad_token_id": 0,
+}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}  # fmt: skip
+
+
+def model_of(architecture: str) -> Any:
+    """llama: tied embeddings, llama3 rope scaling, as Llama 3.2 1B; qwen2: biases, a head of its own."""
+    torch.manual_seed(3)
+    model: Any
+    if architecture == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=LLAMA3))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.normal_(std=0.25 if "embed" in name or "head" in name else 0.1)
+    return model.eval()
+
+
+def reference(model: Any, family: foreign.Family, rows: list[list[int]]) -> np.ndarray:
+    """The family's formula on transformers' own logits, one text at a time."""
+    result = []
+    for row in rows:
+        if not row:
+            result.append(np.zeros(VOCABULARY, dtype=np.float32))
+            continue
+        ids = torch.tensor([row])
+        allowed = torch.ones(len(row), len(row), dtype=torch.bool)
+        if family.causal:
+            allowed = allowed.tril()
+        mask = torch.zeros(1, 1, len(row), len(row)).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        with torch.no_grad():
+            logits = model(ids, attention_mask=mask, position_ids=torch.arange(len(row))[None]).logits[0]
+        scale = model.config.hidden_size**family.scale_power
+        result.append(torch.log1p(torch.relu(logits.max(0).values * scale)).numpy())
+    return np.stack(result)
+
+
+ROWS = [*tok.encode_batch(Tokenizer.from_str(TOKENIZER), TEXTS[:4], 60), [5], []]
+
+
+def written(directory: Path, model: Any, family: str, precision: str, **more: Any) -> dict[str, Any]:
+    base = {"name": "random", "source": "seed 3", "license": "Apache-2.0"}
+    tokenizer = Tokenizer.from_str(TOKENIZER)
+    return foreign.write(directory, model, tokenizer, foreign.FAMILIES[family], precision, "test", base, **more)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("family", "architecture"),
+    [(f, a) for f in ("laconic", "lion-sp", "lightretriever") for a in ("llama", "qwen2")],
+)
+def test_converted_models_give_the_authors_weights(
+    family: str, architecture: str, precision: str, tmp_path: Path
+) -> None:
+    model = model_of(architecture)
+    manifest = written(tmp_path, model, family, precision)
+    got = dense(session(tmp_path), ROWS, VOCABULARY)
+    if precision.startswith("int"):
+        # The weights are rounded alike here; what is left is the runtime's rounding of activations.
+        round_weights(model, precision)
+    expected = reference(model, foreign.FAMILIES[family], ROWS)
+    assert (expected > 0).any() and manifest["variant"] == ("causal" if family == "lightretriever" else "bi")
+    error = np.abs(got - expected)
+    assert error.mean() < {"fp32": 1e-5, "fp16": 2e-3, "int8": 5e-2, "int4": 5e-2}[precision] * expected.mean()
+    assert error.max() < {"fp32": 2e-4, "fp16": 2e-2, "int8": 0.4, "int4": 0.4}[precision]
+    assert not got[-1].any(), "an empty text has no terms"
+
+
+def round_weights(model: Any, precision: str) -> None:
+    """Replace the weights of all matrices by what their codes stand for."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(torch.from_numpy(rounded_weight(parameter.numpy(), precision)))
+
+
+def test_only_lightretriever_brings_queries_that_count_tokens(tmp_path: Path) -> None:
+    model = model_of("llama")
+    assert "query_weights.json" not in written(tmp_path, model, "laconic", "fp32")["files"]
+    assert "query_weights.json" in written(tmp_path, model, "lightretriever", "fp32")["files"]
+    table = json.loads((tmp_path / "query_weights.json").read_text(encoding="utf-8"))
+    assert table["repeated"] == "sum" and set(table["weights"]) == {1.0} and len(table["weights"]) == VOCABULARY
+
+
+def test_a_corpus_vocabulary_gives_the_same_weights_for_fewer_terms_under_their_own_ids(tmp_path: Path) -> None:
+    model = model_of("llama")
+    terms = foreign.corpus_terms(Tokenizer.from_str(TOKENIZER), TEXTS, 3)
+    assert 10 < len(terms) < VOCABULARY
+    manifest = written(tmp_path, model, "laconic", "fp32", term_ids=terms)
+    got = dense(session(tmp_path), ROWS, VOCABULARY)
+    expected = reference(model, foreign.FAMILIES["laconic"], ROWS)
+    np.testing.assert_allclose(got[:, terms], expected[:, terms], atol=2e-4)
+    others = np.setdiff1d(np.arange(VOCABULARY), terms)
+    assert not got[:, others].any()
+    assert manifest["fingerprint"] != written(tmp_path, model, "laconic", "fp32")["fingerprint"]
+
+
+def test_dropping_layers_is_the_model_without_them(tmp_path: Path) -> None:
+    model = model_of("qwen2")
+    written(tmp_path, model, "lion-sp", "fp32", layers=2)
+    got = dense(session(tmp_path), ROWS, VOCABULARY)
+    model.model.layers = model.model.layers[:2]
+    np.testing.assert_allclose(got, reference(model, foreign.FAMILIES["lion-sp"], ROWS), atol=2e-4)
+    with pytest.raises(ValueError, match="--layers"):
+        written(tmp_path, model, "lion-sp", "fp32", layers=9)
+
+
+def test_weights_beyond_the_limit_lie_beside_the_model_and_are_listed(tmp_path: Path) -> None:
+    model = model_of("llama")
+    manifest = written(tmp_path, model, "laconic", "fp32", largest=10_000)
+    assert manifest["files"]["model.onnx_data"]["bytes"] > manifest["files"]["model.onnx"]["bytes"]
+    got = dense(session(tmp_path), ROWS, VOCABULARY)
+    np.testing.assert_allclose(got, reference(model, foreign.FAMILIES["laconic"], ROWS), atol=2e-4)
+    again = written(tmp_path, model, "laconic", "fp32", largest=10_000)
+    assert again["files"] == manifest["files"], "writing twice does not grow the file"
+    assert "model.onnx_data" not in written(tmp_path, model, "laconic", "fp32")["files"]
+
+
+def test_the_command_converts_a_saved_model_with_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = model_of("llama")
+    source, adapter, out = tmp_path / "base", tmp_path / "adapter", tmp_path / "out"
+    model.save_pretrained(source)
+    (source / "tokenizer.json").write_text(TOKENIZER, encoding="utf-8")
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    adapted.save_pretrained(adapter)
+    words = ["convert", "--family", "laconic", "--model", str(source), "--adapter", str(adapter), "--out", str(out)]
+    assert cli.main([*words, "--name", "test", "--license", "MIT", "--precision", "fp32"]) == 0
+    assert json.loads(capsys.readouterr().out)["license"] == "MIT"
+    merged = adapted.merge_and_unload().eval()
+    got = dense(session(out), ROWS, VOCABULARY)
+    np.testing.assert_allclose(got, reference(merged, foreign.FAMILIES["laconic"], ROWS), atol=2e-4)
+
+
+def test_lower_casing_and_an_end_token_are_added_to_the_tokenizer(tmp_path: Path) -> None:
+    file = tmp_path / "tokenizer.json"
+    file.write_text(TOKENIZER, encoding="utf-8")
+    word = TEXTS[0].split()[0]
+    plain = Tokenizer.from_str(TOKENIZER).encode(word).ids
+    changed = foreign.adapted_tokenizer(file, lowercase=True, append_eos=tok.PAD_TOKEN)
+    assert changed.encode(word.upper()).ids == [*plain, 0]
+    with pytest.raises(ValueError, match="no token"):
+        foreign.adapted_tokenizer(file, False, "<nothing>")
+
+
+def test_an_architecture_that_is_not_understood_is_refused() -> None:
+    config = LlamaConfig(**SIZES)
+    config.model_type = "gemma"
+    with pytest.raises(ValueError, match="gemma"):
+        foreign.sizes_of(config)
