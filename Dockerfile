@@ -27,6 +27,7 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist/src dist/src
 COPY console console
+COPY console console
 COPY mappings mappings
 COPY pipelines pipelines
 COPY LICENSE ./

@@ -4,7 +4,7 @@
  * run on a GPU.
  */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import {
   cpSync,
   existsSync,
@@ -28,6 +28,7 @@ const dockerfiles = ["Dockerfile", "Dockerfile.cuda", "Dockerfile.model"];
 const packageJson = z
   .object({
     dependencies: z.record(z.string(), z.string()),
+    files: z.array(z.string()),
     devDependencies: z.record(z.string(), z.string()),
   })
   .parse(JSON.parse(readFileSync(path.join(packageRoot, "package.json"), "utf8")));
@@ -108,6 +109,31 @@ describe("the CPU image, its instructions carried out in folders", function () {
     });
     assert.equal(end.status, 0, end.output);
     assert.match(end.output, /"terms"|"vector"/);
+  });
+
+  it("holds every folder that the package says it needs at run time", () => {
+    // Models are mounted, and nobody reads documentation there.
+    for (const name of packageJson.files.filter((each) => !/^(models|docs)$/.test(each))) {
+      assert.ok(existsSync(path.join(image, "app", name)), `${name} is not copied`);
+    }
+  });
+
+  it("serves the gateway, its console too", async () => {
+    const gateway = startImage(image, ["serve", "--port", "0", "--json"], {
+      CSPLADE_MODEL: tinyCheckpoint("bi"),
+    });
+    try {
+      let output = "";
+      for await (const chunk of gateway.stdout) {
+        output += String(chunk);
+        if (output.includes("\n")) break;
+      }
+      const { url } = z.object({ url: z.string() }).parse(JSON.parse(output));
+      assert.equal((await fetch(`${url}/ready`)).status, 200);
+      assert.equal((await fetch(`${url}/_csplade/console`)).status, 200);
+    } finally {
+      gateway.kill("SIGKILL");
+    }
   });
 
   it("takes a few hundred megabytes at most", () => {
@@ -210,27 +236,36 @@ function runIn(instruction: Instruction, stage: string, workdir: string): void {
   assert.equal(end.status, 0, `RUN ${command}\n${end.stdout}${end.stderr}`);
 }
 
-/** Runs the image's entrypoint with its environment; as its user where this test may change users. */
+/** Runs the image's entrypoint to its end. */
 function runImage(
   image: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
 ) {
-  const instructions = instructionsOf("Dockerfile");
+  const { program, options } = entrypointOf(image, env);
+  const end = spawnSync(program, args, { ...options, encoding: "utf8", timeout: 60_000 });
+  return { status: end.status, output: end.stdout + end.stderr };
+}
+
+/** Starts the image's entrypoint. */
+function startImage(image: string, args: readonly string[], env: Readonly<Record<string, string>>) {
+  const { program, options } = entrypointOf(image, env);
+  return spawn(program, args, { ...options, stdio: ["ignore", "pipe", "inherit"] });
+}
+
+/** The entrypoint with its environment; as the image's user where this test may change users. */
+function entrypointOf(image: string, env: Readonly<Record<string, string>>) {
   const [entrypoint = ""] = argumentsOf(
-    instructions.find((each) => each.getKeyword() === "ENTRYPOINT"),
+    instructionsOf("Dockerfile").find((each) => each.getKeyword() === "ENTRYPOINT"),
   ).map((each) => each.replace(/[[\]",]/g, ""));
   const program = path.join(image, "usr/local/bin", entrypoint);
   assert.ok(lstatSync(program).isSymbolicLink(), program);
-  const root = process.getuid?.() === 0;
-  const end = spawnSync(program, args, {
-    encoding: "utf8",
+  const options = {
     cwd: path.join(image, "app"),
     env: { PATH: process.env.PATH, NODE_ENV: "production", CSPLADE_HOME: "/tmp/csplade", ...env },
-    ...(root ? { uid: 65532, gid: 65532 } : {}),
-    timeout: 60_000,
-  });
-  return { status: end.status, output: end.stdout + end.stderr };
+    ...(process.getuid?.() === 0 ? { uid: 65532, gid: 65532 } : {}),
+  };
+  return { program, options };
 }
 
 function sizeOf(folder: string): number {
