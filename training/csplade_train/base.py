@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -33,8 +34,58 @@ class Base:
     tokenizer_json: str
 
 
-def load() -> Base:
-    """The packaged base model, dequantized to float32."""
+def load(directory: Path | None = None) -> Base:
+    """A base model in float32: the one in a directory (config.json, weights, tokenizer.json) or the packaged one.
+
+    Raises ValueError for a model whose parts the network here does not have.
+    """
+    return _packaged() if directory is None else _from_directory(directory)
+
+
+def _from_directory(directory: Path) -> Base:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    c = AutoConfig.from_pretrained(directory)
+    problem = _problem(c)
+    tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
+    part = json.loads(tokenizer_json)["model"]
+    if part["type"] != "BPE" or part.get("byte_fallback"):
+        problem = "its tokenizer is no byte-level BPE, as Llama 3's, Qwen's and SmolLM's are"
+    if problem:
+        raise ValueError(f"{directory} cannot be a base model: {problem}")
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    return Base(dict(model.state_dict()), _sizes(c), tokenizer_json)
+
+
+def _problem(c: Any) -> str:
+    if c.model_type not in ("llama", "mistral"):
+        return f"it is a {c.model_type} model; llama and mistral architectures fit"
+    if not c.tie_word_embeddings:
+        return "its output projection is not its embedding table, and the sparse head needs one for both"
+    if getattr(c, "attention_bias", False) or getattr(c, "mlp_bias", False):
+        return "it has biases"
+    if c.hidden_size % c.num_attention_heads or (getattr(c, "head_dim", None) or 0) not in (
+        0,
+        c.hidden_size // c.num_attention_heads,
+    ):
+        return "its head size is not its hidden size divided by its heads"
+    if (getattr(c, "rope_parameters", None) or {}).get("rope_type", "default") != "default":
+        return "its rotary positions are scaled"
+    return ""
+
+
+def _sizes(c: Any) -> dict[str, float | int]:
+    return {
+        "hidden": c.hidden_size,
+        "heads": c.num_attention_heads,
+        "key_value_heads": c.num_key_value_heads,
+        "intermediate": c.intermediate_size,
+        "rope_theta": getattr(c, "rope_theta", None) or c.rope_parameters["rope_theta"],
+        "norm_epsilon": c.rms_norm_eps,
+    }
+
+
+def _packaged() -> Base:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec = find_spec(PACKAGE)
@@ -43,17 +94,7 @@ def load() -> Base:
     directory = str(Path(next(iter(spec.submodule_search_locations))))
     tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF)
     model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF, dtype=torch.float32)
-    c = model.config
-    rope = getattr(c, "rope_theta", None) or c.rope_parameters["rope_theta"]
-    sizes: dict[str, float | int] = {
-        "hidden": c.hidden_size,
-        "heads": c.num_attention_heads,
-        "key_value_heads": c.num_key_value_heads,
-        "intermediate": c.intermediate_size,
-        "rope_theta": rope,
-        "norm_epsilon": c.rms_norm_eps,
-    }
-    return Base(dict(model.state_dict()), sizes, tokenizer.backend_tokenizer.to_str())
+    return Base(dict(model.state_dict()), _sizes(model.config), tokenizer.backend_tokenizer.to_str())
 
 
 def count_tokens(base: Base, texts: list[str]) -> Counter[int]:

@@ -70,7 +70,7 @@ def prepare(a: argparse.Namespace) -> None:
     torch.manual_seed(int(start["seed"]))
     a.out.mkdir(parents=True, exist_ok=True)
     pairs = read(a.pairs)
-    source = base.load()
+    source = base.load(Path(start["model"]) if "model" in start else None)
     if a.like:
         reduced = base.rows_of(source, (a.like / "tokenizer.json").read_text(encoding="utf-8"))
     else:

@@ -42,6 +42,8 @@ class Graph:
         codes, scales = numpy_helper.to_array(self.arrays[name + "_codes"]), self.array(name + "_scales")
         if codes.ndim == 2:
             return dequantize_rows(codes, scales)
+        if codes.shape[2] * 2 != int(self.attribute("MatMulNBits", "block_size")):
+            raise ValueError(f"{name} is quantized in a way that is not known here")
         width = columns or codes.shape[1] * codes.shape[2] * 2
         return dequantize_blocks(BlockQuantized(codes, scales.reshape(codes.shape[:2])), width)
 
