@@ -27,7 +27,7 @@ import { chooseDialect } from "../src/query/query-dialect.js";
 import { fromFeatures, toFeatures, type Features } from "../src/sparse/features.js";
 import { randomVectors } from "../test/support/random-vectors.js";
 
-const DOCUMENTS = 5_000;
+const DOCUMENTS = 1_000;
 const BLOCK_SECONDS = 2;
 const QUESTIONS = ["fear of closed spaces", "a person who studies stars", "to sleep", "the sea"];
 

@@ -216,6 +216,9 @@ async function replace(
 
 /** Clauses left for each weighted query: Lucene counts those of the whole search. */
 function clauseShare(text: string, places: readonly Place[], limit: number): number {
+  // No clause is shorter than a character: a short body is not worth a closer look.
+  if (text.length < limit / 4)
+    return Math.max(8, Math.floor((limit - text.length) / places.length));
   const blank = places
     .filter((place) => !place.widened)
     .map(({ query: { offset, length } }) => ({

@@ -1,17 +1,29 @@
-/** The headers by which a cluster, or the proxy in front of it, knows who asks. */
+/** Who asks, as a cluster or the proxy in front of it knows: by headers. */
+import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import type { CallerHeaders } from "./index-plans.js";
+
+/** A caller. */
+export interface Caller {
+  /** Headers that may say who asks, as they came. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Different for different headers; no credential can be read from it. */
+  readonly key: string;
+}
 
 /** Headers about the message and the connection; every other one may be about the caller. */
 const NOT_THE_CALLER =
   /^(?:host|connection|keep-alive|transfer-encoding|upgrade|te|trailer|expect|content-.*|accept.*|user-agent|cache-control|pragma|origin|referer|sec-.*|dnt|date|range|if-.*|x-opaque-id|x-elastic-client-meta|x-elastic-product-origin|traceparent|tracestate|proxy-connection|x-request-id)$/;
 
-/** Those headers of a request, in a fixed order. */
-export function callerHeaders(request: Pick<IncomingMessage, "headersDistinct">): CallerHeaders {
-  const found: Record<string, string> = {};
+/** The caller of a request. */
+export function callerOf(request: Pick<IncomingMessage, "headersDistinct">): Caller {
+  const headers: Record<string, string> = {};
+  const hash = createHash("sha256");
   for (const name of Object.keys(request.headersDistinct).sort()) {
     const values = request.headersDistinct[name];
-    if (values !== undefined && !NOT_THE_CALLER.test(name)) found[name] = values.join(", ");
+    if (values === undefined || NOT_THE_CALLER.test(name)) continue;
+    const value = values.join(", ");
+    headers[name] = value;
+    hash.update(`${name}\0${value}\0`);
   }
-  return found;
+  return { headers, key: hash.digest("base64") };
 }

@@ -10,7 +10,7 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
-import { callerHeaders } from "./caller.js";
+import { callerOf } from "./caller.js";
 import { compare } from "./comparison.js";
 import { checkBody } from "./encode-requests.js";
 import type { EncodeService } from "./encode-service.js";
@@ -71,14 +71,14 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
   }
 
   app.get(`${CONSOLE}/indices`, { errorHandler: sendClusterError }, async (request, reply) => {
-    const found = await plans.names(callerHeaders(request.raw));
+    const found = await plans.names(callerOf(request.raw));
     return reply.headers(HEADERS).send({ model: service.manifest.name, indices: found });
   });
 
   app.post(`${CONSOLE}/compare`, { errorHandler: sendClusterError }, async (request, reply) => {
     const { index, question, size } = checkBody(comparisonSchema, request.body);
-    const caller = callerHeaders(request.raw);
-    const signal = requestSignal(request.raw, reply.raw, config["gateway.request_timeout_ms"]);
+    const caller = callerOf(request.raw);
+    const signal = requestSignal(reply.raw, config["gateway.request_timeout_ms"]);
     const target = { ...EVERYWHERE, expression: encodeURIComponent(index) };
     const { plan } = await plans.plan(target, caller);
     if (plan === undefined) {
@@ -90,7 +90,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       prune_ratio: config["query.prune_ratio"],
     });
     const comparison = await compare({
-      cluster: onBehalfOf(cluster, caller),
+      cluster: onBehalfOf(cluster, caller.headers),
       index,
       plan,
       question,

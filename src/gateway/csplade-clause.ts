@@ -67,7 +67,8 @@ export function readClause(query: Node, value: Node, path: string): CspladeClaus
     );
   }
   const raw: unknown = getNodeValue(value);
-  const parsed = clauseSchema.safeParse(typeof raw === "string" ? { query_text: raw } : raw);
+  if (typeof raw === "string") return { query_text: raw, boost: 1 };
+  const parsed = clauseSchema.safeParse(raw);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const option = (issue?.path ?? []).join(".");

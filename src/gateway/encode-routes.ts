@@ -34,15 +34,15 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
   async function encode(
     given: string | readonly string[],
     role: Role,
-    { request, reply }: Exchange,
+    reply: FastifyReply,
   ): Promise<EncodedVector[]> {
-    const signal = requestSignal(request.raw, reply.raw, config["gateway.request_timeout_ms"]);
+    const signal = requestSignal(reply.raw, config["gateway.request_timeout_ms"]);
     return await service.encode(textsOf(given, limit), role, signal);
   }
 
   app.post("/encode", { onRequest, errorHandler: sendError }, async (request, reply) => {
     const body = checkBody(encodeSchema, request.body);
-    const encoded = await encode(body.texts ?? body.text ?? [], body.role, { request, reply });
+    const encoded = await encode(body.texts ?? body.text ?? [], body.role, reply);
     const { name, fingerprint } = service.manifest;
     return {
       model: name,
@@ -58,7 +58,7 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
   app.post("/embed_sparse", { onRequest, errorHandler: sendTeiError }, async (request, reply) => {
     const body = checkBody(embedSparseSchema, request.body);
     if (body.inputs.length === 0 && typeof body.inputs !== "string") throw new EmptyBatch();
-    const encoded = await encode(body.inputs, roleOf(body.prompt_name), { request, reply });
+    const encoded = await encode(body.inputs, roleOf(body.prompt_name), reply);
     demandAll(encoded);
     const cut = body.truncate === true ? -1 : encoded.findIndex((each) => each.truncated);
     if (cut >= 0) {
@@ -78,7 +78,7 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
     async (request, reply) => {
       const body = checkBody(connectorSchema, request.body);
       const role = roleOf(body.content_type);
-      const encoded = await encode(body.texts ?? body.input ?? [], role, { request, reply });
+      const encoded = await encode(body.texts ?? body.input ?? [], role, reply);
       demandAll(encoded);
       return encoded.map(({ vector }) => toFeatures(vector));
     },
@@ -86,7 +86,7 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
 
   app.post("/v1/elastic/sparse", { onRequest, errorHandler: sendError }, async (request, reply) => {
     const body = checkBody(elasticSchema, request.body);
-    const encoded = await encode(body.input, roleOf(body.input_type), { request, reply });
+    const encoded = await encode(body.input, roleOf(body.input_type), reply);
     demandAll(encoded);
     return {
       result: {
@@ -97,11 +97,6 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
       },
     };
   });
-}
-
-interface Exchange {
-  readonly request: FastifyRequest;
-  readonly reply: FastifyReply;
 }
 
 /** text-embeddings-inference has a status of its own for an empty list. */

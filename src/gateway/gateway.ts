@@ -77,8 +77,10 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
           if (draining) setImmediate(() => server?.closeIdleConnections());
         });
         measure(metrics, OWN_ROUTES.has(route) ? route : "proxy", response);
-        if (isOwn(route, request)) answerOwn(request, response);
-        else void proxy(request, response);
+        if (isOwn(route, request)) {
+          endUnlessRead(request, config["gateway.request_timeout_ms"]);
+          answerOwn(request, response);
+        } else void proxy(request, response);
       });
       return server;
     },
@@ -167,6 +169,13 @@ function readJsonWhateverItsType(app: FastifyInstance): void {
       done(new CspladeError("request_invalid", "The request's body is not JSON."));
     }
   });
+}
+
+/** Cuts a client off whose body does not come; forwarded bodies may take as long as they like. */
+function endUnlessRead(request: IncomingMessage, timeoutMs: number): void {
+  const timer = setTimeout(() => request.destroy(), timeoutMs);
+  const stop = (): void => clearTimeout(timer);
+  request.once("end", stop).once("close", stop);
 }
 
 /** Nothing below the console's path is the cluster's. */

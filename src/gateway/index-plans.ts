@@ -2,7 +2,6 @@
  * What the indices behind an expression hold, asked with the caller's own rights and kept for
  * seconds: an alias that is moved to another model must be noticed.
  */
-import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
 import { askCapabilities, type Capabilities } from "../cluster/capabilities.js";
@@ -11,10 +10,8 @@ import type { Send } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { demandSameModel, parseMeta, planOf, type IndexModel } from "../index/index-meta.js";
 import type { IndexPlan } from "../index/index-meta.js";
+import type { Caller } from "./caller.js";
 import type { IndexOptions, SearchTarget } from "./search-target.js";
-
-/** Headers that say who asks, as they came. */
-export type CallerHeaders = Readonly<Record<string, string>>;
 
 /** The CSPLADE indices behind an expression. */
 export interface SearchedIndices {
@@ -41,13 +38,13 @@ export interface IndexPlans {
   /**
    * @throws ClusterRefusal; CspladeError `model_mismatch`, `index_invalid`, `cluster_unreachable`.
    */
-  plan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices>;
+  plan(target: SearchTarget, caller: Caller): Promise<SearchedIndices>;
   /** Names of all indices of the gateway's model that the caller may see. */
-  names(caller: CallerHeaders): Promise<readonly string[]>;
+  names(caller: Caller): Promise<readonly string[]>;
   /** The indices of a point in time. @throws as {@link IndexPlans.plan} does. */
-  pitExpression(pit: string, caller: CallerHeaders): Promise<string>;
+  pitExpression(pit: string, caller: Caller): Promise<string>;
   /** @throws CspladeError as askCapabilities does. */
-  capabilities(caller: CallerHeaders): Promise<Capabilities>;
+  capabilities(caller: Caller): Promise<Capabilities>;
 }
 
 const PLAN_TTL_MS = 10_000;
@@ -79,15 +76,16 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
   const pits = cacheOf<string>(CAPABILITIES_TTL_MS);
   const abilities = cacheOf<Capabilities>(CAPABILITIES_TTL_MS);
 
-  function sendAs(caller: CallerHeaders): Send {
-    return (request) => cluster.send({ ...request, headers: caller, timeoutMs: LOOKUP_TIMEOUT_MS });
+  function sendAs(caller: Caller): Send {
+    return (request) =>
+      cluster.send({ ...request, headers: caller.headers, timeoutMs: LOOKUP_TIMEOUT_MS });
   }
 
   /** `_meta.csplade` by index, for those that have one. */
   async function askMetas(
     path: string,
     options: IndexOptions,
-    caller: CallerHeaders,
+    caller: Caller,
   ): Promise<Readonly<Record<string, unknown>>> {
     const answer = await sendAs(caller)({
       method: "GET",
@@ -102,7 +100,7 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     );
   }
 
-  async function askPlan(target: SearchTarget, caller: CallerHeaders): Promise<SearchedIndices> {
+  async function askPlan(target: SearchTarget, caller: Caller): Promise<SearchedIndices> {
     const { expression, options } = target;
     const path = expression === undefined ? "/_mapping" : `/${expression}/_mapping`;
     const metas = await askMetas(path, options, caller);
@@ -179,9 +177,7 @@ function cacheOf<T extends object | string>(
   };
 }
 
-/** Credentials are part of the key, hashed: what one caller may see is not for another. */
-function keyOf(caller: CallerHeaders, ...parts: readonly string[]): string {
-  const hash = createHash("sha256");
-  for (const part of [...Object.entries(caller).flat(), ...parts]) hash.update(part).update("\0");
-  return hash.digest("base64");
+/** The caller is part of the key: what one may see is not for another. */
+function keyOf(caller: Caller, ...parts: readonly string[]): string {
+  return [caller.key, ...parts].join("\0");
 }

@@ -11,10 +11,11 @@ import {
   type RewrittenBody,
 } from "./body-rewriter.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { callerHeaders } from "./caller.js";
+import { callerOf, type Caller } from "./caller.js";
+import { textsOf } from "./encode-requests.js";
 import type { EncodeService } from "./encode-service.js";
 import { retryAfter } from "./http-error.js";
-import { ClusterRefusal, type CallerHeaders, type IndexPlans } from "./index-plans.js";
+import { ClusterRefusal, type IndexPlans } from "./index-plans.js";
 import type { Metrics } from "./metrics.js";
 import { openSearchError } from "./opensearch-error.js";
 import { readBody } from "./request-body.js";
@@ -52,14 +53,14 @@ export function createProxy(options: ProxyOptions): Proxy {
         await upstream.forward(request, response);
         return;
       }
-      const signal = requestSignal(request, response, timeout);
+      const signal = requestSignal(response, timeout);
       const { raw, plain } = await readBody(request, config["gateway.max_body_bytes"], signal);
       if (plain === undefined || (rules.length === 0 && !mayHaveClause(plain))) {
         await upstream.forward(request, response, { body: raw });
         return;
       }
       text = plain.toString("utf8");
-      const caller = callerHeaders(request);
+      const caller = callerOf(request);
       const rewrite = (body: string, of: SearchTarget) =>
         rewriteBody(body, contextOf(of, caller, signal, options));
       const rewritten =
@@ -81,7 +82,7 @@ export function createProxy(options: ProxyOptions): Proxy {
 
 function contextOf(
   target: SearchTarget,
-  caller: CallerHeaders,
+  caller: Caller,
   signal: AbortSignal,
   { config, service, plans }: ProxyOptions,
 ): RewriteContext {
@@ -95,7 +96,8 @@ function contextOf(
       return plans.plan({ ...target, expression }, caller);
     },
     capabilities: () => plans.capabilities(caller),
-    encode: (texts) => service.encode(texts, "query", signal),
+    encode: (texts) =>
+      service.encode(textsOf(texts, config["gateway.max_batch_texts"]), "query", signal),
     pruning: {
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],

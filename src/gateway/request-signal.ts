@@ -1,16 +1,12 @@
 /** When a request's work is not wanted any more. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import { CspladeError } from "../errors/csplade-error.js";
 
 /**
  * A signal that is aborted when the deadline is over (reason: `deadline_exceeded`) or the
  * client is gone (reason: `aborted`), and that keeps no process alive.
  */
-export function requestSignal(
-  request: IncomingMessage,
-  response: ServerResponse,
-  timeoutMs: number,
-): AbortSignal {
+export function requestSignal(response: ServerResponse, timeoutMs: number): AbortSignal {
   const controller = new AbortController();
   const timer = setTimeout(() => {
     controller.abort(
@@ -22,7 +18,7 @@ export function requestSignal(
   timer.unref();
   response.once("close", () => {
     clearTimeout(timer);
-    if (!response.writableFinished || request.destroyed) {
+    if (!response.writableFinished) {
       controller.abort(new CspladeError("aborted", "The client closed the connection."));
     }
   });

@@ -65,7 +65,9 @@ export function createUpstream(config: Config): Upstream {
   return {
     async forward(request, response, { body, rewritten = false, warnings = [] } = {}) {
       const gone = new AbortController();
-      const leave = (): void => gone.abort();
+      const leave = (): void => {
+        if (!response.writableFinished) gone.abort();
+      };
       response.once("close", leave);
       try {
         await pool.stream(
@@ -121,11 +123,18 @@ function responseHeaders(raw: readonly string[]): string[] {
   return pairs(raw, (name) => !HOP_BY_HOP.has(name));
 }
 
+/** Also leaves out what the `Connection` header names: it is about this connection, too. */
 function pairs(raw: readonly string[], keep: (name: string) => boolean): string[] {
+  const named = new Set<string>();
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    if (raw[i]?.toLowerCase() !== "connection") continue;
+    for (const name of (raw[i + 1] ?? "").split(",")) named.add(name.trim().toLowerCase());
+  }
   const kept: string[] = [];
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? "";
-    if (keep(name.toLowerCase())) kept.push(name, raw[i + 1] ?? "");
+    if (keep(name.toLowerCase()) && !named.has(name.toLowerCase()))
+      kept.push(name, raw[i + 1] ?? "");
   }
   return kept;
 }

@@ -332,6 +332,35 @@ describe("forwarding to a cluster that does not answer", () => {
     await gateway.stop();
   });
 
+  it("leaves no socket hanging whose body does not come: own routes and searches", async () => {
+    const gateway = await startTestGateway({ "gateway.request_timeout_ms": 300 });
+    for (const path of ["/encode", "/x/_search"]) {
+      const { port } = new URL(gateway.url);
+      const head = `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{`;
+      const reply = await new Promise<string>((resolve) => {
+        let all = "";
+        const socket = net.connect(Number(port), "127.0.0.1", () => socket.write(head));
+        socket.on("data", (data) => (all += data.toString()));
+        socket.on("error", () => {});
+        socket.on("close", () => resolve(all));
+      });
+      if (path !== "/encode") assert.match(reply, /504 .*deadline_exceeded/s);
+    }
+    await gateway.stop();
+  });
+
+  it("refuses more clauses in one search than texts are encoded at once, with 413", async () => {
+    const upstream = await startRecordingUpstream();
+    const gateway = await startTestGateway({ "opensearch.url": `${upstream.url}/prefix` });
+    upstream.answer = answerLookups(() => gateway);
+    const should = Array.from({ length: 300 }, (_, i) => ({ csplade: `question ${i}` }));
+    const answer = await gateway.post("/docs/_search", { query: { bool: { should } } });
+    assert.equal(answer.status, 413, await answer.clone().text());
+    assert.match(await answer.text(), /300 texts; at most 256/);
+    await gateway.stop();
+    await upstream.close();
+  });
+
   it("gives up after gateway.upstream_timeout_ms with 504", async () => {
     const upstream = await startRecordingUpstream();
     upstream.answer = () => {};
