@@ -202,6 +202,11 @@ describe("the Helm chart", () => {
   it("asks the exporter's Service for the backlog that KEDA scales on", () => {
     const objects = objectsIn(rendered.get("defaults") ?? "");
     const scaled = objects.find(({ kind }) => kind === "ScaledObject");
+    const asked = [0, 1, 2].map((n) =>
+      at(scaled, "spec", "triggers", n, "metadata", "valueLocation"),
+    );
+    // An ingest has no tokens in the backlog, and a sweep for deleted documents has only slices.
+    assert.deepEqual(asked, ["tokens", "ingest_jobs", "slices"]);
     const url = new URL(String(at(scaled, "spec", "triggers", 0, "metadata", "url")));
     const [service, namespace] = url.hostname.split(".");
     const target = objects.find(

@@ -10,14 +10,25 @@ import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
 import { packageRoot } from "../../src/config/package-root.js";
 import { findFreePort } from "../../src/servers/port.js";
 import { csplade } from "../support/csplade-command.js";
-import { plainManifests, workloadsOf, type Container, type PodSpec } from "../support/manifests.js";
+import {
+  at,
+  plainManifests,
+  workloadsOf,
+  type Container,
+  type PodSpec,
+} from "../support/manifests.js";
 import { testServers } from "../support/servers.js";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.js";
 
 const manifests = plainManifests();
+
+const triggerSchema = z.looseObject({
+  metadata: z.looseObject({ valueLocation: z.string(), url: z.string() }),
+});
 
 /** A container's program, running here. */
 interface Running {
@@ -101,10 +112,52 @@ describe("the commands of the manifests", function () {
     await answersProbes(exporter);
     const answer = await fetch(`http://127.0.0.1:${exporter.port}/backlog`);
     const backlog = (await answer.json()) as Record<string, unknown>;
-    assert.equal(typeof backlog.tokens, "number", JSON.stringify(backlog));
+    const scaled = manifests.find(({ kind }) => kind === "ScaledObject");
+    for (const trigger of z.array(triggerSchema).parse(at(scaled, "spec", "triggers"))) {
+      const { valueLocation, url } = trigger.metadata;
+      assert.equal(new URL(url).pathname, "/backlog");
+      assert.equal(typeof backlog[valueLocation], "number", JSON.stringify(backlog));
+    }
     const metrics = await (await fetch(`http://127.0.0.1:${exporter.port}/metrics`)).text();
     assert.match(metrics, /^csplade_backlog_tokens \d/m);
     await drains(exporter);
+  });
+
+  it("csplade exporter reports an ingest that no worker has taken, so that KEDA starts one", async () => {
+    const exporter = await start("exporter", { CSPLADE_REDIS_PREFIX: "manifest-backlog" });
+    await answersProbes(exporter);
+    const file = path.join(folder, "queued.ndjson");
+    await writeFile(file, JSON.stringify({ _id: "1", text: "waits" }) + "\n");
+    const { opensearchUrl, redisUrl } = testServers();
+    const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
+    const ingest = spawn(
+      process.execPath,
+      [main, "ingest", file, "--index", "manifest-backlog", "--no-workers", "--quiet"],
+      {
+        cwd: folder,
+        stdio: "ignore",
+        env: {
+          PATH: process.env.PATH,
+          HOME: folder,
+          OPENSEARCH_URL: opensearchUrl,
+          REDIS_URL: redisUrl,
+          CSPLADE_REDIS_PREFIX: "manifest-backlog",
+          CSPLADE_MODEL: tinyCheckpoint("bi"),
+        },
+      },
+    );
+    try {
+      const deadline = Date.now() + 60_000;
+      let jobs: unknown = 0;
+      while (jobs !== 1) {
+        await sleep(500);
+        assert.ok(Date.now() < deadline, `ingest_jobs is ${String(jobs)}`);
+        const answer = await fetch(`http://127.0.0.1:${exporter.port}/backlog`);
+        jobs = ((await answer.json()) as Record<string, unknown>).ingest_jobs;
+      }
+    } finally {
+      ingest.kill("SIGKILL");
+    }
   });
 
   it("csplade reindex knows every flag of the Job", async () => {
