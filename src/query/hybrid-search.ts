@@ -28,6 +28,9 @@ import type { Hit, SearchResult } from "./search-result.js";
 /** Clusters that turned out not to fuse: without the licence, the plugin or the privilege. */
 const fusesNot = new WeakSet<Cluster>();
 
+/** Statuses of a cluster that does not know what it is asked, or may not do it. */
+const CANNOT: ReadonlySet<number> = new Set([400, 403]);
+
 /** A hybrid search, its two queries ready. */
 interface HybridSearch {
   readonly asked: AskedSearch;
@@ -54,7 +57,7 @@ export async function searchHybrid(asked: AskedSearch): Promise<SearchResult> {
       !fusesNot.has(cluster));
   if (!one) return inTwoRequests(search);
   const answer = await sendOne(search);
-  if (answer.status < 400 || options.requests === "one") {
+  if (options.requests === "one" || !CANNOT.has(answer.status)) {
     return inOneRequest(search, await accepted(asked, answer));
   }
   // A fault of the request shows in the two requests as well, and is reported from there.

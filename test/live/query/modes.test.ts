@@ -9,6 +9,7 @@ import {
 import { findJdk } from "../../../src/servers/java.js";
 import { makeAnnIndex } from "../../../src/index/ann-index.js";
 import { createBulkWriter } from "../../../src/index/bulk-writer.js";
+import { fitText } from "../../../src/query/bm25-query.js";
 import type { VectorField } from "../../../src/query/query-translator.js";
 import { search } from "../../../src/query/search.js";
 import type { SearchRequest } from "../../../src/query/search-request.js";
@@ -255,6 +256,25 @@ function modesOn(version: OpenSearchVersion): void {
       assert.equal(result.notes.length, { plain: 1, two_phase: 1, guided: 2, hybrid: 2 }[mode]);
     });
   }
+
+  it("counts at least as many words as the cluster's analyzer makes, in any script", async () => {
+    const texts = [
+      "fear of the ocean, winter-time and under_scores; 3.14 and a.b.c",
+      "日本語のテキストと한국어 그리고 ภาษาไทย และ русский",
+      "👩‍🚀🚀 emoji 🇩🇪 #️⃣ and é e\u0301 combining",
+      `${"x".repeat(2000)} ${"é".repeat(700)}`,
+      "ligatures ﬁ ﬂ, ẞ, ǅ, १२३ and ٤٥٦, \u200bzero\u200bwidth",
+    ];
+    for (const text of texts) {
+      const { tokens } = (await cluster.demand(
+        { method: "POST", path: "/_analyze", body: { tokenizer: "standard", text } },
+        "Analyzing",
+      )) as { tokens: unknown[] };
+      const fitted = fitText(text, ["text"], 10_000, 0);
+      assert.ok(fitted.words >= tokens.length, `${fitted.words} < ${tokens.length}: ${text}`);
+      assert.equal(fitted.text, text);
+    }
+  });
 
   it("plain pages deep with sort and search_after", async () => {
     const around = { sort: [{ _score: "desc" }, { year: "asc" }], track_total_hits: false };
