@@ -3,6 +3,7 @@
  *
  *   npm run bench:modes                          200,000 documents
  *   npm run bench:modes -- --documents 20000     smaller
+ *   npm run bench:modes -- --keep                keep the index; --reuse then measures it again
  *
  * It needs a running OpenSearch (csplade up) and a checkpoint. Documents are resampled from
  * encoded WordNet glosses (resampled-corpus.ts), questions are glosses that are not among them.
@@ -31,18 +32,20 @@ const { values: flags } = parseArgs({
   options: {
     documents: { type: "string", default: "200000" },
     base: { type: "string", default: "3000" },
+    mixed: { type: "string", default: "5" },
     queries: { type: "string", default: "100" },
-    rounds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "5" },
     model: { type: "string" },
     index: { type: "string", default: "csplade-bench-modes" },
     keep: { type: "boolean", default: false },
+    reuse: { type: "boolean", default: false },
   },
 });
 const documents = Number(flags.documents);
 const queryCount = Number(flags.queries);
 
-/** Words of a question. */
-const QUESTION_WORDS = 8;
+/** Most words of a question. */
+const QUESTION_WORDS = 16;
 
 interface Question {
   readonly text: string;
@@ -60,12 +63,12 @@ const config = loadConfig({
 const cluster = connectCluster(config);
 try {
   const { bases, questions, model } = await encodeTexts();
-  await fillIndex(cluster, bases);
+  if (!flags.reuse) await fillIndex(cluster, bases);
   const rows = await compare(cluster, questions);
   const { version } = await cluster.capabilities();
   const terms = questions.reduce((sum, { vector }) => sum + vector.ids.length, 0);
   console.log(
-    `\n${documents} documents resampled from ${bases.length} WordNet glosses, model ${model}, ` +
+    `\n${documents} documents, each resampled from ${flags.mixed} of ${bases.length} WordNet glosses, model ${model}, ` +
       `${(terms / questions.length).toFixed(0)} terms per question, OpenSearch ${version}, ` +
       `${os.cpus()[0]?.model ?? "unknown CPU"}\n`,
   );
@@ -100,7 +103,7 @@ async function encodeTexts(): Promise<{
   const encoder = await openEncoder(config);
   try {
     const started = performance.now();
-    const encoded = await encoder.encodeDocuments(baseTexts);
+    const encoded = flags.reuse ? [] : await encoder.encodeDocuments(baseTexts);
     const vectors = await encoder.encodeQueries(questionTexts);
     console.error(
       `encoded ${baseTexts.length} glosses in ${seconds(started)} s with ${encoder.manifest.name}`,
@@ -153,7 +156,7 @@ async function fillIndex(target: Cluster, bases: readonly BaseText[]): Promise<v
     page = [];
     console.error(`${written} of ${documents} documents written (${seconds(started)} s)`);
   };
-  for (const { text, vector } of resampled(bases, documents, 7)) {
+  for (const { text, vector } of resampled(bases, documents, Number(flags.mixed), 7)) {
     terms += vector.ids.length;
     const document = { text, csplade: toFeatures(quantize(vector, 9)) };
     page.push({ id: String(written + page.length), document });
@@ -188,9 +191,9 @@ function systemsOf(target: Cluster): System[] {
   const words = bm25(target, { index: flags.index, text_fields: ["text"] });
   const twoPhase = [
     [0.4, 5],
+    [0.4, 20],
     [0.4, 50],
     [0.3, 20],
-    [0.2, 20],
   ].map(([prune_ratio = 0, expansion_rate = 0]) =>
     inMode(`two_phase | prune_ratio ${prune_ratio}, expansion_rate ${expansion_rate}`, {
       mode: "two_phase",
@@ -202,6 +205,7 @@ function systemsOf(target: Cluster): System[] {
   );
   return [
     inMode("plain |", {}),
+    inMode("plain | track_total_hits false", { around: { track_total_hits: false } }),
     { name: "BM25 |", find: ({ text }) => words(text, 10) },
     ...twoPhase,
     ...guided,
@@ -212,7 +216,7 @@ function systemsOf(target: Cluster): System[] {
 /** One search at a time; all systems answer a question right after each other. */
 async function compare(target: Cluster, questions: readonly Question[]): Promise<string[]> {
   const systems = systemsOf(target);
-  const times: number[][] = systems.map(() => []);
+  const times: number[][] = systems.map(() => questions.map(() => Infinity));
   const runs = systems.map(() => new Map<string, { id: string; score: number }[]>());
   const rounds = Number(flags.rounds);
   for (let round = 0; round <= rounds; round++) {
@@ -220,7 +224,9 @@ async function compare(target: Cluster, questions: readonly Question[]): Promise
       for (const [i, system] of systems.entries()) {
         const start = performance.now();
         const hits = await system.find(question);
-        if (round > 0) times[i]?.push(performance.now() - start);
+        const best = times[i] as number[];
+        // The fastest of the rounds: what else the machine did is not the mode's doing.
+        if (round > 0) best[q] = Math.min(best[q] as number, performance.now() - start);
         runs[i]?.set(String(q), hits);
       }
     }

@@ -1,8 +1,9 @@
 /**
- * A large corpus out of a small one that a model encoded: every document mixes two of the small
- * corpus, words and weights alike. Terms per document, weights and how often a term occurs stay
- * those of the model; what documents mean does not, so figures from it are about speed, and about
- * how much of the same index's plain ranking another way to search gives.
+ * A large corpus out of a small one that a model encoded: every document mixes several texts of
+ * the small corpus, words and weights alike, as the passages of a longer document are merged.
+ * Weights and how often a term occurs stay those of the model; what documents mean does not, so
+ * figures from it are about speed, and about how much of the same index's plain ranking another
+ * way to search gives.
  */
 import { sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-vector.js";
 
@@ -12,9 +13,8 @@ export interface BaseText {
   readonly vector: SparseVector;
 }
 
-/** Share of terms and words taken from the first and from the second text. */
-const FIRST = 0.75;
-const SECOND = 0.25;
+/** Share of the terms and words that a document takes from each of its texts. */
+const SHARE = 0.7;
 
 /** A reproducible source of numbers in [0, 1) (xorshift32). */
 export function randomNumbers(seed: number): () => number {
@@ -27,28 +27,28 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
-/** `count` documents, the same for the same seed. */
+/**
+ * `count` documents, the same for the same seed.
+ * @param mixed texts of the small corpus in each document.
+ */
 export function* resampled(
   bases: readonly BaseText[],
   count: number,
+  mixed: number,
   seed: number,
 ): Generator<BaseText> {
   const random = randomNumbers(seed);
-  const pick = () => bases[Math.floor(random() * bases.length)] as BaseText;
   for (let i = 0; i < count; i++) {
-    const [first, second] = [pick(), pick()];
     const weights = new Map<number, number>();
     const words: string[] = [];
-    for (const [base, share] of [
-      [first, FIRST],
-      [second, SECOND],
-    ] as const) {
-      for (const [id, weight] of termsOf(base.vector)) {
-        if (random() >= share) continue;
+    for (let part = 0; part < mixed; part++) {
+      const { text, vector } = bases[Math.floor(random() * bases.length)] as BaseText;
+      for (const [id, weight] of termsOf(vector)) {
+        if (random() >= SHARE) continue;
         const jittered = weight * (0.8 + 0.4 * random());
         weights.set(id, Math.max(jittered, weights.get(id) ?? 0));
       }
-      words.push(...base.text.split(/\s+/).filter(() => random() < share));
+      words.push(...text.split(/\s+/).filter(() => random() < SHARE));
     }
     yield { text: words.join(" "), vector: sparseVector(weights) };
   }

@@ -164,6 +164,28 @@ describe("the csplade program", function () {
     assert.match(unknown.err, /window_size, query_weight, rescore_query_weight/);
   });
 
+  it("copies an index into an approximate one, searches it, and refuses what it cannot copy", async () => {
+    const made = await run(["ann", "cli-docs", "--into", "cli-docs-ann", "--json"]);
+    assert.equal(made.code, 0, made.err);
+    const summary = JSON.parse(made.out) as { documents: number; unnumbered_ids: number };
+    assert.deepEqual([summary.documents, summary.unnumbered_ids], [3, 0]);
+    const question = "fear of a confined space";
+    const search = ["search", "--index", "cli-docs-ann", "--json", question];
+    const [plain, approximate] = [await run(search), await run([...search, "--mode", "ann"])];
+    const scoresOf = ({ out }: Ended) =>
+      (JSON.parse(out) as SearchJson).hits.map(({ id, score }) => [id, score]);
+    assert.deepEqual(scoresOf(approximate), scoresOf(plain));
+    const more = JSON.stringify({ _id: "4", title: "space", text: "a confined space, closed" });
+    await run(["ingest", "-", "--index", "cli-docs-ann"], {}, more);
+    const found = await run([...search, "--mode", "ann"]);
+    assert.ok(scoresOf(found).some(([id]) => id === "4"));
+    const none = await run(["search", "--index", "cli-docs", "--mode", "ann", question]);
+    assert.match(none.err, /no field for approximate search[^]*csplade ann cli-docs/);
+    const again = await run(["ann", "cli-docs", "--into", "cli-docs-ann"]);
+    assert.equal(again.code, 1);
+    assert.match(again.err, /already exists/);
+  });
+
   it("narrows a search by a filter in the cluster's DSL, and refuses one that is none", async () => {
     const filter = '{"term":{"lang.keyword":"en"}}';
     const found = await run([
