@@ -6,6 +6,7 @@ import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { openSliceQueue } from "../queue/slice-queue.js";
 import { coordinate, type RunProgress } from "./coordinate.js";
 import type { PlanContext, ReindexRequest } from "./plan-run.js";
+import { withProgressLog } from "./progress-log.js";
 import type { RunRecord, SliceCounts, Verification } from "./run-record.js";
 import { openRunStore, type RunStore } from "./run-store.js";
 import { startReindexWorker } from "./slice-worker.js";
@@ -89,7 +90,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
         verify: undefined,
         swap: options.swap !== false,
         follow: options.follow === true,
-        onProgress: options.onProgress ?? (() => {}),
+        onProgress: withProgressLog(store, options.onProgress),
         onStep: say,
       },
       run.run,

@@ -5,8 +5,11 @@ import path from "node:path";
 import { z } from "zod";
 import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
 import { packageRoot } from "../../src/config/package-root.js";
-import { testServers } from "../support/servers.js";
-import { testConfig } from "../support/tiny-checkpoints.js";
+import { openEncoder } from "../../src/encoder/encoder.js";
+import { refreshIndex } from "../../src/index/csplade-index.js";
+import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
+import { reindex } from "../../src/reindex/reindex.js";
+import { discardIndices, fill, reindexConfig, testDocuments } from "../support/reindexing.js";
 
 const json = z.string().transform((text) => JSON.parse(text) as unknown);
 
@@ -36,6 +39,15 @@ const visualizationSchema = z.object({
 
 const fieldsSchema = json.pipe(
   z.array(z.object({ name: z.string(), type: z.string(), esTypes: z.array(z.string()) })),
+);
+
+const mappingSchema = z.record(
+  z.string(),
+  z.object({
+    mappings: z.object({
+      properties: z.record(z.string(), z.looseObject({ type: z.string().optional() })),
+    }),
+  }),
 );
 
 const objects = readFileSync(
@@ -95,45 +107,49 @@ describe("the saved objects of OpenSearch Dashboards", () => {
     }
   });
 
-  describe("asked of a real OpenSearch", () => {
+  describe("asked of a real run", function () {
+    this.timeout(180_000);
     let cluster: Cluster;
 
     before(async () => {
-      cluster = connectCluster(testConfig({ "opensearch.url": testServers().opensearchUrl }));
-      for (const [index, fields] of patterns) {
-        await cluster.send({ method: "DELETE", path: `/dashboards-test-${index}` });
-        await cluster.demand(
-          {
-            method: "PUT",
-            path: `/dashboards-test-${index}`,
-            body: {
-              mappings: {
-                dynamic: false,
-                properties: Object.fromEntries(
-                  fields.map(({ name, esTypes }) => [name, { type: esTypes[0] }]),
-                ),
-              },
-            },
-          },
-          "Creating an index with the fields of a pattern",
-        );
+      const config = reindexConfig();
+      cluster = connectCluster(config);
+      await fill(cluster, "saved-source", [
+        ...testDocuments(300),
+        { id: "without-text", title: 7, text: ["an array", 8] },
+      ]);
+      const encoder = await openEncoder(config);
+      try {
+        await reindex({
+          config,
+          cluster,
+          encoder,
+          what: { from: ["saved-source"], alias: "saved-search" },
+          metrics: createWorkerMetrics(),
+          signal: AbortSignal.timeout(120_000),
+        });
+      } finally {
+        await encoder.close();
       }
-      await cluster.demand(
-        {
-          method: "POST",
-          path: "/_bulk",
-          query: { refresh: "true" },
-          body: bulkBody(),
-        },
-        "Writing documents of the shape that docs/reindexing.md documents",
-      );
+      for (const index of patterns.keys()) await refreshIndex(cluster, index);
     });
 
     after(async () => {
-      for (const index of patterns.keys()) {
-        await cluster.send({ method: "DELETE", path: `/dashboards-test-${index}` });
-      }
+      await discardIndices(cluster, "saved-");
       await cluster.close();
+    });
+
+    it("their index patterns have the fields of the real indices", async () => {
+      for (const [index, fields] of patterns) {
+        const answer = await cluster.demand(
+          { method: "GET", path: `/${index}/_mapping` },
+          "Reading a mapping",
+        );
+        const { properties } = mappingSchema.parse(answer)[index]?.mappings ?? {};
+        for (const { name, esTypes } of fields) {
+          assert.equal(properties?.[name]?.type, esTypes[0], `${index}: ${name}`);
+        }
+      }
     });
 
     for (const { title, index, visState, kibanaSavedObjectMeta } of visualizations) {
@@ -142,7 +158,7 @@ describe("the saved objects of OpenSearch Dashboards", () => {
         const answer = await cluster.demand(
           {
             method: "POST",
-            path: `/dashboards-test-${index}/_search`,
+            path: `/${index}/_search`,
             body: {
               size: 0,
               query: query === "" ? { match_all: {} } : { query_string: { query } },
@@ -187,33 +203,4 @@ function valuesIn(aggregations: unknown): number[] {
         ? value.flatMap(valuesIn)
         : valuesIn(value),
   );
-}
-
-function bulkBody(): string {
-  const lines: unknown[] = [];
-  for (let tick = 0; tick < 5; tick++) {
-    const time = new Date(Date.UTC(2026, 0, 1, 0, 0, 10 * tick)).toISOString();
-    lines.push({ index: { _index: "dashboards-test-csplade-runs" } });
-    lines.push({
-      kind: "progress",
-      "@timestamp": time,
-      run: "docs-1",
-      alias: "docs",
-      documents_done: 100 * tick,
-      documents_planned: 500,
-      documents_per_second: 10,
-      tokens_per_second: 1_200.5,
-      dead_letters: tick,
-      lag_seconds: 0.5,
-    });
-    lines.push({ index: { _index: "dashboards-test-csplade-dead-letters" } });
-    lines.push({
-      "@timestamp": time,
-      run: "docs-1",
-      id: `${tick}`,
-      code: "document_no_text",
-      reason: "The field text is missing.",
-    });
-  }
-  return lines.map((line) => JSON.stringify(line)).join("\n") + "\n";
 }
