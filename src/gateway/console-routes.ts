@@ -14,6 +14,7 @@ import { callerOf } from "./caller.js";
 import { compare } from "./comparison.js";
 import { checkBody } from "./encode-requests.js";
 import type { EncodeService } from "./encode-service.js";
+import { reportUnexpected } from "./http-error.js";
 import type { IndexPlans } from "./index-plans.js";
 import { openSearchError } from "./opensearch-error.js";
 import { requestSignal } from "./request-signal.js";
@@ -108,6 +109,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
 
 /** As the cluster would say it; a browser asks for name and password when it sees 401. */
 function sendClusterError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+  reportUnexpected(thrown);
   const { status, body } = openSearchError(thrown);
   if (status === 401) void reply.header("www-authenticate", 'Basic realm="cluster"');
   void reply.headers(HEADERS).status(status).send(body);

@@ -17,7 +17,7 @@ import {
   textsOf,
 } from "./encode-requests.js";
 import type { EncodedVector, EncodeService } from "./encode-service.js";
-import { asCspladeError, retryAfter, statusOf } from "./http-error.js";
+import { asCspladeError, reportUnexpected, retryAfter, statusOf } from "./http-error.js";
 
 /** What the routes need. */
 export interface EncodeRouteOptions {
@@ -147,6 +147,7 @@ function keyCheck(key: string | undefined): KeyCheck {
 
 /** `{"error":{code,message,hint}}` with the status of the code. */
 export function sendError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+  reportUnexpected(thrown);
   const { code, message, hint } = asCspladeError(thrown);
   sendStatus(reply, statusOf(thrown)).send({
     error: { code, message, ...(hint === undefined ? {} : { hint }) },
@@ -155,6 +156,7 @@ export function sendError(thrown: unknown, _request: FastifyRequest, reply: Fast
 
 /** The error of text-embeddings-inference: `{"error","error_type"}`. */
 function sendTeiError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+  reportUnexpected(thrown);
   const { code, message } = asCspladeError(thrown);
   let [status, error_type] = [statusOf(thrown), "Backend"];
   if (thrown instanceof EmptyBatch) [status, error_type] = [400, "Empty"];

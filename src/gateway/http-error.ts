@@ -38,6 +38,17 @@ export function asCspladeError(thrown: unknown): CspladeError {
   return new CspladeError("encode_failed", "The gateway failed unexpectedly.", { cause: thrown });
 }
 
+/**
+ * Tells the operator about an error that nobody expected: its kind and where it happened. Its
+ * message may quote a text, so that is left out.
+ */
+export function reportUnexpected(thrown: unknown): void {
+  if (thrown instanceof CspladeError || fastifyStatus(thrown) !== undefined) return;
+  const frames = thrown instanceof Error ? /(?:\n\s+at .*)+/.exec(thrown.stack ?? "")?.[0] : "";
+  const name = thrown instanceof Error ? thrown.name : typeof thrown;
+  process.stderr.write(`gateway: unexpected ${name}${frames ?? ""}\n`);
+}
+
 /** Seconds a client should wait before it sends the same request again, if that may help. */
 export function retryAfter(status: number): string | undefined {
   return status === 429 || status === 503 ? "1" : undefined;

@@ -151,8 +151,17 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
           },
         });
         if (answer.status >= 400) throw new ClusterRefusal(answer.status, answer.body);
-        const { buckets } = pitSchema.parse(answer.body).aggregations.indices;
-        return buckets.map((bucket) => encodeURIComponent(bucket.key)).join(",");
+        const parsed = pitSchema.safeParse(answer.body);
+        if (!parsed.success) {
+          throw new CspladeError(
+            "cluster_rejected",
+            "The cluster does not say which indices the point in time is of.",
+            { cause: parsed.error },
+          );
+        }
+        return parsed.data.aggregations.indices.buckets
+          .map((bucket) => encodeURIComponent(bucket.key))
+          .join(",");
       });
     },
     capabilities: (caller) =>

@@ -14,7 +14,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { callerOf, type Caller } from "./caller.js";
 import { textsOf } from "./encode-requests.js";
 import type { EncodeService } from "./encode-service.js";
-import { retryAfter } from "./http-error.js";
+import { reportUnexpected, retryAfter } from "./http-error.js";
 import { ClusterRefusal, type IndexPlans } from "./index-plans.js";
 import type { Metrics } from "./metrics.js";
 import { openSearchError } from "./opensearch-error.js";
@@ -74,7 +74,8 @@ export function createProxy(options: ProxyOptions): Proxy {
         warnings: rewritten.warnings,
       });
     } catch (thrown) {
-      metrics.rewrites.inc({ outcome: "refused" });
+      if (text !== undefined) metrics.rewrites.inc({ outcome: "refused" });
+      reportUnexpected(thrown);
       refuse(request, response, thrown, text);
     }
   };

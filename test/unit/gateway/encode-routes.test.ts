@@ -24,7 +24,8 @@ function pipelineFile(name: string): unknown {
   return JSON.parse(readFileSync(path.join(packageRoot, "pipelines", name), "utf8"));
 }
 
-describe("the gateway's encode routes", () => {
+describe("the gateway's encode routes", function () {
+  this.timeout(60_000);
   let gateway: TestGateway;
   let document: Features;
   let query: Features;
@@ -192,7 +193,8 @@ describe("the gateway's encode routes", () => {
   });
 });
 
-describe("the gateway under load and at its end", () => {
+describe("the gateway under load and at its end", function () {
+  this.timeout(60_000);
   const long = Array.from({ length: 64 }, (_, i) => `text ${i} of many, `.repeat(40));
 
   it("answers 429 with Retry-After when the encoder's queue is full", async () => {

@@ -66,7 +66,8 @@ function answerLookups(gateway: () => TestGateway) {
   };
 }
 
-describe("forwarding", () => {
+describe("forwarding", function () {
+  this.timeout(60_000);
   let upstream: RecordingUpstream;
   let gateway: TestGateway;
   before(async () => {
@@ -302,6 +303,41 @@ describe("forwarding", () => {
     await assert.rejects(send(`${gateway.url}/x`, "GET", {}));
   });
 
+  it("survives clients that leave at any moment", async () => {
+    const lookups = answerLookups(() => gateway);
+    upstream.answer = (request, response) => {
+      if (!request.url.includes("_search")) lookups(request, response);
+      else {
+        response.write("[");
+        setTimeout(() => response.end("]"), 15);
+      }
+    };
+    const bodies = [
+      '{"query":{"csplade":"sleep"}}',
+      "x".repeat(90_000),
+      '{"query":{"match_all":{}}}',
+    ];
+    const leaving = Array.from({ length: 200 }, (_, i) => {
+      const path = ["/docs/_search", "/encode", "/docs/_bulk", "/_csplade/compare"][i % 4] ?? "/";
+      return new Promise<void>((resolve) => {
+        const body = bodies[i % bodies.length] ?? "";
+        const headers = { "content-length": String(body.length + (i % 5 === 0 ? 10 : 0)) };
+        const request = httpRequest(gateway.url + path, { method: "POST", headers });
+        request.on("error", () => {});
+        request.on("close", resolve);
+        request.on("response", (response) => response.resume().on("error", () => {}));
+        request.write(body);
+        if (i % 5 !== 0) request.end();
+        setTimeout(() => request.destroy(), (i * 7) % 40);
+      });
+    });
+    await Promise.all(leaving);
+    const answer = await send(`${gateway.url}/encode`, "POST", {}, '{"text":"still here"}');
+    assert.equal(answer.status, 200);
+    const metrics = (await send(`${gateway.url}/metrics`, "GET", {})).body.toString();
+    assert.match(metrics, /^csplade_encode_queue_texts 0$/m);
+  });
+
   it("answers what is no HTTP with 400, and stays up", async () => {
     const { port } = new URL(gateway.url);
     const reply = await new Promise<string>((resolve) => {
@@ -313,7 +349,8 @@ describe("forwarding", () => {
   });
 });
 
-describe("forwarding to a cluster that does not answer", () => {
+describe("forwarding to a cluster that does not answer", function () {
+  this.timeout(60_000);
   it("says that it cannot be reached: 502 in the cluster's error shape", async () => {
     const gateway = await startTestGateway();
     for (const path of ["/", "/x/_search"]) {
