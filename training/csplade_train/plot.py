@@ -59,6 +59,7 @@ def plot(logs: Iterable[Log], out: Path, window: int = 10) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure, ((loss, terms), (gradient, ranking)) = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
     panels = ((loss, "contrast", "contrastive loss"), (gradient, "grad", "gradient norm before clipping"))
@@ -87,7 +88,14 @@ def plot(logs: Iterable[Log], out: Path, window: int = 10) -> None:
     loss.legend(loc="best", frameon=False)
     gradient.set_yscale("log")
     terms.set_yscale("log")
-    terms.set_title("active terms: document (solid), query (dashed), adaptation (dotted)")
+    terms.set_title("active terms of a text")
+    for style, meaning in (("-", "documents"), ("--", "queries"), (":", "both, while adapting")):
+        terms.plot([], [], style, color="grey", label=meaning)
+    terms.legend(loc="best", frameon=False)
+    for axes in (terms, gradient):
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     ranking.set_title("MRR@10 of held-out pseudo-queries")
     for axes in (loss, terms, gradient, ranking):
         axes.set_xlabel("step")
