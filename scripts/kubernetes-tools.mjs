@@ -9,8 +9,8 @@
  * minutes), control-plane (kube-apiserver, etcd, scheduler, controller-manager, kubectl, kwok: six
  * minutes).
  * Prints one JSON object: the folder that holds each tool's programs. Needs go, and python3 for
- * `schemas`; ends with status 3 where one of them is missing, or with --cached where a tool is not
- * there yet.
+ * `schemas`; ends with status 3 where one of them is missing, where a tool cannot be built (no
+ * network), or with --cached where it is not there yet.
  *
  * Plain Node without dependencies, like the other scripts.
  */
@@ -158,7 +158,13 @@ function provide(name, cache) {
     const target = tool.inPlace ? folder : `${folder}.${process.pid}`;
     rmSync(target, { recursive: true, force: true });
     mkdirSync(target, { recursive: true });
-    tool.build(target);
+    try {
+      tool.build(target);
+    } catch (thrown) {
+      rmSync(target, { recursive: true, force: true });
+      process.stderr.write(`kubernetes-tools: ${name} cannot be had: ${thrown.message}\n`);
+      process.exit(3);
+    }
     mkdirSync(path.join(target, ".complete"));
     if (target !== folder && !existsSync(stamp)) renameSync(target, folder);
   }
