@@ -242,7 +242,7 @@ describe("csplade eval", function () {
     }
     const refused = await run(["eval", "--data", data, "--modes", "plain,fast"]);
     assert.equal(refused.code, 2);
-    assert.match(refused.err, /Modes are plain, two_phase, guided, hybrid, or all/);
+    assert.match(refused.err, /Modes are plain, two_phase, guided, ann, hybrid, or all/);
   });
 
   it("names what is wrong with a collection before it indexes anything", async () => {
