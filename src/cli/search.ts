@@ -2,7 +2,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
-import { openEncoder, type Encoder } from "../encoder/encoder.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { openQueryEncoder } from "../encoder/query-encoder.js";
 import { messageOf } from "../errors/csplade-error.js";
 import { readModeOptions, type ModeOptions } from "../query/mode-options.js";
 import type { QueryClause } from "../query/query-clause.js";
@@ -34,6 +35,7 @@ interface SearchFlags {
   readonly filter?: QueryClause;
   readonly mode: SearchMode;
   readonly options?: unknown;
+  readonly queryEncoder?: "model" | "table";
   readonly explain?: true;
   readonly dashboards?: true;
   readonly json?: true;
@@ -49,6 +51,12 @@ export function searchCommand(): Command {
     .option("--filter <dsl>", "OpenSearch query DSL as JSON that hits must satisfy", parseFilter)
     .addOption(new Option("--mode <mode>", "how to search").choices(searchModes).default("plain"))
     .option("--options <json>", "options of the mode, as JSON", parseJson)
+    .addOption(
+      new Option(
+        "--query-encoder <encoder>",
+        "model, or table: look weights up, no inference",
+      ).choices(["model", "table"]),
+    )
     .option("--explain", "show the query's terms and every matching term with both weights")
     .option("--dashboards", "search nothing; print a query to paste into Discover's Lucene bar")
     .option("--json", "print one JSON object")
@@ -77,11 +85,14 @@ Examples:
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
     )
     .action(async (question: string, flags: SearchFlags, command: Command) => {
-      const config = configOf(command.opts()).values;
+      const config = configOf(
+        command.opts(),
+        flags.queryEncoder === undefined ? {} : { "query.encoder": flags.queryEncoder },
+      ).values;
       const options = readModeOptions(flags.mode, flags.options ?? {});
       const cluster = connectCluster(config);
       try {
-        const encoder = await openEncoder(config);
+        const encoder = await openQueryEncoder(config);
         try {
           await untilInterrupted(async (signal) => {
             const asked = { ...flags, config, cluster, encoder, question, options, signal };

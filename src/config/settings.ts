@@ -240,6 +240,11 @@ export const settings = {
     env: "CSPLADE_QUERY_PRUNE_RATIO",
     help: "Parameter of query.prune_type.",
   },
+  "query.encoder": {
+    schema: z.enum(["model", "table"]).default("model"),
+    env: "CSPLADE_QUERY_ENCODER",
+    help: "How queries are encoded: model, or table (the checkpoint's query_weights.json, without inference).",
+  },
   "write.max_bytes": {
     schema: count(10_000, 104_857_600, 5_242_880),
     env: "CSPLADE_WRITE_MAX_BYTES",

@@ -16,6 +16,7 @@ import type {
   EncoderWork,
 } from "./encoder-protocol.js";
 import type { Manifest } from "./manifest.js";
+import { openQueryTable } from "./query-table.js";
 
 /** Options of one call. */
 export interface EncodeOptions {
@@ -83,6 +84,7 @@ export async function openEncoder(config: Config): Promise<Encoder> {
     padTokenId: manifest.pad_token_id,
     tokenBudget: config["model.token_budget"],
   };
+  const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
   const waiting: Pending[] = [];
   const totals = { texts: 0, batches: 0, tokens: 0, padded_tokens: 0, busy_ms: 0 };
   let nextId = 1;
@@ -208,7 +210,10 @@ export async function openEncoder(config: Config): Promise<Encoder> {
     checkpoint,
     manifest,
     encodeDocuments: (texts, options) => encode("documents", texts, options),
-    encodeQueries: (texts, options) => encode("queries", texts, options),
+    encodeQueries: (texts, options) =>
+      byTable === undefined
+        ? encode("queries", texts, options)
+        : Promise.resolve(byTable.encode(texts)),
     async tokenize(texts, options = {}) {
       if (texts.length === 0) return [];
       const reply = await submit("tokenize", texts, options);

@@ -15,12 +15,18 @@ export const manifestSchema = z.object({
   format: z.literal(1),
   /** Name people see in messages. */
   name: z.string().min(1).max(200),
-  /** `bi`: causal mask off; `echo`: text fed twice, second copy pooled (inside the graph). */
-  variant: z.enum(["bi", "echo"]),
+  /**
+   * `bi`: causal mask off; `echo`: text fed twice, second copy pooled; `causal`: as the language
+   * model was, for document encoders of others. All inside the graph.
+   */
+  variant: z.enum(["bi", "echo", "causal"]),
   license: z.string().min(1),
   base: z.object({ name: z.string(), source: z.string(), license: z.string() }),
   precision: z.enum(["fp32", "fp16", "int8", "int4"]),
-  /** Every file of the checkpoint with its checksum; must name model.onnx and tokenizer.json. */
+  /**
+   * Every file of the checkpoint with its checksum; must name model.onnx and tokenizer.json.
+   * With query_weights.json it can encode queries by table, without inference.
+   */
   files: z
     .record(
       z.string().regex(/^[\w][\w.-]*$/, "a plain file name"),

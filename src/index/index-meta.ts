@@ -15,7 +15,7 @@ export interface IndexModel {
   readonly fingerprint: string;
   /** Name for people. */
   readonly name: string;
-  readonly variant: "bi" | "echo";
+  readonly variant: "bi" | "echo" | "causal";
   /** Every feature name is a decimal token id below it. */
   readonly vocabulary_size: number;
 }
@@ -39,7 +39,7 @@ const metaSchema = z.object({
   format: z.literal(FORMAT),
   fingerprint: z.string().regex(/^[0-9a-f]{16}$/),
   model: z.string().min(1),
-  variant: z.enum(["bi", "echo"]),
+  variant: z.enum(["bi", "echo", "causal"]),
   vocabulary_size: z.number().int().min(1),
   field: z.literal(VECTOR_FIELD),
   passages: z.enum(["merged", "nested", "documents"]),

@@ -97,7 +97,7 @@ export const runSchema = z.object({
   model: z.object({
     fingerprint: z.string(),
     name: z.string(),
-    variant: z.enum(["bi", "echo"]),
+    variant: z.enum(["bi", "echo", "causal"]),
     vocabulary_size: z.number().int(),
   }),
   id_field: z.string(),

@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import type { EncodedText } from "../../../src/encoder/encoder-protocol.js";
+import { manifestSchema } from "../../../src/encoder/manifest.js";
+import { openQueryEncoder } from "../../../src/encoder/query-encoder.js";
+import { QUERY_TABLE_FILE } from "../../../src/encoder/query-table.js";
+import { CspladeError } from "../../../src/errors/csplade-error.js";
+import { termsOf } from "../../../src/sparse/sparse-vector.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+
+const vocabulary = manifestSchema.parse(
+  JSON.parse(readFileSync(path.join(tinyCheckpoint("bi"), "manifest.json"), "utf8")),
+).vocabulary_size;
+
+/** Every third token is no term; the others weigh a little more the higher their id. */
+const weights = Array.from({ length: vocabulary }, (_, id) => (id % 3 === 0 ? 0 : 1 + id / 1000));
+
+function vectorOf(text: EncodedText | undefined): Map<number, number> {
+  return new Map(text?.passages[0] === undefined ? [] : termsOf(text.passages[0].vector));
+}
+
+describe("queries by table", () => {
+  let directory: string;
+  let encoder: Encoder | undefined;
+
+  beforeEach(() => {
+    directory = mkdtempSync(path.join(os.tmpdir(), "csplade-table-"));
+    cpSync(tinyCheckpoint("bi"), directory, { recursive: true });
+  });
+  afterEach(async () => {
+    await encoder?.close();
+    encoder = undefined;
+    rmSync(directory, { recursive: true });
+  });
+
+  /** Puts a file into the checkpoint and its manifest. */
+  function put(name: string, content: string): void {
+    writeFileSync(path.join(directory, name), content);
+    const file = path.join(directory, "manifest.json");
+    const manifest = JSON.parse(readFileSync(file, "utf8")) as { files: Record<string, object> };
+    manifest.files[name] = {
+      sha256: createHash("sha256").update(content).digest("hex"),
+      bytes: Buffer.byteLength(content),
+    };
+    writeFileSync(file, JSON.stringify(manifest));
+  }
+
+  const putTable = (repeated: string, table = weights) =>
+    put(QUERY_TABLE_FILE, JSON.stringify({ repeated, weights: table }));
+  const config = () => testConfig({ "model.path": directory, "query.encoder": "table" });
+
+  for (const repeated of ["once", "sum"] as const) {
+    it(`weighs a query's own tokens, repeated ones as ${repeated}, without loading the model`, async () => {
+      putTable(repeated);
+      put("model.onnx", "this is no model, and nothing may try to load it");
+      encoder = await openQueryEncoder(config());
+      const text = "water and water";
+      const [ids] = await encoder.tokenize([text]);
+      const expected = new Map<number, number>();
+      for (const id of ids ?? []) {
+        const weight = Math.fround(weights[id] ?? 0);
+        if (weight === 0) continue;
+        const before = repeated === "sum" ? (expected.get(id) ?? 0) : 0;
+        expected.set(id, Math.fround(before + weight));
+      }
+      assert.ok(expected.size > 0, "the query has terms");
+      const [encoded, blank] = await encoder.encodeQueries([text, "  "]);
+      assert.deepEqual([...vectorOf(encoded)].sort(), [...expected].sort());
+      assert.deepEqual(blank?.passages, []);
+    });
+  }
+
+  it("refuses to encode documents, which need the model", async () => {
+    putTable("once");
+    encoder = await openQueryEncoder(config());
+    await assert.rejects(encoder.encodeDocuments(["water"]), { code: "encode_failed" });
+  });
+
+  it("leaves documents to the model where both are asked of one encoder", async () => {
+    putTable("once");
+    encoder = await openEncoder(config());
+    const model = await openEncoder(testConfig({ "model.path": directory }));
+    try {
+      const text = "the water of the river";
+      const [ids] = await encoder.tokenize([text]);
+      const [query] = await encoder.encodeQueries([text]);
+      for (const id of vectorOf(query).keys()) assert.ok(ids?.includes(id), "own tokens only");
+      const [document] = await encoder.encodeDocuments([text]);
+      const [same] = await model.encodeDocuments([text]);
+      assert.deepEqual(vectorOf(document), vectorOf(same));
+    } finally {
+      await model.close();
+    }
+  });
+
+  it("says what is wrong when the table is missing, has holes or another size", async () => {
+    const refused = (pattern: RegExp) => (thrown: unknown) =>
+      thrown instanceof CspladeError &&
+      thrown.code === "model_invalid" &&
+      pattern.test(thrown.message);
+    await assert.rejects(openQueryEncoder(config()), refused(/no table of query weights/));
+    putTable("once", weights.slice(1));
+    await assert.rejects(openQueryEncoder(config()), refused(/weights; the vocabulary has/));
+    put(QUERY_TABLE_FILE, '{"repeated":"once","weights":[1,-2]}');
+    await assert.rejects(openQueryEncoder(config()), refused(/cannot be used/));
+  });
+});
