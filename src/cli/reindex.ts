@@ -8,12 +8,17 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics } from "../observe/run-metrics.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
+import { estimateRun, type RunEstimate } from "../reindex/estimate-run.js";
+import type { ReindexRequest } from "../reindex/plan-run.js";
 import { reindex, type ReindexOptions, type RunSummary } from "../reindex/reindex.js";
+import { rollBack, type RollbackSummary } from "../reindex/rollback.js";
+import { openRunStore } from "../reindex/run-store.js";
 import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
 import { startReindexProgress } from "./reindex-progress.js";
+import { duration } from "./status-view.js";
 
 interface ReindexFlags {
   readonly from?: string[];
@@ -29,11 +34,19 @@ interface ReindexFlags {
   readonly rate?: string;
   readonly workers: boolean;
   readonly swap: boolean;
+  readonly verify: boolean;
   readonly maxLag: string;
   readonly follow?: true;
+  readonly dryRun?: true;
+  readonly estimateWorkers: string;
+  readonly costPerHour?: string;
+  readonly rollback?: string;
   readonly json?: true;
   readonly quiet?: true;
 }
+
+/** Documents a dry run reads and encodes. */
+const SAMPLE = 200;
 
 /** Builds the command. */
 export function reindexCommand(): Command {
@@ -58,8 +71,13 @@ export function reindexCommand(): Command {
     .option("--rate <n>", "documents per second of all workers together; csplade steer changes it")
     .option("--no-workers", "only coordinate: leave the work to csplade worker processes")
     .option("--no-swap", "leave the alias where it is")
+    .option("--no-verify", "move the alias without checking the new index")
     .option("--max-lag <seconds>", "catch up until a pass takes less than this", "10")
     .option("--follow", "after the swap, go on copying what changes until stopped")
+    .option("--dry-run", "print the plan with estimates from a measured sample; write nothing")
+    .option("--estimate-workers <n>", "workers the estimate is for", "1")
+    .option("--cost-per-hour <price>", "price of a worker's hour, for the estimate")
+    .option("--rollback <alias>", "move the alias back to where it led before the last run")
     .option("--quiet", "no progress")
     .option("--json", "print the run's end as one JSON object")
     .addHelpText(
@@ -71,7 +89,9 @@ stop the others: they are in the index csplade-dead-letters with their reasons, 
 Examples:
   csplade reindex --from products --to products-search --text-fields name,description
   csplade reindex --from /data/dump-*.ndjson.gz --to wiki --no-workers
-  csplade reindex --resume wiki-20260101t1200-1a2b3c`,
+  csplade reindex --resume wiki-20260101t1200-1a2b3c
+  csplade reindex --from products --to products-search --dry-run --estimate-workers 16
+  csplade reindex --rollback products-search`,
     )
     .action(async (_flags: ReindexFlags, command: Command) => {
       const flags: ReindexFlags = command.opts();
@@ -82,6 +102,18 @@ Examples:
         "ingest.passages": flags.passages,
         "reindex.slice_documents": flags.sliceDocuments,
       });
+      if (flags.rollback !== undefined) {
+        const done = await untilInterrupted((signal) => goBack(values, flags, signal));
+        if (flags.json) printJson(done);
+        else printLine(`The alias ${done.alias} leads to ${done.to.join(", ")} again.`);
+        return;
+      }
+      if (flags.dryRun) {
+        const estimate = await untilInterrupted((signal) => dryRun(values, flags, signal));
+        if (flags.json) printJson(estimate);
+        else for (const line of estimateLines(estimate)) printLine(line);
+        return;
+      }
       const summary = await untilInterrupted((signal) => run(values, flags, signal));
       if (flags.json) printJson(summary);
       else printSummary(summary);
@@ -105,6 +137,7 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
         what: whatOf(flags),
         work: flags.workers,
         swap: flags.swap,
+        verify: flags.verify,
         follow: flags.follow === true,
         maxLagSeconds: positive("--max-lag", flags.maxLag),
         metrics,
@@ -128,8 +161,47 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
   }
 }
 
+async function goBack(
+  config: Config,
+  { rollback = "" }: ReindexFlags,
+  signal: AbortSignal,
+): Promise<RollbackSummary> {
+  const cluster = connectCluster(config);
+  try {
+    return await rollBack(cluster, openRunStore(cluster, { config, signal }), rollback);
+  } finally {
+    await cluster.close();
+  }
+}
+
+async function dryRun(
+  config: Config,
+  flags: ReindexFlags,
+  signal: AbortSignal,
+): Promise<RunEstimate> {
+  const cluster = connectCluster(config);
+  const encoder = await openEncoder(config);
+  try {
+    const context = { config, cluster, manifest: encoder.manifest, patience: { config, signal } };
+    return await estimateRun(context, encoder, requestOf(flags), {
+      workers: positive("--estimate-workers", flags.estimateWorkers),
+      ...(flags.costPerHour === undefined
+        ? {}
+        : { cost_per_hour: positive("--cost-per-hour", flags.costPerHour) }),
+      sample: SAMPLE,
+    });
+  } finally {
+    await encoder.close();
+    await cluster.close();
+  }
+}
+
 function whatOf(flags: ReindexFlags): ReindexOptions["what"] {
   if (flags.resume !== undefined) return { resume: flags.resume };
+  return { ...requestOf(flags), new: flags.new === true };
+}
+
+function requestOf(flags: ReindexFlags): ReindexRequest {
   const { from, to, target } = flags;
   if (from === undefined || to === undefined) {
     throw new CspladeError("usage", "Name what to copy and the alias: --from SOURCE --to ALIAS.", {
@@ -139,7 +211,6 @@ function whatOf(flags: ReindexFlags): ReindexOptions["what"] {
   return {
     from,
     alias: to,
-    new: flags.new === true,
     ...(target === undefined ? {} : { target }),
     ...(flags.rate === undefined ? {} : { documents_per_second: positive("--rate", flags.rate) }),
   };
@@ -150,6 +221,30 @@ function positive(option: string, value: string): number {
   const number = Number(value);
   if (Number.isFinite(number) && number > 0) return number;
   throw new CspladeError("usage", `${option} must be a number above 0, not "${value}".`);
+}
+
+function estimateLines(estimate: RunEstimate): string[] {
+  const { documents, slices, target, alias, sampled, refused, workers, hours, cost } = estimate;
+  return [
+    `${pc.bold("Plan")} (nothing was written): ${estimate.from.join(" ")} → ${target} → alias ${alias}`,
+    `${documents} documents in ${slices} slices; model ${estimate.model}`,
+    ...(estimate.reuse === null
+      ? []
+      : [`Documents whose text is the same take their vector over from ${estimate.reuse}.`]),
+    `Measured with ${sampled} documents on this machine: ${estimate.documents_per_second.toFixed(1)} documents/s, ` +
+      `${estimate.tokens_per_second.toFixed(0)} tokens/s, ${estimate.tokens_per_document.toFixed(0)} tokens a document`,
+    ...(refused > 0
+      ? [
+          pc.yellow(
+            `${refused} of ${sampled} sampled documents cannot be taken (no text, wrong type).`,
+          ),
+        ]
+      : []),
+    `${workers} worker${workers === 1 ? "" : "s"} like it: ${duration(hours * 3_600)} if every document is encoded` +
+      (cost === null ? "" : `, cost ${cost.toFixed(2)}`),
+    `Bulk requests: ${((documents * estimate.bulk_bytes_per_document) / 1e9).toFixed(2)} GB; ` +
+      `Redis: ${(estimate.redis_bytes / 1e6).toFixed(2)} MB at most`,
+  ];
 }
 
 function printSummary(summary: RunSummary): void {

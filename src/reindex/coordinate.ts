@@ -9,10 +9,11 @@ import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { indicesBehind, moveAlias } from "../index/alias.js";
-import { refreshIndex } from "../index/csplade-index.js";
 import { withDeadline } from "../queue/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { settledUpTo } from "../sources/index-source.js";
+import { sourceGone } from "./slice-reader.js";
+import { countDocuments } from "./missing-documents.js";
 import { cutIndex, openSlice, passOf } from "./plan-run.js";
 import { lagSeconds } from "./run-numbers.js";
 import {
@@ -85,6 +86,7 @@ export async function coordinate(parts: Coordination, runId: string): Promise<Ru
       if (run.state !== "following") run = await setState(parts, run, "following");
       await sleep(FOLLOW_MS, undefined, { signal: patience.signal }).catch(() => {});
       run = await sweepIfNeeded(parts, await catchUp(parts, run, { once: true }));
+      await report(parts, run);
     }
     return await finish(parts, run);
   } catch (thrown) {
@@ -178,7 +180,9 @@ async function catchUp(
   if (source.type !== "index") return run;
   for (let passes = 1; ; passes++) {
     const as_of = new Date().toISOString();
-    const up_to = await patiently(patience, () => settledUpTo(cluster, source, patience.signal));
+    const up_to = await patiently(patience, () =>
+      settledUpTo(cluster, source, patience.signal),
+    ).catch((thrown: unknown) => sourceGone({ run, cluster, patience }, thrown));
     const last = run.passes.findLast(({ task }) => task === "copy");
     const number = run.passes.length;
     const first = await nextSlice(store, run);
@@ -219,15 +223,10 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
   const { cluster, store, patience } = parts;
   const { source } = run;
   if (source.type !== "index") return run;
+  const counted = await countDocuments(parts, run);
+  if (counted.extra === 0) return run;
   const target = { index: run.target, shards: await shardsOf(parts, run.target) };
   const up_to = await patiently(patience, () => settledUpTo(cluster, target, patience.signal));
-  const [there, here] = await patiently(patience, () =>
-    Promise.all([countDocuments(cluster, source.index), countDocuments(cluster, run.target, run)]),
-  );
-  const letters = (await store.totals(run.run)).counts.dead_letters;
-  // More than the source can account for. Dead letters are absent here and may still be there.
-  if (here <= there && here + letters <= there) return run;
-  if (here + letters === there) return run;
   const number = run.passes.length;
   const first = await nextSlice(store, run);
   const slices: SliceRecord[] = [];
@@ -244,32 +243,14 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
       }),
     );
   }
-  parts.onStep(`Looking for deleted documents: the source has ${there}, the new index ${here}.`);
+  parts.onStep(
+    `Looking for deleted documents: the source has ${counted.source ?? 0}, the new index ${counted.target}.`,
+  );
   await store.addSlices(slices);
   const pass = passOf(number, "sweep", slices, [], new Date().toISOString());
   const next = await store.updateRun(run.run, (now) => ({ ...now, passes: [...now.passes, pass] }));
   await finishSlices(parts, next);
   return next;
-}
-
-/** Documents of an index; in `documents` mode those with a first passage. */
-async function countDocuments(
-  cluster: Cluster,
-  index: string,
-  run?: Pick<RunRecord, "passages">,
-): Promise<number> {
-  await refreshIndex(cluster, index);
-  const body = (await cluster.demand(
-    {
-      method: "POST",
-      path: pathOf(index, "_count"),
-      ...(run?.passages === "documents"
-        ? { body: { query: { term: { csplade_passage: 0 } } } }
-        : {}),
-    },
-    `Counting the documents of ${index}`,
-  )) as { count: number };
-  return body.count;
 }
 
 async function shardsOf({ cluster, patience }: Coordination, index: string): Promise<number> {
@@ -339,7 +320,11 @@ async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
     state: "done",
     finished_at,
   }));
-  const totals = await parts.store.totals(run.run);
-  parts.onProgress({ run: done, totals, lag_seconds: lagSeconds({ run: done, totals }) });
+  await report(parts, done);
   return done;
+}
+
+async function report({ store, onProgress }: Coordination, run: RunRecord): Promise<void> {
+  const totals = await store.totals(run.run);
+  onProgress({ run, totals, lag_seconds: lagSeconds({ run, totals }) });
 }

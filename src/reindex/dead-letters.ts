@@ -1,5 +1,6 @@
 /** The dead-letter index: what could not be taken and why, without texts. */
 import { createHash } from "node:crypto";
+import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
@@ -61,6 +62,58 @@ export async function prepareDeadLetters(cluster: Cluster, patience: Patience): 
       `Creating the index ${DEAD_LETTERS_INDEX}: ${cluster.url} answered ${answer.status}: ${reason}`,
     );
   });
+}
+
+const lettersSchema = z.object({
+  hits: z.object({
+    hits: z.array(
+      z.object({
+        _source: z.object({ id: z.string(), routing: z.string().optional(), version: z.number() }),
+        sort: z.array(z.unknown()),
+      }),
+    ),
+  }),
+});
+
+/** Letters read at once, and at most: beyond that, something is wrong with more than documents. */
+const LETTERS_PER_REQUEST = 5_000;
+const MOST_LETTERS = 1_000_000;
+
+/** Ids (and routing) of the documents a run could not take. */
+export async function readDeadLetters(
+  cluster: Cluster,
+  run: string,
+): Promise<{ readonly id: string; readonly routing?: string; readonly version: number }[]> {
+  const doing = "Reading the dead letters";
+  const path = pathOf(DEAD_LETTERS_INDEX, "_refresh");
+  await cluster.demand({ method: "POST", path }, doing);
+  const letters: { id: string; routing?: string; version: number }[] = [];
+  let after: readonly unknown[] | undefined;
+  while (letters.length < MOST_LETTERS) {
+    const body = await cluster.demand(
+      {
+        method: "POST",
+        path: pathOf(DEAD_LETTERS_INDEX, "_search"),
+        query: { allow_partial_search_results: false },
+        body: {
+          size: LETTERS_PER_REQUEST,
+          query: { term: { run } },
+          sort: [{ _seq_no: "asc" }],
+          _source: ["id", "routing", "version"],
+          ...(after === undefined ? {} : { search_after: after }),
+        },
+      },
+      doing,
+    );
+    const { hits } = lettersSchema.parse(body).hits;
+    for (const { _source } of hits) {
+      const { routing, ...letter } = _source;
+      letters.push({ ...letter, ...(routing === undefined ? {} : { routing }) });
+    }
+    after = hits.at(-1)?.sort;
+    if (hits.length < LETTERS_PER_REQUEST) break;
+  }
+  return letters;
 }
 
 /** Stores a letter under an id of its own per run and document: a newer one replaces an older one. */

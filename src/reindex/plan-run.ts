@@ -12,7 +12,7 @@ import { readIndexModel } from "../index/csplade-index.js";
 import { vectorShape } from "../index/index-document.js";
 import type { InheritedMapping } from "../index/index-template.js";
 import { indexModelOf } from "../pipeline/index-model.js";
-import { findFiles } from "../sources/file-slices.js";
+import { findFiles, meanLineBytes } from "../sources/file-slices.js";
 import {
   cutShard,
   findIndexSource,
@@ -47,9 +47,6 @@ export interface PlanContext {
   readonly manifest: Manifest;
   readonly patience: Patience;
 }
-
-/** Bytes a document of a file is taken to have before a sample says better. */
-const GUESSED_BYTES = 1_500;
 
 /** How much gzip is taken to shrink a text. */
 const GUESSED_RATIO = 3;
@@ -102,7 +99,7 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
   const slices =
     record.source.type === "index"
       ? await cutIndex(context, record, { number: 0, first: 0, after: up_to.map(() => -1), up_to })
-      : cutFiles(record);
+      : await cutFiles(record);
   const pass = passOf(0, "copy", slices, up_to, as_of);
   return {
     run: { ...record, passes: [pass] },
@@ -178,16 +175,18 @@ export function openSlice(
 }
 
 /** Files are cut by bytes; how many documents that gives is estimated. */
-function cutFiles(run: RunRecord): SliceRecord[] {
+async function cutFiles(run: RunRecord): Promise<SliceRecord[]> {
   if (run.source.type !== "files") return [];
   const slices: SliceRecord[] = [];
   for (const [part, file] of run.source.files.entries()) {
-    const step = file.gzip ? Number.MAX_SAFE_INTEGER : run.slice_documents * GUESSED_BYTES;
+    const mean = await meanLineBytes(file);
+    if (mean === undefined) continue;
+    const step = file.gzip ? Number.MAX_SAFE_INTEGER : Math.ceil(run.slice_documents * mean);
     const end = file.gzip ? Number.MAX_SAFE_INTEGER : file.bytes;
     for (let from = 0; from < end; from += step) {
       const to = Math.min(end, from + step);
       const bytes = file.gzip ? file.bytes * GUESSED_RATIO : to - from;
-      const documents = Math.max(1, Math.round(bytes / GUESSED_BYTES));
+      const documents = Math.max(1, Math.round(bytes / mean));
       const number = slices.length;
       slices.push(openSlice(run.run, { number, pass: 0, task: "copy", part, from, to, documents }));
     }

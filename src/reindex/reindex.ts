@@ -10,6 +10,7 @@ import { withProgressLog } from "./progress-log.js";
 import type { RunRecord, SliceCounts, Verification } from "./run-record.js";
 import { openRunStore, type RunStore } from "./run-store.js";
 import { startReindexWorker } from "./slice-worker.js";
+import { verifyRun } from "./verify-run.js";
 import { beginRun, findUnfinished, holdRun } from "./start-run.js";
 
 /** What is reindexed, and how. */
@@ -23,6 +24,8 @@ export interface ReindexOptions {
   readonly work?: boolean;
   /** Move the alias at the end (the default). */
   readonly swap?: boolean;
+  /** Check the new index before the alias moves (the default). */
+  readonly verify?: boolean;
   /** After the swap, go on copying what changes until the signal fires. */
   readonly follow?: boolean;
   /** Catch up until a pass takes less, seconds; 10 without it. */
@@ -50,6 +53,9 @@ export interface RunSummary extends SliceCounts {
 
 /** How long running slices may take to come to a checkpoint when the command stops, milliseconds. */
 const DRAIN_MS = 25_000;
+
+/** Documents looked at and encoded again to verify a run. */
+const SAMPLE = 200;
 
 /**
  * Begins a run, or goes on with one, and brings it to its end.
@@ -87,7 +93,10 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
         queue,
         patience,
         maxLagSeconds: options.maxLagSeconds ?? 10,
-        verify: undefined,
+        verify:
+          options.verify === false
+            ? undefined
+            : (now) => verifyRun({ cluster, encoder, patience, sample: SAMPLE }, now),
         swap: options.swap !== false,
         follow: options.follow === true,
         onProgress: withProgressLog(store, options.onProgress),

@@ -18,6 +18,8 @@ interface Heard {
 export interface RunControls {
   /** The run's record, at most some seconds old. */
   current(run: string): Promise<RunRecord>;
+  /** Notes that this process works on a slice of a run; call what it returns at the end. */
+  join(run: string): () => void;
   /** Waits until this slice may take `documents` more; returns early when the signal fires. */
   admit(run: string, slice: Throttle, documents: number, signal: AbortSignal): Promise<void>;
 }
@@ -31,6 +33,8 @@ export interface Throttle {
 /** Creates the steering over a store. */
 export function createRunControls(store: RunStore): RunControls {
   const heard = new Map<string, Heard>();
+  /** Slices of this process, which the records may not show yet. */
+  const joined = new Map<string, number>();
 
   async function ask(run: string): Promise<Heard> {
     const { record } = await store.readRun(run);
@@ -59,6 +63,10 @@ export function createRunControls(store: RunStore): RunControls {
   }
 
   return {
+    join(run) {
+      joined.set(run, (joined.get(run) ?? 0) + 1);
+      return () => joined.set(run, (joined.get(run) ?? 1) - 1);
+    },
     current: async (run) => (await current(run)).run,
     async admit(run, slice, documents, signal) {
       for (;;) {
@@ -70,7 +78,8 @@ export function createRunControls(store: RunStore): RunControls {
       const { run: record, sharers } = await current(run);
       const rate = record.control.documents_per_second;
       if (rate === null) return;
-      const cost = (documents / (rate / sharers)) * 1_000;
+      const share = rate / Math.max(sharers, joined.get(run) ?? 1);
+      const cost = (documents / share) * 1_000;
       slice.paidUntil = Math.max(performance.now(), slice.paidUntil) + cost;
     },
   };

@@ -55,7 +55,7 @@ export function readSlice(
 }
 
 /** The version of an operation on the source: sequence numbers begin at 0, versions at 1. */
-function versionOf(seqNo: number): number {
+export function versionOf(seqNo: number): number {
   return seqNo + 1;
 }
 
@@ -133,8 +133,12 @@ export async function demandSameSource(context: ReadContext): Promise<void> {
   );
 }
 
-async function sourceGone(
-  { run, cluster, patience }: ReadContext,
+/**
+ * Says in a sentence that the source of a run is gone, if that is what was thrown.
+ * @throws CspladeError always.
+ */
+export async function sourceGone(
+  { run, cluster, patience }: Pick<ReadContext, "run" | "cluster" | "patience">,
   thrown: unknown,
 ): Promise<never> {
   if (!(thrown instanceof CspladeError) || thrown.code !== "index_not_found") throw thrown;

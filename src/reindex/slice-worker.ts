@@ -77,6 +77,7 @@ async function handle(
   if (signals.drain.aborted) return { kind: "released", pause_ms: 0 };
   const claim = await claimSlice(store, found, worker);
   metrics.sliceStarted();
+  const leave = parts.controls.join(job.run);
   let outcome: "done" | "released" | "failed" | "lost" = "failed";
   try {
     demandModel(encoder, run);
@@ -100,6 +101,7 @@ async function handle(
     await letGo(parts, claim.record.run, claim.record.number, claim.record.claim, thrown, last);
     throw thrown;
   } finally {
+    leave();
     metrics.sliceEnded(outcome);
   }
 }

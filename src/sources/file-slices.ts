@@ -54,6 +54,23 @@ export async function findFiles(inputs: readonly string[]): Promise<SliceableFil
   return files;
 }
 
+/** Bytes read of a file to see how long its lines are. */
+const SAMPLE_BYTES = 262_144;
+
+/** Mean bytes of the first lines of a file, unpacked; undefined for an empty one. */
+export async function meanLineBytes(
+  file: Pick<SliceableFile, "path" | "gzip">,
+): Promise<number | undefined> {
+  let lines = 0;
+  let bytes = 0;
+  const range = { from: 0, to: SAMPLE_BYTES, aligned: true };
+  for await (const line of readFileSlice(file, range, SAMPLE_BYTES)) {
+    lines += 1;
+    bytes = line.next;
+  }
+  return lines === 0 ? undefined : bytes / lines;
+}
+
 /**
  * Reads the lines that begin in [from, to), without blank ones. A line that begins before `from`
  * belongs to the slice before; `from` may stand inside a line.

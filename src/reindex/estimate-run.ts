@@ -1,0 +1,127 @@
+/** What a run would take, from a sample that is really read and encoded on this machine. */
+import type { Encoder } from "../encoder/encoder.js";
+import { linesOf } from "../index/bulk-operation.js";
+import { documentSteps } from "../index/index-document.js";
+import { NOTHING_STORED } from "../index/stored-state.js";
+import type { SourceDocument } from "../sources/source-document.js";
+import { planRun, type PlanContext, type ReindexRequest } from "./plan-run.js";
+import { readSlice } from "./slice-reader.js";
+
+/** A plan and its estimates. */
+export interface RunEstimate {
+  readonly from: readonly string[];
+  readonly alias: string;
+  /** The index that would be made. */
+  readonly target: string;
+  readonly model: string;
+  /** Documents; of files an estimate. */
+  readonly documents: number;
+  readonly slices: number;
+  /** An index of the same model, whose vectors are taken over where texts are the same. */
+  readonly reuse: string | null;
+  /** Documents that were read and encoded to measure. */
+  readonly sampled: number;
+  /** Of these, documents that would become dead letters. */
+  readonly refused: number;
+  readonly tokens_per_document: number;
+  /** One worker like this machine. */
+  readonly documents_per_second: number;
+  readonly tokens_per_second: number;
+  /** Bytes of bulk requests per document, before the cluster compresses them. */
+  readonly bulk_bytes_per_document: number;
+  readonly workers: number;
+  readonly hours: number;
+  /** Worker hours times the price of one; null without a price. */
+  readonly cost: number | null;
+  /** Bytes of jobs in Redis, at most. */
+  readonly redis_bytes: number;
+}
+
+/** What estimating takes besides the request. */
+export interface EstimateOptions {
+  /** Workers the estimate is for. */
+  readonly workers: number;
+  /** Price of a worker's hour. */
+  readonly cost_per_hour?: number;
+  /** Documents to measure with. */
+  readonly sample: number;
+}
+
+/** Bytes a job takes in Redis, measured (docs/reindexing.md). */
+const JOB_BYTES = 1_100;
+
+/** Slices that the sample is drawn from. */
+const SAMPLED_SLICES = 8;
+
+/** Plans and measures; nothing is written. @throws CspladeError as planning and reading do. */
+export async function estimateRun(
+  context: PlanContext,
+  encoder: Encoder,
+  request: ReindexRequest,
+  options: EstimateOptions,
+): Promise<RunEstimate> {
+  const { config, cluster, patience } = context;
+  const { run, slices } = await planRun(context, request);
+  const reading = { cluster, run, patience, maxDocumentBytes: config["ingest.max_document_bytes"] };
+  const documents: SourceDocument[] = [];
+  let refused = 0;
+  const step = Math.max(1, Math.floor(slices.length / SAMPLED_SLICES));
+  const drawn = slices.filter((_, i) => i % step === 0).slice(0, SAMPLED_SLICES);
+  const each = Math.ceil(options.sample / Math.max(1, drawn.length));
+  for (const slice of drawn) {
+    let taken = 0;
+    for await (const page of readSlice(reading, slice, slice.position)) {
+      for (const { content } of page) {
+        if (taken >= each) break;
+        taken += 1;
+        if ("document" in content) documents.push(content.document);
+        else refused += 1;
+      }
+      if (taken >= each) break;
+    }
+  }
+  const info = { ...run, name: run.target, indices: [run.target], created: false };
+  // Once to warm up: the first batches also pay for the memory they take.
+  await encoder.encodeDocuments(documents.slice(0, 8).map(({ text }) => text));
+  const started = performance.now();
+  const encoded = await encoder.encodeDocuments(
+    documents.map(({ text }) => text),
+    { signal: patience.signal, max_passages: run.encoding.max_passages },
+  );
+  const seconds = Math.max(0.001, (performance.now() - started) / 1_000);
+  let tokens = 0;
+  let bytes = 0;
+  for (const [i, document] of documents.entries()) {
+    const passages = encoded[i]?.passages ?? [];
+    for (const passage of passages) tokens += passage.tokens;
+    const context = { shape: run.encoding, stored: NOTHING_STORED };
+    for (const operation of documentSteps(info, document, passages, context).flat()) {
+      const made = linesOf(operation);
+      if ("lines" in made) bytes += Buffer.byteLength(made.lines);
+    }
+  }
+  const planned = run.passes[0]?.documents ?? 0;
+  const rate = documents.length / seconds;
+  const hours = rate === 0 ? 0 : planned / rate / options.workers / 3_600;
+  const per = Math.max(1, documents.length);
+  return {
+    from: run.from,
+    alias: run.alias,
+    target: run.target,
+    model: run.model.name,
+    documents: Math.round(planned),
+    slices: slices.length,
+    reuse: run.reuse ?? null,
+    sampled: documents.length + refused,
+    refused,
+    tokens_per_document: tokens / per,
+    documents_per_second: rate,
+    tokens_per_second: tokens / seconds,
+    bulk_bytes_per_document: Math.round(bytes / per),
+    workers: options.workers,
+    hours,
+    cost:
+      options.cost_per_hour === undefined ? null : hours * options.workers * options.cost_per_hour,
+    redis_bytes: slices.length * JOB_BYTES,
+  };
+}

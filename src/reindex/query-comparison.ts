@@ -1,0 +1,133 @@
+/** Asks the new index and the old one the same questions: do they find alike? */
+import type { Cluster } from "../cluster/cluster.js";
+import { patiently, type Patience } from "../cluster/patience.js";
+import { pathOf } from "../cluster/request.js";
+import { z } from "zod";
+import type { Encoder } from "../encoder/encoder.js";
+import { indicesBehind } from "../index/alias.js";
+import { readIndexModel } from "../index/csplade-index.js";
+import { withBm25Query } from "../query/bm25-query.js";
+import { search } from "../query/search.js";
+import { searchedFields } from "../query/searched-fields.js";
+import type { StoredDocument } from "../sources/index-source.js";
+import { textOf } from "../sources/source-document.js";
+import type { SparseVector } from "../sparse/sparse-vector.js";
+import type { RunRecord, Verification } from "./run-record.js";
+
+/** What comparing needs. */
+export interface ComparisonContext {
+  readonly cluster: Cluster;
+  readonly encoder: Encoder;
+  readonly patience: Patience;
+}
+
+/** Questions asked at most, and the words of one. */
+const MOST_QUERIES = 50;
+const QUERY_WORDS = 8;
+
+/** Hits compared. */
+const SIZE = 10;
+
+/** Asks some words out of each sampled document. */
+export async function compareQueries(
+  context: ComparisonContext,
+  run: RunRecord,
+  sampled: readonly StoredDocument[],
+): Promise<Pick<Verification, "queries" | "overlap_at_10" | "found_new" | "found_old">> {
+  const { encoder, cluster, patience } = context;
+  const questions = sampled.slice(0, MOST_QUERIES).flatMap((document) => {
+    const found = textOf(document.id, document.body, run.text_fields);
+    return "problem" in found ? [] : [{ id: document.id, text: wordsOf(found.text) }];
+  });
+  const none = { queries: 0, overlap_at_10: null, found_new: null, found_old: null };
+  if (questions.length === 0) return none;
+  const encoded = await encoder.encodeQueries(
+    questions.map(({ text }) => text),
+    { signal: patience.signal },
+  );
+  const askNew = vectorSearch(context, run.target, run.passages);
+  const askOld = await oldSearch(context, run);
+  const overlaps: number[] = [];
+  let foundNew = 0;
+  let foundOld = 0;
+  let asked = 0;
+  for (const [i, { id, text }] of questions.entries()) {
+    const vector = encoded[i]?.passages[0]?.vector;
+    if (vector === undefined || vector.ids.length === 0) continue;
+    asked += 1;
+    const now = await patiently(patience, () => askNew(vector));
+    foundNew += now.includes(id) ? 1 : 0;
+    if (askOld === undefined) continue;
+    const before = await patiently(patience, () => askOld(vector, text));
+    foundOld += before.includes(id) ? 1 : 0;
+    if (before.length > 0) {
+      overlaps.push(before.filter((hit) => now.includes(hit)).length / before.length);
+    }
+  }
+  if (asked === 0) return none;
+  const mean = overlaps.reduce((sum, each) => sum + each, 0) / Math.max(1, overlaps.length);
+  return {
+    queries: asked,
+    overlap_at_10: overlaps.length === 0 ? null : mean,
+    found_new: foundNew / asked,
+    found_old: askOld === undefined ? null : foundOld / asked,
+  };
+
+  /** The index behind the alias now: by vectors of the same model, or else by its words. */
+  async function oldSearch(
+    { cluster: on }: ComparisonContext,
+    { alias, target, model }: RunRecord,
+  ): Promise<((vector: SparseVector, text: string) => Promise<string[]>) | undefined> {
+    const [old, ...more] = (await indicesBehind(on, alias)).filter((index) => index !== target);
+    if (old === undefined || more.length > 0) return undefined;
+    const info = await readIndexModel(on, old).catch(() => undefined);
+    if (info?.model.fingerprint === model.fingerprint) {
+      return vectorSearch(context, old, info.passages);
+    }
+    return (_vector, text) => bm25(cluster, old, run.text_fields, text);
+  }
+}
+
+/** Some words from the middle: the beginnings of documents are often alike. */
+function wordsOf(text: string): string {
+  const words = text.slice(0, 20_000).split(/\s+/).filter(Boolean);
+  const from = Math.max(0, Math.floor((words.length - QUERY_WORDS) / 2));
+  return words.slice(from, from + QUERY_WORDS).join(" ");
+}
+
+function vectorSearch(
+  { cluster, patience }: ComparisonContext,
+  index: string,
+  passages: RunRecord["passages"],
+): (vector: SparseVector) => Promise<string[]> {
+  const where = searchedFields(passages);
+  return async (vector) => {
+    const { hits } = await search(cluster, {
+      index,
+      vector,
+      size: SIZE,
+      source: false,
+      ...where,
+      signal: patience.signal,
+    });
+    return hits.map((hit) => hit.collapsed_by ?? hit.id);
+  };
+}
+
+const hitsSchema = z.object({ hits: z.object({ hits: z.array(z.object({ _id: z.string() })) }) });
+
+async function bm25(
+  cluster: Cluster,
+  index: string,
+  fields: readonly string[],
+  text: string,
+): Promise<string[]> {
+  const answer = await withBm25Query(cluster, text, fields, (query) =>
+    cluster.send({
+      method: "POST",
+      path: pathOf(index, "_search"),
+      body: { query, size: SIZE, _source: false },
+    }),
+  );
+  return hitsSchema.safeParse(answer.body).data?.hits.hits.map(({ _id }) => _id) ?? [];
+}

@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { Redis } from "ioredis";
+import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import type { Config } from "../../../src/config/settings.js";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { createWorkerMetrics } from "../../../src/observe/worker-metrics.js";
+import { openSliceQueue } from "../../../src/queue/slice-queue.js";
+import { noCounts } from "../../../src/reindex/run-record.js";
+import { openRunStore, SliceLostError, type RunStore } from "../../../src/reindex/run-store.js";
+import { reindex } from "../../../src/reindex/reindex.js";
+import { claimSlice, FATAL_CRASHES } from "../../../src/reindex/slice-claim.js";
+import { beginRun } from "../../../src/reindex/start-run.js";
+import { cutShard, settledUpTo } from "../../../src/sources/index-source.js";
+import {
+  assertCopied,
+  deadLettersOf,
+  discardIndices,
+  fill,
+  reindexConfig,
+  testDocuments,
+} from "../../support/reindexing.js";
+
+describe("a slice", function () {
+  this.timeout(120_000);
+  let config: Config;
+  let cluster: Cluster;
+  let encoder: Encoder;
+  let store: RunStore;
+  const signal = new AbortController().signal;
+
+  before(async () => {
+    config = reindexConfig();
+    cluster = connectCluster(config);
+    encoder = await openEncoder(config);
+    store = openRunStore(cluster, { config, signal });
+  });
+  after(async () => {
+    await discardIndices(cluster, "sl-");
+    await encoder.close();
+    await cluster.close();
+  });
+
+  function begin(source: string) {
+    const { manifest } = encoder;
+    const context = { config, cluster, manifest, patience: { config, signal } };
+    return beginRun(context, store, { from: [source], alias: `${source}-search` });
+  }
+
+  it("covers every document of its shard once, whatever gaps the sequence numbers have", async () => {
+    await cluster.demand(
+      { method: "PUT", path: "/sl-cut", body: { settings: { index: { number_of_shards: 2 } } } },
+      "Creating the source",
+    );
+    for (let round = 0; round < 4; round++) {
+      await fill(cluster, "sl-cut", testDocuments(300 - 60 * round, round, 17 * round));
+    }
+    const source = { index: "sl-cut", shards: 2 };
+    const upTo = await settledUpTo(cluster, source);
+    let documents = 0;
+    for (const [shard, last] of upTo.entries()) {
+      const reader = { index: "sl-cut", shard, primaries: false };
+      const range = { from: 0, to: last + 1, documents: 20 };
+      const ranges = await cutShard(cluster, reader, range);
+      ranges.forEach(({ from, to }, i) => {
+        assert.ok(from < to);
+        if (i > 0) assert.equal(from, ranges[i - 1]?.to, "no number is between two ranges");
+      });
+      assert.equal(ranges.at(-1)?.to, last + 1);
+      assert.ok(ranges.every((each) => each.documents <= 20));
+      documents += ranges.reduce((sum, each) => sum + each.documents, 0);
+    }
+    assert.equal(documents, 300);
+  });
+
+  it("belongs to the worker that claimed it last; the one before cannot write its record", async () => {
+    await fill(cluster, "sl-claim", testDocuments(10));
+    const { run } = await begin("sl-claim");
+    const first = await claimSlice(store, await store.readSlice(run, 0), "first");
+    await first.checkpoint(3, { ...noCounts(), read: 3, written: 3 });
+    const second = await claimSlice(store, await store.readSlice(run, 0), "second");
+    assert.equal(second.record.position, 3);
+    await assert.rejects(
+      first.checkpoint(5, { ...noCounts(), read: 2, written: 2 }),
+      SliceLostError,
+    );
+    await second.checkpoint(10, { ...noCounts(), read: 7, written: 7 });
+    const { record } = await store.readSlice(run, 0);
+    assert.deepEqual([record.position, record.counts.read], [10, 10]);
+  });
+
+  it("buries the one document that kills workers again and again, and goes on after it", async () => {
+    await fill(cluster, "sl-poison", testDocuments(40));
+    const { run } = await begin("sl-poison");
+    const first = await claimSlice(store, await store.readSlice(run, 0), "dead");
+    await first.checkpoint(7, { ...noCounts(), read: 7, written: 7 });
+    // Workers that die leave the slice claimed, without a word.
+    for (let deaths = 0; deaths < FATAL_CRASHES - 1; deaths++) {
+      await claimSlice(store, await store.readSlice(run, 0), "dead");
+    }
+    const summary = await reindex({
+      config,
+      cluster,
+      encoder,
+      what: { resume: run },
+      verify: false,
+      metrics: createWorkerMetrics(),
+      signal,
+    });
+    const letters = await deadLettersOf(cluster, run);
+    assert.deepEqual([...letters.keys()], ["d7"]);
+    assert.match(letters.get("d7")?.reason ?? "", /The worker died \d+ times/);
+    // The first seven were only claimed to be written.
+    const first7 = testDocuments(7).map(({ id }) => id);
+    await assertCopied(cluster, "sl-poison", summary.target, [...first7, "d7"]);
+  });
+
+  it("takes about a kilobyte of Redis, however many documents it has", async () => {
+    const before = await usedBytes(config);
+    const queue = await openSliceQueue(config);
+    const slices = 1_000;
+    const run = "a-run-of-a-usual-name-20260101t1200-1a2b3c";
+    await queue.add(
+      Array.from({ length: slices }, (_, slice) => ({ format: 1 as const, run, slice })),
+    );
+    const bytes = ((await usedBytes(config)) - before) / slices;
+    await queue.close();
+    // 40 slices of 25,000 documents are a million documents.
+    process.stdout.write(
+      `      ${bytes.toFixed(0)} bytes a slice, ${(40 * bytes).toFixed(0)} bytes per million documents\n`,
+    );
+    assert.ok(bytes < 1_500, `${bytes} bytes`);
+  });
+});
+
+async function usedBytes(config: Config): Promise<number> {
+  const redis = new Redis(config["redis.url"]);
+  try {
+    const info = await redis.info("memory");
+    return Number(/^used_memory:(\d+)/m.exec(info)?.[1]);
+  } finally {
+    redis.disconnect();
+  }
+}
