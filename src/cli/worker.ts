@@ -1,13 +1,14 @@
 /** `csplade worker`: takes ingest jobs and slices of reindexings until it is stopped. */
 import { once } from "node:events";
 import type { Command } from "commander";
-import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
+import { createLogger } from "../observe/logger.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { startChunkWorker } from "../pipeline/chunk-worker.js";
+import type { SliceEvent } from "../reindex/slice-task.js";
 import { startReindexWorker } from "../reindex/slice-worker.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -40,12 +41,19 @@ async function work(config: Config, signal: AbortSignal): Promise<void> {
   const encoder = await openEncoder(config);
   const cluster = connectCluster(config);
   try {
+    const log = createLogger(config);
     const parts = {
       config,
       cluster,
       encoder,
       metrics: createWorkerMetrics(),
-      onTrouble: (message: string) => printNote(pc.yellow(message)),
+      onTrouble: (message: string) => {
+        log.warn(message);
+      },
+      onSlice({ event, seconds, ...rest }: SliceEvent) {
+        const level = event === "failed" ? "error" : event === "lost" ? "warn" : "info";
+        log[level]({ ...rest, ...(seconds === undefined ? {} : { seconds }) }, `slice ${event}`);
+      },
     };
     const { registry } = parts.metrics;
     const served = await serveMetrics(config, { registry });

@@ -205,6 +205,11 @@ export const settings = {
     env: "CSPLADE_REINDEX_CONCURRENCY",
     help: "Slices in flight per worker process, so that encoding, reading and writing overlap.",
   },
+  "log.level": {
+    schema: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
+    env: "CSPLADE_LOG_LEVEL",
+    help: "How much workers log: trace, debug, info, warn, error, silent.",
+  },
   "metrics.host": {
     schema: z.string().min(1).default("127.0.0.1"),
     env: "CSPLADE_METRICS_HOST",

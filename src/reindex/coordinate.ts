@@ -12,7 +12,7 @@ import { indicesBehind, moveAlias } from "../index/alias.js";
 import { withDeadline } from "../queue/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { settledUpTo } from "../sources/index-source.js";
-import { sourceGone } from "./slice-reader.js";
+import { demandSameSource, sourceGone } from "./slice-reader.js";
 import { countDocuments } from "./missing-documents.js";
 import { cutIndex, openSlice, passOf } from "./plan-run.js";
 import { lagSeconds } from "./run-numbers.js";
@@ -179,6 +179,7 @@ async function catchUp(
   const { source } = run;
   if (source.type !== "index") return run;
   for (let passes = 1; ; passes++) {
+    await demandSameSource({ run, cluster, patience });
     const as_of = new Date().toISOString();
     const up_to = await patiently(patience, () =>
       settledUpTo(cluster, source, patience.signal),

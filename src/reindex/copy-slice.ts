@@ -1,5 +1,6 @@
 /** Copies one slice: windows are read and prepared ahead, encoded one by one, written behind. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { traced } from "../observe/tracing.js";
 import type { SliceCounts } from "./run-record.js";
 import { addCounts, noCounts } from "./run-record.js";
 import { carefulWindow, FATAL_CRASHES, type SliceClaim } from "./slice-claim.js";
@@ -65,9 +66,13 @@ export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<Sli
         break;
       }
       const started = performance.now();
-      const encoded = await encodeWindow(context, window);
+      const size = { "csplade.documents": window.work.length };
+      const encoded = await traced("csplade.encode", size, () => encodeWindow(context, window));
       adapt(pace, window, performance.now() - started);
-      await written.add(() => writeWindow(context, encoded), window.next);
+      await written.add(
+        () => traced("csplade.write", size, () => writeWindow(context, encoded)),
+        window.next,
+      );
     }
     await written.end();
   } catch (thrown) {

@@ -64,6 +64,11 @@ export async function prepareDeadLetters(cluster: Cluster, patience: Patience): 
   });
 }
 
+/** The cluster quotes the value it could not take: that is document text. */
+function withoutPreview(reason: string): string {
+  return reason.replaceAll(/ ?Preview of field's value: '[\s\S]*?'(?=\)|$| \()/g, "");
+}
+
 const lettersSchema = z.object({
   hits: z.object({
     hits: z.array(
@@ -129,7 +134,7 @@ export function deadLetterOperation(letter: DeadLetter): BulkOperation {
       ...letter,
       "@timestamp": new Date().toISOString(),
       id: letter.id.slice(0, MAX_ID),
-      reason: letter.reason.slice(0, MAX_REASON),
+      reason: withoutPreview(letter.reason).slice(0, MAX_REASON),
     },
   };
 }

@@ -75,7 +75,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
     closers.push(() => queue.close());
     const context = { config, cluster, manifest: encoder.manifest, patience };
     const run = await chooseRun(context, store, options.what, say);
-    const lease = await holdRun(store, run.run, signal, (owner) =>
+    const lease = await holdRun(store, cluster, config, run.run, signal, (owner) =>
       say(`Waiting for ${owner}, which coordinates the run ${run.run}.`),
     );
     closers.push(() => lease.release());

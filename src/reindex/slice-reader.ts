@@ -118,7 +118,9 @@ function arrivalOf(stored: StoredDocument, run: RunRecord): Arrival {
 }
 
 /** Makes sure that the index is still the one the run was planned for. */
-export async function demandSameSource(context: ReadContext): Promise<void> {
+export async function demandSameSource(
+  context: Pick<ReadContext, "run" | "cluster" | "patience">,
+): Promise<void> {
   const { cluster, run, patience } = context;
   const { source } = run;
   if (source.type !== "index") return;

@@ -6,10 +6,22 @@ import type { BulkWriter } from "../index/bulk-writer.js";
 import type { IndexInfo } from "../index/csplade-index.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { RunControls } from "./run-control.js";
-import type { RunRecord } from "./run-record.js";
+import type { RunRecord, SliceCounts } from "./run-record.js";
 
 /** How the work on a slice ended. */
 export type SliceEnding = "done" | "drained" | "paused";
+
+/** A slice was taken or let go. */
+export interface SliceEvent {
+  readonly run: string;
+  readonly slice: number;
+  readonly event: "claimed" | "done" | "released" | "failed" | "lost";
+  /** Where it stands: a sequence number or a byte offset. */
+  readonly position: number;
+  readonly counts?: SliceCounts;
+  readonly seconds?: number;
+  readonly error?: unknown;
+}
 
 /** What a worker works with. */
 export interface SliceWorkerParts {
@@ -19,6 +31,8 @@ export interface SliceWorkerParts {
   readonly metrics: WorkerMetrics;
   /** True while this process has live ingestion to do, which goes first. */
   readonly isBusyWithIngest?: (() => boolean) | undefined;
+  /** Told how the work on slices goes. */
+  readonly onSlice?: ((event: SliceEvent) => void) | undefined;
   /** Called with what the worker survived. */
   readonly onTrouble?: ((message: string) => void) | undefined;
 }

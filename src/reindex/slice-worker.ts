@@ -5,6 +5,7 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { demandSameModel, modelPhrase } from "../index/index-meta.js";
+import { traced } from "../observe/tracing.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import {
   isFinal,
@@ -78,14 +79,21 @@ async function handle(
   const claim = await claimSlice(store, found, worker);
   metrics.sliceStarted();
   const leave = parts.controls.join(job.run);
+  const started = performance.now();
+  let error: unknown;
+  const { run: name, number: slice, position } = claim.record;
+  parts.onSlice?.({ run: name, slice, event: "claimed", position });
   let outcome: "done" | "released" | "failed" | "lost" = "failed";
   try {
     demandModel(encoder, run);
     const info = await patiently(patience, () => readIndexModel(cluster, run.target, { signal }));
     demandSameModel(info.model, indexModelOf(encoder.manifest), run.target);
     const task: SliceTask = { ...parts, run, info, drain: signals.drain, signal };
-    const ended =
-      claim.record.task === "copy" ? await copySlice(task, claim) : await sweepSlice(task, claim);
+    const { task: kind } = claim.record;
+    const attributes = { "csplade.run": name, "csplade.slice": slice, "csplade.task": kind };
+    const ended = await traced("csplade.slice", attributes, () =>
+      kind === "copy" ? copySlice(task, claim) : sweepSlice(task, claim),
+    );
     await claim.end(ended === "done" ? "done" : "open");
     outcome = ended === "done" ? "done" : "released";
     if (ended === "done") return { kind: "done" };
@@ -93,6 +101,7 @@ async function handle(
   } catch (thrown) {
     // What is still in flight must end with the hold.
     lost.abort(new CspladeError("aborted", "The work on the slice has ended."));
+    error = thrown;
     if (thrown instanceof SliceLostError) {
       outcome = "lost";
       parts.onTrouble?.(thrown.message);
@@ -102,6 +111,15 @@ async function handle(
     throw thrown;
   } finally {
     leave();
+    parts.onSlice?.({
+      run: name,
+      slice,
+      event: outcome,
+      position: claim.record.position,
+      counts: claim.record.counts,
+      seconds: (performance.now() - started) / 1_000,
+      ...(error === undefined ? {} : { error }),
+    });
     metrics.sliceEnded(outcome);
   }
 }

@@ -2,14 +2,16 @@
 import { randomUUID } from "node:crypto";
 import os from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { patiently } from "../cluster/patience.js";
+import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { ensureIndex } from "../index/csplade-index.js";
 import { prepareDeadLetters } from "./dead-letters.js";
 import { planRun, type PlanContext, type ReindexRequest, type RunPlan } from "./plan-run.js";
 import type { RunRecord } from "./run-record.js";
-import type { RunStore } from "./run-store.js";
+import { openRunStore, type RunStore } from "./run-store.js";
 
 /** How often deletes are remembered while a run lasts: longer than any write can be under way. */
 const GC_DELETES = "1h";
@@ -75,6 +77,9 @@ async function createTarget({ cluster, patience }: PlanContext, plan: RunPlan): 
 /** How long a coordinator is believed to be alive after it was last heard of, milliseconds. */
 const LEASE_MS = 30_000;
 
+/** How long letting go of a run may take, milliseconds. */
+const RELEASE_MS = 5_000;
+
 /** Being the one coordinator of a run. */
 export interface Lease {
   /** Fires when another one took over. */
@@ -88,6 +93,8 @@ export interface Lease {
  */
 export async function holdRun(
   store: RunStore,
+  cluster: Cluster,
+  config: Config,
   run: string,
   signal: AbortSignal,
   onWait: (owner: string) => void,
@@ -118,7 +125,9 @@ export async function holdRun(
     async release() {
       clearInterval(timer);
       if (lost.signal.aborted) return;
-      await extend(store, run, owner, "release").catch(() => {});
+      // The command's own signal may have fired: letting go is the last thing it does.
+      const last = openRunStore(cluster, { config, signal: AbortSignal.timeout(RELEASE_MS) });
+      await extend(last, run, owner, "release").catch(() => {});
     },
   };
 }

@@ -25,7 +25,7 @@ export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<Sl
   const { cluster, run, info, writer, config, signal, metrics } = task;
   if (run.source.type !== "index") return "done";
   const patience = { config, signal, onTrouble: task.onTrouble };
-  await demandSameSource({ cluster, run, patience, maxDocumentBytes: 0 });
+  await demandSameSource({ cluster, run, patience });
   const { part, to } = claim.record;
   const reader = { index: run.target, shard: part, primaries: true, ...filterOf(run.passages) };
   for (let from = claim.record.position; from < to;) {
