@@ -81,7 +81,10 @@ try {
   const reports = [];
   for (const kind of kinds) {
     say(`${kind}: ${documents} documents, ${rounds} times`);
-    const config = reindexConfig({ "reindex.slice_documents": Math.ceil(documents / 20) });
+    const config = reindexConfig({
+      "reindex.slice_documents": Math.ceil(documents / 20),
+      "queue.lock_ms": 5_000,
+    });
     const report = await runChaos(
       { kind, documents, rounds, servers: testServers(), config, say },
       "chaos-",

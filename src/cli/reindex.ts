@@ -242,9 +242,15 @@ function estimateLines(estimate: RunEstimate): string[] {
       : []),
     `${workers} worker${workers === 1 ? "" : "s"} like it: ${duration(hours * 3_600)} if every document is encoded` +
       (cost === null ? "" : `, cost ${cost.toFixed(2)}`),
-    `Bulk requests: ${((documents * estimate.bulk_bytes_per_document) / 1e9).toFixed(2)} GB; ` +
-      `Redis: ${(estimate.redis_bytes / 1e6).toFixed(2)} MB at most`,
+    `Bulk requests: ${bytesPhrase(documents * estimate.bulk_bytes_per_document)}; ` +
+      `Redis: ${bytesPhrase(estimate.redis_bytes)} at most`,
   ];
+}
+
+/** Bytes in words: `1.2 kB`, `3.4 MB`, `5.6 GB`. */
+function bytesPhrase(bytes: number): string {
+  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} kB`;
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 function printSummary(summary: RunSummary): void {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { traced } from "../observe/tracing.js";
 import type { SliceCounts } from "./run-record.js";
 import { addCounts, noCounts } from "./run-record.js";
-import { carefulWindow, FATAL_CRASHES, type SliceClaim } from "./slice-claim.js";
+import { carefulWindow, isFatal, type SliceClaim } from "./slice-claim.js";
 import {
   encodeWindow,
   prepareWindow,
@@ -122,7 +122,7 @@ async function* windowsOf(
     let window: Arrival[] = [];
     let characters = 0;
     for (const arrival of page) {
-      const fatal = first && claim.record.crashes >= FATAL_CRASHES;
+      const fatal = first && isFatal(claim.record);
       first = false;
       window.push(fatal ? poison(arrival, claim.record.crashes) : arrival);
       characters += "document" in arrival.content ? arrival.content.document.text.length : 0;

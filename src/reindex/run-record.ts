@@ -183,9 +183,11 @@ export const sliceSchema = z.object({
   claim: z.string().optional(),
   /** Claims so far. */
   claims: z.number().int().min(0),
-  /** Claims that ended without a word since the slice last went on: is a document killing workers? */
+  /** Where it stood when it was claimed. */
+  claimed_from: z.number().int().min(0).optional(),
+  /** Claims in a row that ended without a word at one place: is a document there killing workers? */
   crashes: z.number().int().min(0),
-  /** Documents still to be taken in small windows after a crash. */
+  /** Most documents of a window after such ends, growing again with each checkpoint; 0: no bound. */
   careful: z.number().int().min(0),
   message: z.string().optional(),
   /** When it was claimed first, and last went on (ISO 8601). */

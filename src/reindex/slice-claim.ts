@@ -6,8 +6,11 @@ import { randomUUID } from "node:crypto";
 import { addCounts, withoutMessage, type SliceCounts, type SliceRecord } from "./run-record.js";
 import type { RunStore, Stored } from "./run-store.js";
 
-/** Documents taken in small windows after a worker died over a slice. */
-const CAREFUL_DOCUMENTS = 2_000;
+/** Largest bound of a window while a slice is taken with care. */
+const CAREFUL_WINDOW = 128;
+
+/** Deaths of workers at one place after which the document there is taken for the cause. */
+export const FATAL_CRASHES = 8;
 
 /** A held slice. */
 export interface SliceClaim {
@@ -26,8 +29,6 @@ export async function claimSlice(
   worker: string,
 ): Promise<SliceClaim> {
   const now = new Date().toISOString();
-  // A claim that ended well left the state "open": the worker before us died, or was cut off.
-  const crashed = found.record.state === "running";
   const before = withoutMessage(found.record);
   let held = await store.writeSlice(found, {
     ...before,
@@ -35,8 +36,8 @@ export async function claimSlice(
     worker,
     claim: randomUUID(),
     claims: before.claims + 1,
-    crashes: crashed ? before.crashes + 1 : before.crashes,
-    careful: crashed && before.crashes >= 1 ? CAREFUL_DOCUMENTS : before.careful,
+    claimed_from: before.position,
+    ...careOf(before),
     started_at: before.started_at ?? now,
     updated_at: now,
   });
@@ -47,14 +48,14 @@ export async function claimSlice(
     async checkpoint(position, counts) {
       const sum = { ...held.record.counts };
       addCounts(sum, counts);
-      const careful = Math.max(0, held.record.careful - counts.read);
+      // All is well so far: larger windows again.
+      const careful = 2 * held.record.careful;
       held = await store.writeSlice(held, {
         ...held.record,
         position,
         counts: sum,
-        careful,
-        // In small windows only deaths at the very same place go on counting.
-        crashes: careful === 0 ? 0 : Math.min(held.record.crashes, 3),
+        careful: careful > 2 * CAREFUL_WINDOW ? 0 : careful,
+        crashes: 0,
         updated_at: new Date().toISOString(),
       });
     },
@@ -64,7 +65,6 @@ export async function claimSlice(
         ...record,
         state,
         crashes: 0,
-        careful: state === "open" ? record.careful : 0,
         ...(message === undefined ? {} : { message: message.slice(0, 2_000) }),
         updated_at: new Date().toISOString(),
       });
@@ -72,11 +72,27 @@ export async function claimSlice(
   };
 }
 
-/** How many documents go through a slice's encoder at once after workers died over it. */
-export function carefulWindow({ crashes, careful }: SliceRecord): number {
-  if (careful === 0) return Number.POSITIVE_INFINITY;
-  return crashes <= 2 ? 32 : 1;
+/**
+ * How to go on with a slice. One that ended well is "open"; one that is still "running" lost its
+ * worker. If that happens again and again at one place, ever smaller windows find the document.
+ */
+function careOf(before: SliceRecord): Pick<SliceRecord, "crashes" | "careful"> {
+  const { state, position, claimed_from, crashes, careful } = before;
+  if (state !== "running") return { crashes, careful };
+  if (position !== claimed_from) return { crashes: 1, careful };
+  if (crashes === 0) return { crashes: 1, careful };
+  return {
+    crashes: crashes + 1,
+    careful: Math.max(1, Math.floor((careful === 0 ? CAREFUL_WINDOW : careful) / 4)),
+  };
 }
 
-/** Deaths at one and the same document after which it is taken for the cause. */
-export const FATAL_CRASHES = 6;
+/** Most documents that may go through the encoder at once. */
+export function carefulWindow({ careful }: SliceRecord): number {
+  return careful === 0 ? Number.POSITIVE_INFINITY : careful;
+}
+
+/** True if the next document of a slice killed workers all by itself. */
+export function isFatal({ crashes, careful }: SliceRecord): boolean {
+  return careful === 1 && crashes >= FATAL_CRASHES;
+}

@@ -135,6 +135,7 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
         crew,
         workerEnv,
         target: `${name}-search-v1`,
+        lockMs: config["queue.lock_ms"],
       });
       injected += 1;
     }
@@ -194,6 +195,7 @@ interface Scene {
   readonly crew: Crew;
   readonly workerEnv: Record<string, string>;
   readonly target: string;
+  readonly lockMs: number;
 }
 
 /** Makes it go wrong once, and right again. */
@@ -227,8 +229,8 @@ async function inject(kind: FaultKind, scene: Scene): Promise<void> {
       return block(cluster, target, null);
     case "partition":
       partition.cut();
-      // Longer than the lock (2 s) and the search for stalled jobs (2 s): the job runs twice.
-      await sleep(6_000);
+      // Longer than the lock and the search for stalled jobs together: the job runs twice.
+      await sleep(3 * scene.lockMs);
       partition.heal();
   }
 }
