@@ -190,7 +190,7 @@ function vectorsOf(document: Readonly<Record<string, unknown>>): SparseVector[] 
   const nested = document[PASSAGES_FIELD];
   const holders = Array.isArray(nested) ? (nested as Record<string, unknown>[]) : [document];
   return holders.map((holder) =>
-    fromFeatures((holder[VECTOR_FIELD] ?? {}) as object as Record<string, unknown>),
+    fromFeatures((holder[VECTOR_FIELD] ?? {}) as Record<string, unknown>),
   );
 }
 
