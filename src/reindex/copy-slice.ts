@@ -34,7 +34,7 @@ const YIELD_MS = 5_000;
 /** Copies until the slice ends, the worker drains or the run is paused. */
 export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<SliceEnding> {
   const { run, info, cluster, encoder, writer, metrics, config, signal } = task;
-  const patience = { config, signal, onTrouble: task.onTrouble };
+  const patience = { config, cluster, signal, onTrouble: task.onTrouble };
   const context: WindowContext = {
     cluster,
     encoder,

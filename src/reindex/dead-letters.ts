@@ -64,9 +64,9 @@ export async function prepareDeadLetters(cluster: Cluster, patience: Patience): 
   });
 }
 
-/** The cluster quotes the value it could not take: that is document text. */
+/** The cluster quotes the value it could not take, and its parser once more: that is document text. */
 function withoutPreview(reason: string): string {
-  return reason.replaceAll(/ ?Preview of field's value: '[\s\S]*?'(?=\)|$| \()/g, "");
+  return reason.replace(/(failed to parse field \[[^\]]*\] of type \[[^\]]*\])[\s\S]*/, "$1");
 }
 
 const lettersSchema = z.object({

@@ -68,7 +68,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
   const lost = new AbortController();
   const signal = AbortSignal.any([options.signal, lost.signal]);
   const say = options.onStep ?? (() => {});
-  const patience = { config, signal, onTrouble: options.onTrouble };
+  const patience = { config, cluster, signal, onTrouble: options.onTrouble };
   try {
     const store = openRunStore(cluster, patience);
     const queue = await openSliceQueue(config);

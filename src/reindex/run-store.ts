@@ -119,7 +119,8 @@ const MAPPING = {
 const SLICES_PER_REQUEST = 1_000;
 
 /** Opens the store. Every operation waits for a cluster that is away, as `patience` says. */
-export function openRunStore(cluster: Cluster, patience: Patience): RunStore {
+export function openRunStore(cluster: Cluster, given: Patience): RunStore {
+  const patience = { ...given, cluster };
   const sliceId = (run: string, slice: number) => `${run}.${slice}`;
   const demand = (doing: string, request: Parameters<Cluster["demand"]>[0]) =>
     patiently(patience, () => cluster.demand({ ...request, signal: patience.signal }, doing));

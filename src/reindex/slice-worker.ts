@@ -67,7 +67,7 @@ async function handle(
   const { cluster, config, encoder, metrics } = parts;
   const lost = new AbortController();
   const signal = AbortSignal.any([signals.stop, lost.signal]);
-  const patience = { config, signal, onTrouble: parts.onTrouble };
+  const patience = { config, cluster, signal, onTrouble: parts.onTrouble };
   const store = openRunStore(cluster, patience);
   const run = await parts.controls.current(job.run);
   if (run.control.paused) return { kind: "released", pause_ms: PAUSED_MS };

@@ -24,7 +24,7 @@ const mgetSchema = z.object({
 export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<SliceEnding> {
   const { cluster, run, info, writer, config, signal, metrics } = task;
   if (run.source.type !== "index") return "done";
-  const patience = { config, signal, onTrouble: task.onTrouble };
+  const patience = { config, cluster, signal, onTrouble: task.onTrouble };
   await demandSameSource({ cluster, run, patience });
   const { part, to } = claim.record;
   const reader = { index: run.target, shard: part, primaries: true, ...filterOf(run.passages) };
