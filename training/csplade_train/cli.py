@@ -83,9 +83,11 @@ def prepare(a: argparse.Namespace) -> None:
     idf = base.inverse_document_frequency(rows, len(reduced.rows))
     rng = random.Random(int(start["seed"]))
     sample = [r[:128] for r in rng.sample(rows, min(256, len(rows)))]
-    report = base.calibrate(
-        model, sample, idf, float(start["trunk_std"]), float(start["distance"]), float(start["own_scale"])
-    )
+    report = {}
+    if start.get("calibrate", True):
+        report = base.calibrate(
+            model, sample, idf, float(start["trunk_std"]), float(start["distance"]), float(start["own_scale"])
+        )
     checkpoints.save_master(a.out / "start.pt", model, reduced.json_text)
     (a.out / "tokenizer.json").write_text(reduced.json_text, encoding="utf-8")
     torch.save(idf, a.out / "idf.pt")

@@ -16,7 +16,8 @@ class Watch:
     """Looks at the last `window` steps.
 
     Collapse means: non-finite loss, almost no active terms, almost all terms
-    active, or a contrastive loss no better than guessing among `batch` passages.
+    active, or a contrastive loss that is no better than guessing among `batch`
+    passages and not falling (large weights may begin far above chance and recover).
     """
 
     batch: int
@@ -50,5 +51,7 @@ class Watch:
             raise Collapsed(f"only {terms:.2f} active terms a text over {self.window} steps")
         if document_terms > self.densest * self.vocabulary:
             raise Collapsed(f"{document_terms:.0f} active terms a document of {self.vocabulary}")
-        if loss > 0.98 * math.log(self.batch):
+        half = self.window // 2
+        earlier, later = list(self.losses)[:half], list(self.losses)[-half:]
+        if loss > 0.98 * math.log(self.batch) and sum(later) > 0.9 * sum(earlier):
             raise Collapsed(f"contrastive loss {loss:.3f} is at chance ({math.log(self.batch):.3f})")

@@ -60,6 +60,15 @@ def test_a_healthy_run_and_a_single_bad_step_pass() -> None:
     fill(watch, 1.1, 20.0, 100.0)
 
 
+def test_a_loss_above_chance_that_still_falls_is_no_collapse_until_it_stops_falling() -> None:
+    watch = Watch(16, 1000)
+    for step in range(2 * watch.window):
+        watch.see(20.0 * 0.96**step, 20.0, 100.0)
+    with pytest.raises(Collapsed, match="at chance"):
+        fill(watch, 3.0, 20.0, 100.0)
+        fill(watch, 3.0, 20.0, 100.0)
+
+
 def test_a_restored_watch_collapses_at_the_same_step() -> None:
     watch, other = Watch(16, 1000), Watch(16, 1000)
     for _ in range(watch.window - 1):
