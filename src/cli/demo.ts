@@ -30,16 +30,16 @@ const DOMAINS = new Set(["person", "state", "feeling", "act", "cognition", "attr
 /** Questions whose words are mostly not in the answer. */
 const QUESTIONS = [
   "fear of closed spaces",
-  "someone who cannot fall asleep at night",
-  "scientist who digs up old bones",
-  "stop working because you are old",
+  "longing for your home",
+  "stealing things from shops",
+  "a doctor for children",
 ];
 
 /** Builds the command. */
 export function demoCommand(): Command {
   return configuredCommand("demo")
     .description("Start the servers, index WordNet's glosses and search them by meaning.")
-    .option("--documents <n>", "synsets to index", "30000")
+    .option("--documents <n>", "synsets to index", "28000")
     .addHelpText("after", "\nExamples:\n  npm run demo\n  csplade demo --documents 117000")
     .action(async (flags: { documents: string }, command: Command) => {
       const documents = Number(flags.documents);

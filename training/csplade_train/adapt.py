@@ -39,6 +39,7 @@ DEFAULT = Recipe(
     document_tokens=160,
     learning_rate=3e-5,
     term_rate=1e-3,
+    gain_rate=1e-3,
     scalar_rate=3e-4,
     warmup=20,
     adaptation_steps=0,

@@ -104,7 +104,7 @@ def train(a: argparse.Namespace) -> None:
     model, tokenizer_json = checkpoints.load_master(a.start or a.run / "start.pt")
     idf = torch.load(a.run / "idf.pt", weights_only=True)
     processes = parallel.start(a.device)
-    pairs = varied(read(a.pairs), recipe.seed)
+    pairs = varied(read(a.pairs), recipe.seed, wordy=recipe.wordy)
     kept, held = split_by_group(pairs, a.dev, seed=11)
     mined = negatives.renumbered(negatives.read(a.negatives, len(pairs)), kept) if a.negatives else None
     taught = recipe.distillation_weight > 0 or recipe.reverse_weight > 0

@@ -40,6 +40,10 @@ class Recipe:
     skip_rate: float = 1e-5
     scalar_rate: float = 1e-3
     term_rate: float = 3e-3
+    gain_rate: float = 3e-3
+    """Rate of the per-token gains, which stand between 1 and 8: at 2e-3 they hardly move in a short run."""
+    wordy: float = 0.3
+    """Share of the queries that are put into the words of a request (see data/variety.py)."""
     table_rate: float = 1e-2
     warmup: int = 40
     decay_to: float = 0.1

@@ -90,13 +90,13 @@ class Trainer:
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         model, recipe = self.model, self.recipe
-        terms = [model.gain, model.bias]
+        terms, gains = [model.bias], [model.gain]
         scalars = [model.offset, model.frequency_power, model.length_power, model.emphasis.weight]
         # With a rate of 0 the (tied) embeddings cost nothing: no dense gradient of [V, H] is formed.
         model.embedding.weight.requires_grad_(recipe.embedding_rate > 0)
         embedding = [model.embedding.weight]
         skip = [model.skip.weight]
-        special = {id(p) for p in terms + scalars + embedding + skip}
+        special = {id(p) for p in terms + gains + scalars + embedding + skip}
         trunk = [p for p in model.parameters() if id(p) not in special]
         if recipe.lora_rank:
             trunk = [p for p in trunk if p.requires_grad]
@@ -106,6 +106,7 @@ class Trainer:
             {"params": skip, "lr": recipe.skip_rate, "weight_decay": 0.0},
             {"params": scalars, "lr": recipe.scalar_rate, "weight_decay": 0.0},
             {"params": terms, "lr": recipe.term_rate, "weight_decay": 0.0},
+            {"params": gains, "lr": recipe.gain_rate, "weight_decay": 0.0},
         ]
         if self.table is not None:
             groups.append({"params": [self.table.weight], "lr": recipe.table_rate, "weight_decay": 0.0})

@@ -42,13 +42,85 @@ WRAPPERS = (
     "recent studies related to {}",
     "tell me about {}",
 )
+OPENINGS = (
+    "please send me",
+    "could someone point me to",
+    "my question is about",
+    "i want to learn about",
+    "we need",
+    "i have to write a report on",
+    "does anyone know about",
+    "help me understand",
+    "looking for",
+    "search for",
+    "where can i read about",
+    "why do people care about",
+    "which books cover",
+    "do you have",
+    "is there anything on",
+    "let me know about",
+    "i wonder whether there is",
+    "i have been reading about",
+    "my students ask about",
+    "our company needs",
+    "he told me that i should look at",
+    "i am not sure what to think of",
+    "we'd like to hear of",
+    "what do experts say on",
+    "i'm writing about",
+    "they are working on",
+    "show me results on",
+    "how would you handle",
+    "i do not understand",
+    "it would be good to have",
+    "some background on",
+    "anyone familiar with",
+    "get me started with",
+)
+ENDINGS = (
+    "thank you",
+    "please",
+    "if you can",
+    "for a beginner",
+    "for my thesis",
+    "in simple words",
+    "in detail",
+    "as soon as possible",
+    "or anything similar",
+    "and what comes next",
+    "which would help me a lot",
+    "because i need it at work",
+    "and why it matters",
+    "in the last few years",
+    "step by step",
+    "and other such things",
+    "both old and new",
+    "that i could read",
+    "that is worth knowing",
+    "whether or not it is well known",
+    "from any point of view",
+    "although i may be wrong",
+    "so that we can decide",
+    "not just in one place",
+    "rather than something else",
+    "among others",
+    "of whatever kind",
+    "and its various aspects",
+)
 JOINS = ("{} and {}", "{}, especially {}", "{} in relation to {}", "{} as well as {}", "{}; also {}", "{}. {}")
 LONGEST_WORDS = 190
 
 
 def worded(query: str, rng: random.Random) -> str:
     """The query inside a request, as people write to a librarian."""
-    return rng.choice(WRAPPERS).format(query.strip().rstrip(".?!:"))
+    core = query.strip().rstrip(".?!:")
+    draw = rng.random()
+    if draw < 0.4:
+        return rng.choice(WRAPPERS).format(core)
+    opening, ending = rng.choice(OPENINGS), rng.choice(ENDINGS)
+    if draw < 0.6:
+        return f"{opening} {core}"
+    return f"{core}, {ending}" if draw < 0.7 else f"{opening} {core} {ending}"
 
 
 def shortened(passage: str, rng: random.Random) -> str:
