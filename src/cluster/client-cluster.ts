@@ -7,7 +7,13 @@
  */
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
-import { reasonOf, type ClusterRequest, type ClusterResponse, type Send } from "./request.js";
+import {
+  codeOfStatus,
+  reasonOf,
+  type ClusterRequest,
+  type ClusterResponse,
+  type Send,
+} from "./request.js";
 
 /** A connection to one cluster. */
 export interface Cluster {
@@ -151,8 +157,7 @@ function refusal(thrown: unknown): TransportAnswer | undefined {
 }
 
 function codeOf(status: number): ErrorCode {
-  if (status === 404) return "index_not_found";
-  return [429, 502, 503, 504].includes(status) ? "cluster_busy" : "cluster_rejected";
+  return status === 404 ? "index_not_found" : codeOfStatus(status);
 }
 
 function responseOf({ statusCode, body, headers }: TransportAnswer): ClusterResponse {

@@ -30,6 +30,11 @@ export function pathOf(...segments: readonly string[]): string {
   return "/" + segments.map((segment) => encodeURIComponent(segment)).join("/");
 }
 
+/** What a status of 400 or above means: the same request may succeed later, or it was refused. */
+export function codeOfStatus(status: number): "cluster_busy" | "cluster_rejected" {
+  return [429, 502, 503, 504].includes(status) ? "cluster_busy" : "cluster_rejected";
+}
+
 /** The cluster's own words for an error body: its type and reason, root cause first. */
 export function reasonOf(body: unknown): string {
   if (typeof body === "string") return body.slice(0, 500);

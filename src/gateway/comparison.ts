@@ -6,7 +6,7 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { withBm25Query } from "../query/bm25-query.js";
-import { nameTerms } from "../query/explanation.js";
+import { explanationNodeSchema, nameTerms, type ExplanationNode } from "../query/explanation.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
@@ -65,20 +65,6 @@ export interface Comparison {
 /** Characters of a hit's text that are shown. */
 const SHOWN_CHARS = 300;
 
-interface Explanation {
-  readonly value: number;
-  readonly description: string;
-  readonly details: readonly Explanation[];
-}
-
-const explanationSchema: z.ZodType<Explanation> = z.object({
-  value: z.number(),
-  description: z.string(),
-  get details() {
-    return z.array(explanationSchema).default([]);
-  },
-});
-
 const answerSchema = z.object({
   took: z.number(),
   hits: z.object({
@@ -89,7 +75,7 @@ const answerSchema = z.object({
         _index: z.string(),
         _score: z.number().nullish(),
         _source: z.record(z.string(), z.unknown()).optional(),
-        _explanation: explanationSchema.optional(),
+        _explanation: explanationNodeSchema.optional(),
       }),
     ),
   }),
@@ -215,9 +201,9 @@ function textOf(value: unknown): string {
 const BM25_TERM = /^weight\((?:CombinedFieldQuery\(\(.*?\)\((.+)\)\)|[^:]+:(.+)) in \d+\)/s;
 
 /** The words of a BM25 explanation; those of several fields are added up. */
-function wordsOf(explanation: Explanation): MatchedTerm[] {
+function wordsOf(explanation: ExplanationNode): MatchedTerm[] {
   const words = new Map<string, number>();
-  const collect = ({ value, description, details }: Explanation): void => {
+  const collect = ({ value, description, details }: ExplanationNode): void => {
     const found = BM25_TERM.exec(description);
     const word = found?.[1] ?? found?.[2];
     if (word === undefined) details.forEach(collect);

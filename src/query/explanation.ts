@@ -35,17 +35,19 @@ export interface ExplainedTerm extends Contribution {
   readonly literal: boolean;
 }
 
-interface Node {
+/** A node of the cluster's explanation of a hit: a value and what it is made of. */
+export interface ExplanationNode {
   readonly value: number;
   readonly description: string;
-  readonly details: readonly Node[];
+  readonly details: readonly ExplanationNode[];
 }
 
-const nodeSchema: z.ZodType<Node> = z.object({
+/** Checks a node and all below it. */
+export const explanationNodeSchema: z.ZodType<ExplanationNode> = z.object({
   value: z.number(),
   description: z.string(),
   get details() {
-    return z.array(nodeSchema).default([]);
+    return z.array(explanationNodeSchema).default([]);
   },
 });
 
@@ -60,7 +62,7 @@ const SUM = /^(?:sum of:|Score based on \d+ child docs in range from .*, using s
  * @throws CspladeError `cluster_rejected` when it is not an explanation tree.
  */
 export function readExplanation(explanation: unknown): Explanation {
-  const parsed = nodeSchema.safeParse(explanation);
+  const parsed = explanationNodeSchema.safeParse(explanation);
   if (!parsed.success) {
     throw new CspladeError(
       "cluster_rejected",
@@ -74,7 +76,7 @@ export function readExplanation(explanation: unknown): Explanation {
 }
 
 /** Adds the terms below a node and returns what else it adds to the score. */
-function collect(node: Node, into: Contribution[]): number {
+function collect(node: ExplanationNode, into: Contribution[]): number {
   const linear = LINEAR.exec(node.description);
   if (linear !== null) {
     const [weight, stored] = [valueOf(node, "w,"), valueOf(node, "S,")];
@@ -95,7 +97,7 @@ function collect(node: Node, into: Contribution[]): number {
   return node.value;
 }
 
-function valueOf(node: Node, prefix: string): number | undefined {
+function valueOf(node: ExplanationNode, prefix: string): number | undefined {
   return node.details.find((detail) => detail.description.startsWith(prefix))?.value;
 }
 

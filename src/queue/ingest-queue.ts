@@ -4,9 +4,9 @@
  * outcome by id and adds again what Redis forgot; jobs are idempotent.
  */
 import { Job, Queue, UnrecoverableError, Worker } from "bullmq";
-import type { Redis } from "ioredis";
 import type { Config } from "../config/settings.js";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { closeQueue, closeWorker } from "./closing.js";
 import {
   ingestJobResultSchema,
   ingestJobSchema,
@@ -87,7 +87,7 @@ export async function openIngestQueue(config: Config): Promise<IngestQueue> {
     async remove(id) {
       await queue.remove(id);
     },
-    close: () => closeAll(() => queue.close(), redis),
+    close: () => closeQueue(queue, redis),
   };
 }
 
@@ -137,30 +137,6 @@ export async function startIngestWorker(
   await worker.waitUntilReady();
   return {
     isBusy: () => active > 0,
-    async close(deadlineMs) {
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<"late">((resolve) => {
-        timer = setTimeout(() => resolve("late"), deadlineMs);
-      });
-      const closing = worker.close();
-      if ((await Promise.race([closing, late])) === "late") {
-        stop.abort(new CspladeError("aborted", "The worker is stopping."));
-        await worker.close(true);
-      }
-      clearTimeout(timer);
-      redis.disconnect();
-    },
+    close: (deadlineMs) => closeWorker(worker, redis, deadlineMs, (reason) => stop.abort(reason)),
   };
-}
-
-async function closeAll(close: () => Promise<void>, redis: Redis): Promise<void> {
-  try {
-    await close();
-  } catch (thrown) {
-    throw new CspladeError("queue_unreachable", `Closing the queue failed: ${messageOf(thrown)}`, {
-      cause: thrown,
-    });
-  } finally {
-    redis.disconnect();
-  }
 }

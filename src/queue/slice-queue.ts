@@ -6,6 +6,7 @@ import { DelayedError, Queue, UnrecoverableError, Worker, type Job } from "bullm
 import { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { closeQueue, closeWorker } from "./closing.js";
 import { connectRedis } from "./redis-connection.js";
 
 const QUEUE = "reindex";
@@ -100,17 +101,7 @@ export async function openSliceQueue(config: Config): Promise<SliceQueue> {
       else await queue.setGlobalConcurrency(concurrency);
     },
     counts: () => queue.getJobCounts(),
-    async close() {
-      try {
-        await queue.close();
-      } catch (thrown) {
-        throw new CspladeError("queue_unreachable", `Closing the queue: ${messageOf(thrown)}`, {
-          cause: thrown,
-        });
-      } finally {
-        redis.disconnect();
-      }
-    },
+    close: () => closeQueue(queue, redis),
   };
 }
 
@@ -188,18 +179,9 @@ export async function startSliceWorker(
   return {
     async close(deadlineMs) {
       drain.abort();
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<"late">((resolve) => {
-        timer = setTimeout(() => resolve("late"), deadlineMs);
+      await closeWorker(worker, redis, deadlineMs, (reason) => {
+        for (const stop of stops.values()) stop.abort(reason);
       });
-      const closing = worker.close();
-      if ((await Promise.race([closing, late])) === "late") {
-        const error = new CspladeError("aborted", "The worker is stopping.");
-        for (const stop of stops.values()) stop.abort(error);
-        await worker.close(true);
-      }
-      clearTimeout(timer);
-      redis.disconnect();
     },
   };
 }

@@ -2,10 +2,11 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
-import { patiently, type Patience } from "../cluster/patience.js";
-import { pathOf, reasonOf } from "../cluster/request.js";
-import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import type { Patience } from "../cluster/patience.js";
+import { pathOf } from "../cluster/request.js";
+import type { ErrorCode } from "../errors/csplade-error.js";
 import type { BulkOperation } from "../index/bulk-operation.js";
+import { createOwnIndex } from "./own-index.js";
 
 /** The index of the dead letters. */
 const DEAD_LETTERS_INDEX = "csplade-dead-letters";
@@ -48,20 +49,7 @@ const MAPPING = {
 
 /** Creates the index if it is missing. */
 export async function prepareDeadLetters(cluster: Cluster, patience: Patience): Promise<void> {
-  await patiently(patience, async () => {
-    const answer = await cluster.send({
-      method: "PUT",
-      path: pathOf(DEAD_LETTERS_INDEX),
-      body: MAPPING,
-      signal: patience.signal,
-    });
-    const reason = answer.status < 400 ? "" : reasonOf(answer.body);
-    if (answer.status < 400 || reason.includes("resource_already_exists_exception")) return;
-    throw new CspladeError(
-      [429, 502, 503, 504].includes(answer.status) ? "cluster_busy" : "cluster_rejected",
-      `Creating the index ${DEAD_LETTERS_INDEX}: ${cluster.url} answered ${answer.status}: ${reason}`,
-    );
-  });
+  await createOwnIndex(cluster, patience, DEAD_LETTERS_INDEX, MAPPING);
 }
 
 /** The cluster quotes the value it could not take, and its parser once more: that is document text. */

@@ -5,8 +5,9 @@
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { isPassing, patiently, type Patience } from "../cluster/patience.js";
-import { pathOf, reasonOf } from "../cluster/request.js";
+import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { createOwnIndex } from "./own-index.js";
 import {
   addCounts,
   noCounts,
@@ -154,7 +155,7 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
       if (answer.status === 409) return undefined;
       if (answer.status >= 400) {
         throw new CspladeError(
-          [429, 502, 503, 504].includes(answer.status) ? "cluster_busy" : "cluster_rejected",
+          codeOfStatus(answer.status),
           `Writing the record ${id}: ${cluster.url} answered ${answer.status}: ${reasonOf(answer.body)}`,
         );
       }
@@ -176,22 +177,7 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
   }
 
   const store: RunStore = {
-    async prepare() {
-      await patiently(patience, async () => {
-        const answer = await cluster.send({
-          method: "PUT",
-          path: pathOf(RUNS_INDEX),
-          body: MAPPING,
-          signal: patience.signal,
-        });
-        const reason = answer.status < 400 ? "" : reasonOf(answer.body);
-        if (answer.status < 400 || reason.includes("resource_already_exists_exception")) return;
-        throw new CspladeError(
-          [429, 502, 503, 504].includes(answer.status) ? "cluster_busy" : "cluster_rejected",
-          `Creating the index ${RUNS_INDEX}: ${cluster.url} answered ${answer.status}: ${reason}`,
-        );
-      });
-    },
+    prepare: () => createOwnIndex(cluster, patience, RUNS_INDEX, MAPPING),
     async createRun(run) {
       await demand(`Recording the run ${run.run}`, {
         method: "PUT",
