@@ -6,6 +6,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { withDeadline } from "../queue/deadline.js";
 import { openSliceQueue } from "../queue/slice-queue.js";
 import type { RunControl } from "../reindex/run-record.js";
+import { concurrencyOf } from "../reindex/run-control.js";
 import { openRunStore } from "../reindex/run-store.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -79,7 +80,7 @@ async function steer(
     if (change.concurrency !== undefined) {
       const queue = await openSliceQueue(config);
       try {
-        const set = queue.setConcurrency(change.concurrency);
+        const set = queue.setConcurrency(concurrencyOf(await store.listRuns()));
         await withDeadline(set, 10_000, "Setting the concurrency");
       } finally {
         await queue.close();

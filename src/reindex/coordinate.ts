@@ -15,6 +15,7 @@ import { settledUpTo } from "../sources/index-source.js";
 import { demandSameSource, sourceGone } from "./slice-reader.js";
 import { countDocuments } from "./missing-documents.js";
 import { cutIndex, openSlice, passOf } from "./plan-run.js";
+import { concurrencyOf } from "./run-control.js";
 import { lagSeconds } from "./run-numbers.js";
 import {
   withoutMessage,
@@ -142,6 +143,7 @@ async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> 
 /** Adds what is to be done and not in the queue: at first everything, later what Redis forgot. */
 async function requeue(store: RunStore, queue: SliceQueue, run: RunRecord): Promise<void> {
   const slices = await store.listSlices(run.run, ["open", "running"]);
+  await limitConcurrency({ store, queue });
   try {
     const queued = await withDeadline(queue.openIds(), 10_000, "Asking for the queue");
     const missing = slices
@@ -152,6 +154,16 @@ async function requeue(store: RunStore, queue: SliceQueue, run: RunRecord): Prom
     await withDeadline(queue.add(missing), 60_000, "Queueing slices");
   } catch {
     // Redis is away; the next comparison adds what is missing.
+  }
+}
+
+/** Makes the queue's limit what the runs' records say: Redis may forget it, and runs end. */
+async function limitConcurrency({ store, queue }: Pick<Coordination, "store" | "queue">) {
+  const limit = concurrencyOf(await store.listRuns());
+  try {
+    await withDeadline(queue.setConcurrency(limit), 10_000, "Setting the concurrency");
+  } catch {
+    // Redis is away; the next comparison with the queue sets it.
   }
 }
 
@@ -321,6 +333,7 @@ async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
     state: "done",
     finished_at,
   }));
+  await limitConcurrency(parts);
   await report(parts, done);
   return done;
 }

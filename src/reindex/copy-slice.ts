@@ -56,11 +56,10 @@ export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<Sli
   const pages = readSlice(reading, claim.record, claim.record.position);
   const windows = ahead(prepared(context, windowsOf(pages, claim, pace)), AHEAD);
   const written = new WrittenBehind(context, claim);
-  const throttle = { paidUntil: performance.now() };
   let ending: SliceEnding = "done";
   try {
     for await (const window of windows) {
-      const stop = await mayGoOn(task, claim, throttle, window.counts.read);
+      const stop = await mayGoOn(task, claim, window.counts.read);
       if (stop !== undefined) {
         ending = stop;
         break;
@@ -86,13 +85,12 @@ export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<Sli
 async function mayGoOn(
   task: SliceTask,
   claim: SliceClaim,
-  throttle: { paidUntil: number },
   documents: number,
 ): Promise<"drained" | "paused" | undefined> {
   const { run, controls, drain } = task;
   task.signal.throwIfAborted();
   const stop = AbortSignal.any([drain, task.signal]);
-  await controls.admit(run.run, throttle, documents, stop);
+  await controls.admit(run.run, documents, stop);
   const until = performance.now() + YIELD_MS;
   while (task.isBusyWithIngest?.() === true && performance.now() < until && !stop.aborted) {
     await sleep(50, undefined, { signal: stop }).catch(() => {});

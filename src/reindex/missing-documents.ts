@@ -22,6 +22,8 @@ export interface CountedDocuments {
   readonly target: number;
   /** Dead letters that still stand for a document of the source. */
   readonly dead_letters: number;
+  /** Operations on the source since it was copied: each may have added or deleted a document. */
+  readonly changed: number;
   /** More documents in the target than the source and the dead letters account for. */
   readonly extra: number;
   /** Fewer, beyond what changed in the source since it was copied. */
@@ -38,7 +40,7 @@ export async function countDocuments(
   if (source.type === "files") {
     const target = await ask(() => count(cluster, run.target, run.passages));
     const letters = await ask(() => readDeadLetters(cluster, run.run));
-    return { source: null, target, dead_letters: letters.length, extra: 0, missing: 0 };
+    return { source: null, target, dead_letters: letters.length, changed: 0, extra: 0, missing: 0 };
   }
   const upTo = await ask(() => settledUpTo(cluster, source, patience.signal));
   const copied = run.passes.findLast(({ task }) => task === "copy")?.up_to ?? [];
@@ -50,6 +52,7 @@ export async function countDocuments(
     source: there,
     target: here,
     dead_letters: dead,
+    changed,
     extra: Math.max(0, here + dead - there),
     missing: Math.max(0, there - here - dead - changed),
   };

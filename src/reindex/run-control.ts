@@ -1,6 +1,6 @@
 /** What the operator wants of a run, as the workers of this process last heard. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { RunControl, RunRecord } from "./run-record.js";
+import type { RunRecord } from "./run-record.js";
 import type { RunStore } from "./run-store.js";
 
 /** How often a run's record is read for steering, milliseconds. */
@@ -20,14 +20,20 @@ export interface RunControls {
   current(run: string): Promise<RunRecord>;
   /** Notes that this process works on a slice of a run; call what it returns at the end. */
   join(run: string): () => void;
-  /** Waits until this slice may take `documents` more; returns early when the signal fires. */
-  admit(run: string, slice: Throttle, documents: number, signal: AbortSignal): Promise<void>;
+  /** Waits until a slice of this process may take `documents` more; returns early when the signal fires. */
+  admit(run: string, documents: number, signal: AbortSignal): Promise<void>;
 }
 
-/** One slice's share of a rate limit. */
-export interface Throttle {
-  /** When the documents taken so far are paid for, milliseconds of the monotonic clock. */
-  paidUntil: number;
+/**
+ * Slices at once that the queue may give out: all runs share it, so the smallest limit of those
+ * that are not over holds. Null: no limit.
+ */
+export function concurrencyOf(runs: readonly RunRecord[]): number | null {
+  const limits = runs
+    .filter(({ state }) => state !== "done" && state !== "failed" && state !== "rolled_back")
+    .map(({ control }) => control.concurrency)
+    .filter((limit) => limit !== null);
+  return limits.length === 0 ? null : Math.min(...limits);
 }
 
 /** Creates the steering over a store. */
@@ -35,6 +41,11 @@ export function createRunControls(store: RunStore): RunControls {
   const heard = new Map<string, Heard>();
   /** Slices of this process, which the records may not show yet. */
   const joined = new Map<string, number>();
+  /**
+   * Per run, when the documents this process took are paid for, milliseconds of the monotonic
+   * clock. It outlives a slice: else the last window of each would be free.
+   */
+  const paidUntil = new Map<string, number>();
 
   async function ask(run: string): Promise<Heard> {
     const { record } = await store.readRun(run);
@@ -68,25 +79,21 @@ export function createRunControls(store: RunStore): RunControls {
       return () => joined.set(run, (joined.get(run) ?? 1) - 1);
     },
     current: async (run) => (await current(run)).run,
-    async admit(run, slice, documents, signal) {
+    async admit(run, documents, signal) {
       for (;;) {
-        const { run: record } = await current(run);
-        const pause = pauseFor(record.control, slice);
-        if (pause <= 0 || signal.aborted) break;
-        await sleep(Math.min(pause, HEARD_MS), undefined, { signal }).catch(() => {});
+        const { run: record, sharers } = await current(run);
+        const { documents_per_second: rate, paused } = record.control;
+        if (rate === null || paused || signal.aborted) return;
+        const now = performance.now();
+        const free = paidUntil.get(run) ?? now;
+        if (free <= now) {
+          const here = joined.get(run) ?? 1;
+          const share = (rate * here) / Math.max(sharers, here);
+          paidUntil.set(run, now + (documents / share) * 1_000);
+          return;
+        }
+        await sleep(Math.min(free - now, HEARD_MS), undefined, { signal }).catch(() => {});
       }
-      const { run: record, sharers } = await current(run);
-      const rate = record.control.documents_per_second;
-      if (rate === null) return;
-      const share = rate / Math.max(sharers, joined.get(run) ?? 1);
-      const cost = (documents / share) * 1_000;
-      slice.paidUntil = Math.max(performance.now(), slice.paidUntil) + cost;
     },
   };
-}
-
-/** Milliseconds this slice is ahead of its share. */
-function pauseFor(control: RunControl, slice: Throttle): number {
-  if (control.documents_per_second === null || control.paused) return 0;
-  return slice.paidUntil - performance.now();
 }

@@ -212,9 +212,6 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
       }
     },
     async listRuns(filter = {}) {
-      if ((await cluster.send({ method: "HEAD", path: pathOf(RUNS_INDEX) })).status === 404) {
-        return [];
-      }
       const terms = [
         { term: { kind: "run" } },
         ...(filter.alias === undefined ? [] : [{ term: { alias: filter.alias } }]),
@@ -223,7 +220,11 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
         size: 100,
         query: { bool: { filter: terms } },
         sort: [{ created_at: "desc" }],
+      }).catch((thrown: unknown) => {
+        if (thrown instanceof CspladeError && thrown.code === "index_not_found") return undefined;
+        throw thrown;
       });
+      if (body === undefined) return [];
       return hitsSchema.parse(body).hits.hits.map((hit) => runSchema.parse(hit._source));
     },
     async addSlices(slices) {

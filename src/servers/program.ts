@@ -12,6 +12,8 @@ export interface ProgramOptions {
   readonly deadlineMs: number;
   readonly signal?: AbortSignal | undefined;
   readonly cwd?: string;
+  /** Variables besides this process's own. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** How a program ended. */
@@ -46,6 +48,7 @@ export async function runProgram(
       signal,
       killSignal: "SIGKILL",
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+      ...(options.env === undefined ? {} : { env: { ...process.env, ...options.env } }),
     });
     child.stdout.setEncoding("utf8").on("data", keep);
     child.stderr.setEncoding("utf8").on("data", keep);

@@ -12,11 +12,12 @@ import { pathOf } from "../../src/cluster/request.js";
 import { packageRoot } from "../../src/config/package-root.js";
 import type { Config } from "../../src/config/settings.js";
 import { openEncoder } from "../../src/encoder/encoder.js";
+import { contentHash } from "../../src/index/content-hash.js";
 import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
 import { reindex } from "../../src/reindex/reindex.js";
 import { openRunStore } from "../../src/reindex/run-store.js";
 import { startHttpFaultProxy, startPartitionProxy } from "./fault-proxy.js";
-import { contentOf, deadLettersOf, fill, testDocuments } from "./reindexing.js";
+import { contentOf, deadLettersOf, fill, testDocuments, type TestDocument } from "./reindexing.js";
 
 /** What goes wrong. */
 export const faultKinds = [
@@ -71,8 +72,26 @@ export interface ChaosReport {
   readonly extra: number;
   readonly stale: number;
   readonly doubled: number;
+  /** In the target with a vector that was made of another content, by its hash. */
+  readonly wrong_vector: number;
   readonly dead_letters: number;
+  /** Documents without text that have no dead letter, and documents with text that have one. */
+  readonly unaccounted: number;
   readonly seconds: number;
+}
+
+/** One document in so many has no text: it must end as a dead letter, whatever happens around it. */
+const TEXTLESS_EVERY = 500;
+
+/** Documents of the experiments' source; some cannot be encoded. */
+function chaosDocuments(count: number, round = 0, from = 0): TestDocument[] {
+  return testDocuments(count, round, from).map((document, i) =>
+    isTextless(from + i) ? { id: document.id, title: " ", text: "", round } : document,
+  );
+}
+
+function isTextless(number: number): boolean {
+  return number % TEXTLESS_EVERY === TEXTLESS_EVERY - 1;
 }
 
 /** Seconds between two faults. */
@@ -97,7 +116,7 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
   const stop = new AbortController();
   const encoder = await openEncoder(config);
   try {
-    await fill(cluster, name, testDocuments(documents));
+    await fill(cluster, name, chaosDocuments(documents));
     await crew.hire(workerEnv);
     // In a partition somebody on the other side takes the work over.
     await crew.hire({ OPENSEARCH_URL: servers.opensearchUrl, REDIS_URL: servers.redisUrl });
@@ -152,9 +171,21 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
     const slices = await store.listSlices(summary.run, ["done"]);
     const [there, here] = await Promise.all([
       contentOf(cluster, name),
-      contentOf(cluster, summary.target),
+      contentOf(cluster, summary.target, { hash: true }),
     ]);
+    const { record: done } = await store.readRun(summary.run);
+    let wrong_vector = 0;
+    for (const body of here.values()) {
+      const { csplade_hash: hash } = body;
+      delete body.csplade_hash;
+      if (contentHash(body, done, done.encoding) !== hash) wrong_vector += 1;
+    }
     const letters = await deadLettersOf(cluster, summary.run);
+    const textless = new Set(
+      Array.from({ length: documents + 5 }, (_, i) => i)
+        .filter(isTextless)
+        .map((i) => `d${i}`),
+    );
     const lost = [...there.keys()].filter((id) => !here.has(id) && !letters.has(id)).length;
     const extra = [...here.keys()].filter((id) => !there.has(id)).length;
     const stale = [...here].filter(
@@ -174,7 +205,11 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
       stale,
       // `contentOf` would have thrown.
       doubled: 0,
+      wrong_vector,
       dead_letters: letters.size,
+      unaccounted:
+        [...letters.keys()].filter((id) => !textless.has(id)).length +
+        [...textless].filter((id) => there.has(id) && !letters.has(id)).length,
       seconds: (performance.now() - started) / 1_000,
     };
   } finally {
@@ -259,7 +294,7 @@ function changeMeanwhile(
       await sleep(300);
       const at = Math.floor(Math.random() * documents);
       try {
-        const some = testDocuments(5, round, at);
+        const some = chaosDocuments(5, round, at);
         await fill(cluster, index, some);
         counts.changed += some.length;
         const gone = pathOf(index, "_doc", `d${Math.floor(Math.random() * documents)}`);

@@ -6,8 +6,8 @@ import { runProgram, type ProgramEnd } from "../../src/servers/program.js";
 /** Runs `csplade` with `args` to its end; output is both streams together. */
 export async function csplade(
   args: readonly string[],
-  { deadlineMs = 120_000 }: { deadlineMs?: number } = {},
+  { deadlineMs = 120_000, env = {} }: { deadlineMs?: number; env?: Record<string, string> } = {},
 ): Promise<ProgramEnd> {
   const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
-  return await runProgram(process.execPath, [main, ...args], { deadlineMs });
+  return await runProgram(process.execPath, [main, ...args], { deadlineMs, env });
 }

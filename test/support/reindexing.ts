@@ -4,6 +4,9 @@ import { randomBytes } from "node:crypto";
 import type { Cluster } from "../../src/cluster/cluster.js";
 import { pathOf } from "../../src/cluster/request.js";
 import type { Config, SettingName } from "../../src/config/settings.js";
+import type { Encoder } from "../../src/encoder/encoder.js";
+import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
+import { reindex, type ReindexOptions, type RunSummary } from "../../src/reindex/reindex.js";
 import { testServers } from "./servers.js";
 import { testConfig } from "./tiny-checkpoints.js";
 
@@ -24,6 +27,23 @@ export function reindexConfig(flags: Partial<Record<SettingName, unknown>> = {})
     "queue.lock_ms": 2_000,
     ...flags,
   });
+}
+
+/** What all runs of a suite share. */
+export interface RunParts {
+  readonly config: Config;
+  readonly cluster: Cluster;
+  readonly encoder: Encoder;
+}
+
+/** Reindexes with a worker in this process, as `csplade reindex` does. */
+export function reindexWith(
+  parts: RunParts,
+  what: ReindexOptions["what"],
+  more: Partial<ReindexOptions> = {},
+): Promise<RunSummary> {
+  const signal = new AbortController().signal;
+  return reindex({ ...parts, what, metrics: createWorkerMetrics(), signal, ...more });
 }
 
 /** Plain documents `d0`, `d1`, …; `round` changes their text. */
@@ -59,11 +79,11 @@ export async function fill(
   }
 }
 
-/** All documents of an index by id, without their vectors unless asked for. */
+/** All documents of an index by id, without their vectors and hashes unless asked for. */
 export async function contentOf(
   cluster: Cluster,
   index: string,
-  { vectors = false }: { readonly vectors?: boolean } = {},
+  { vectors = false, hash = false }: { readonly vectors?: boolean; readonly hash?: boolean } = {},
 ): Promise<Map<string, Record<string, unknown>>> {
   await cluster.demand({ method: "POST", path: pathOf(index, "_refresh") }, "Refreshing");
   const found = new Map<string, Record<string, unknown>>();
@@ -78,7 +98,7 @@ export async function contentOf(
           size: 5_000,
           sort: [{ _seq_no: "asc" }],
           ...(after === undefined ? {} : { search_after: [after] }),
-          _source: vectors ? true : { excludes: ["csplade*"] },
+          _source: vectors ? true : { excludes: hash ? NOT_THE_HASH : ["csplade*"] },
         },
       },
       "Reading the index back",
@@ -91,6 +111,15 @@ export async function contentOf(
     }
   }
 }
+
+/** What csplade adds to a document, besides the hash of what it was made of. */
+const NOT_THE_HASH = [
+  "csplade",
+  "csplade_model",
+  "csplade_text_hash",
+  "csplade_passage*",
+  "csplade_parent",
+];
 
 /** Asserts that the target has what the source has: each document once, none stale, with a vector. */
 export async function assertCopied(

@@ -29,11 +29,12 @@ describe("reindexing loses nothing, doubles nothing and leaves nothing stale whe
         { kind, documents, rounds: 1, servers: testServers(), config: reindexConfig() },
         "chaos-",
       );
-      const { injected, lost, extra, stale, dead_letters, source, target } = report;
+      const { injected, lost, extra, stale, wrong_vector, unaccounted } = report;
       assert.deepEqual(
-        { injected, lost, extra, stale, dead_letters, target },
-        { injected: 1, lost: 0, extra: 0, stale: 0, dead_letters: 0, target: source },
+        { injected, lost, extra, stale, wrong_vector, unaccounted },
+        { injected: 1, lost: 0, extra: 0, stale: 0, wrong_vector: 0, unaccounted: 0 },
       );
+      assert.ok(report.dead_letters > 0, "documents without text became dead letters");
       assert.ok(report.changed > 0, "documents changed meanwhile");
       if (kind === "partition") assert.ok(report.taken_up_again > 0, "a slice ran twice");
     });

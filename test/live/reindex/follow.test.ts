@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Queue } from "bullmq";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { pathOf } from "../../../src/cluster/request.js";
 import type { Config } from "../../../src/config/settings.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
-import { createWorkerMetrics } from "../../../src/observe/worker-metrics.js";
-import { reindex, type ReindexOptions, type RunSummary } from "../../../src/reindex/reindex.js";
+import type { ReindexOptions } from "../../../src/reindex/reindex.js";
 import { rollBack } from "../../../src/reindex/rollback.js";
 import { openRunStore, type RunStore } from "../../../src/reindex/run-store.js";
 import { verifyRun } from "../../../src/reindex/verify-run.js";
+import { csplade } from "../../support/csplade-command.js";
 import {
   assertCopied,
   behind,
@@ -17,6 +18,7 @@ import {
   discardIndices,
   fill,
   reindexConfig,
+  reindexWith,
   testDocuments,
 } from "../../support/reindexing.js";
 
@@ -40,20 +42,8 @@ describe("a reindexing run", function () {
     await cluster.close();
   });
 
-  function run(
-    what: ReindexOptions["what"],
-    more: Partial<ReindexOptions> = {},
-  ): Promise<RunSummary> {
-    return reindex({
-      config,
-      cluster,
-      encoder,
-      what,
-      metrics: createWorkerMetrics(),
-      signal: new AbortController().signal,
-      ...more,
-    });
-  }
+  const run = (what: ReindexOptions["what"], more: Partial<ReindexOptions> = {}) =>
+    reindexWith({ config, cluster, encoder }, what, more);
 
   it("copies what is changed, added and deleted while it runs, and what follows the swap", async () => {
     await fill(cluster, "fo-live", testDocuments(1_000));
@@ -132,6 +122,56 @@ describe("a reindexing run", function () {
     assert.deepEqual([summary.state, summary.read], ["done", 1_500]);
   });
 
+  it("obeys csplade steer while it runs, and leaves no limit to the next run", async () => {
+    await fill(cluster, "fo-steer", testDocuments(1_200));
+    const seen = { run: "", running: 0, copied: 0 };
+    const running = run(
+      { from: ["fo-steer"], alias: "fo-steer-search", documents_per_second: 100 },
+      {
+        config: { ...config, "reindex.slice_documents": 100, "reindex.concurrency": 4 },
+        onProgress({ run: { run: name }, totals }) {
+          seen.run = name;
+          seen.running = totals.slices.running;
+          seen.copied = totals.counts.written;
+        },
+      },
+    );
+    running.catch(() => {});
+    while (seen.running < 4) await sleep(100);
+    const steer = (...args: string[]) =>
+      csplade(
+        [
+          ...["steer", "fo-steer-search", ...args, "--json"],
+          ...["--opensearch-url", config["opensearch.url"], "--redis-url", config["redis.url"]],
+        ],
+        { env: { CSPLADE_REDIS_PREFIX: config["redis.prefix"] } },
+      );
+    const slower = await steer("--concurrency", "1", "--rate", "400");
+    assert.equal(slower.status, 0, slower.output);
+    assert.deepEqual(JSON.parse(slower.output), {
+      paused: false,
+      documents_per_second: 400,
+      concurrency: 1,
+    });
+    // The slices that were given out end; then there is one at a time.
+    while (seen.running > 1) await sleep(100);
+    const from = seen.copied;
+    const most = { running: 0 };
+    while (seen.copied < Math.min(from + 400, 1_100)) {
+      most.running = Math.max(most.running, seen.running);
+      await sleep(100);
+    }
+    assert.equal(most.running, 1);
+    assert.equal((await running).written, 1_200);
+    const queue = new Queue("reindex", {
+      connection: { url: config["redis.url"] },
+      prefix: config["redis.prefix"],
+    });
+    const left = await queue.getGlobalConcurrency();
+    await queue.close();
+    assert.equal(left, null);
+  });
+
   it("does not move the alias to an index that lacks documents or has other vectors", async () => {
     await fill(cluster, "fo-verify", testDocuments(150));
     const summary = await run({ from: ["fo-verify"], alias: "fo-verify-search" });
@@ -163,6 +203,25 @@ describe("a reindexing run", function () {
     const damaged = await verifyRun(context, record);
     assert.equal(damaged.differing, 4);
     assert.ok(damaged.problems.some((problem) => problem.includes("another vector")));
+  });
+
+  it("passes the verification although documents are deleted from the source meanwhile", async () => {
+    await fill(cluster, "fo-shrink", testDocuments(50));
+    const summary = await run({ from: ["fo-shrink"], alias: "fo-shrink-search" });
+    const { record } = await store.readRun(summary.run);
+    const context = { cluster, encoder, patience: patience(), sample: 10 };
+    await cluster.demand({ method: "DELETE", path: "/fo-shrink/_doc/d3" }, "Deleting");
+    assert.deepEqual((await verifyRun(context, record)).problems, []);
+    // Documents that nobody deleted from the source were never there.
+    const [own] = testDocuments(1, 0, 900);
+    const writes = { version: 1, version_type: "external" };
+    for (const id of ["e1", "e2"]) {
+      const path = pathOf(summary.target, "_doc", id);
+      const body = { ...own, csplade: { "7": 1 }, csplade_model: record.model.fingerprint };
+      await cluster.demand({ method: "PUT", path, query: writes, body }, "Adding");
+    }
+    const { problems } = await verifyRun(context, record);
+    assert.ok(problems.some((problem) => problem.includes("that the source has not")));
   });
 
   it("is taken back by a rollback, once", async () => {

@@ -7,8 +7,7 @@ import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { pathOf } from "../../../src/cluster/request.js";
 import type { Config } from "../../../src/config/settings.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
-import { createWorkerMetrics } from "../../../src/observe/worker-metrics.js";
-import { reindex, type ReindexOptions, type RunSummary } from "../../../src/reindex/reindex.js";
+import type { ReindexOptions } from "../../../src/reindex/reindex.js";
 import {
   assertCopied,
   behind,
@@ -17,6 +16,7 @@ import {
   discardIndices,
   fill,
   reindexConfig,
+  reindexWith,
   testDocuments,
 } from "../../support/reindexing.js";
 
@@ -40,20 +40,8 @@ describe("reindex", function () {
     rmSync(folder, { recursive: true });
   });
 
-  function run(
-    what: ReindexOptions["what"],
-    more: Partial<ReindexOptions> = {},
-  ): Promise<RunSummary> {
-    return reindex({
-      config,
-      cluster,
-      encoder,
-      what,
-      metrics: createWorkerMetrics(),
-      signal: new AbortController().signal,
-      ...more,
-    });
-  }
+  const run = (what: ReindexOptions["what"], more: Partial<ReindexOptions> = {}) =>
+    reindexWith({ config, cluster, encoder }, what, more);
 
   it("copies every document once, moves the alias, and takes vectors over the next time", async () => {
     await cluster.demand(

@@ -8,6 +8,7 @@ import { openSliceQueue } from "../../../src/queue/slice-queue.js";
 import { noCounts } from "../../../src/reindex/run-record.js";
 import { openRunStore, SliceLostError, type RunStore } from "../../../src/reindex/run-store.js";
 import { reindex } from "../../../src/reindex/reindex.js";
+import { createRunControls } from "../../../src/reindex/run-control.js";
 import { claimSlice, FATAL_CRASHES } from "../../../src/reindex/slice-claim.js";
 import { beginRun } from "../../../src/reindex/start-run.js";
 import { cutShard, settledUpTo } from "../../../src/sources/index-source.js";
@@ -86,6 +87,22 @@ describe("a slice", function () {
     await second.checkpoint(10, { ...noCounts(), read: 7, written: 7 });
     const { record } = await store.readSlice(run, 0);
     assert.deepEqual([record.position, record.counts.read], [10, 10]);
+  });
+
+  it("pays for what the slice before it took, where the rate is limited", async () => {
+    await fill(cluster, "sl-rate", testDocuments(10));
+    const { run } = await begin("sl-rate");
+    const control = { paused: false, documents_per_second: 100, concurrency: null };
+    await store.updateRun(run, (now) => ({ ...now, control }));
+    const controls = createRunControls(store);
+    const leave = controls.join(run);
+    await controls.admit(run, 100, signal);
+    leave();
+    controls.join(run);
+    const started = performance.now();
+    await controls.admit(run, 1, signal);
+    const waited = performance.now() - started;
+    assert.ok(waited > 500, `waited ${waited} ms of the second that 100 documents cost`);
   });
 
   it("buries the one document that kills workers again and again, and goes on after it", async () => {
