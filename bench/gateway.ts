@@ -1,16 +1,20 @@
 /**
- * What the gateway's proxy adds to a search, against asking the cluster directly in the same
- * run: 200 requests a second, sent on schedule whether the ones before are answered or not.
- * Blocks of both alternate, so that what else the machine does meets both alike. Questions are
- * in the gateway's cache of vectors: encoding is excluded.
+ * What the gateway's proxy adds to a search, against asking the cluster directly.
  *
- *   node dist/bench/gateway.js [--seconds 20] [--rate 200] [--json]
+ * Both are asked on one schedule, in pairs: a search directly and the same search through the
+ * gateway half a period later, or the other way round, so that whatever else the machine does
+ * meets both alike. Each of them gets `--rate` searches a second, sent when they are due
+ * whether the ones before are answered or not, over the same number of connections. Questions
+ * are in the gateway's cache of vectors: encoding is excluded.
+ *
+ *   node dist/bench/gateway.js [--seconds 30] [--rate 200] [--json FILE]
  *
  * Needs a cluster (`OPENSEARCH_URL`, or `csplade up`); its index is made and deleted here.
  */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import readline from "node:readline";
@@ -28,29 +32,50 @@ import { fromFeatures, toFeatures, type Features } from "../src/sparse/features.
 import { randomVectors } from "../test/support/random-vectors.js";
 
 const DOCUMENTS = 1_000;
-const BLOCK_SECONDS = 2;
+/** Few, so that the cluster is far from its limits and what is measured is the way to it. */
+const DOCUMENT_TERMS = 20;
+const CONNECTIONS = 64;
+/** Searches that warm the compilers of the cluster, the gateway and this process. */
+const WARM_UP_SECONDS = 8;
 const QUESTIONS = ["fear of closed spaces", "a person who studies stars", "to sleep", "the sea"];
 
 const { values: options } = parseArgs({
   options: {
-    seconds: { type: "string", default: "20" },
+    seconds: { type: "string", default: "30" },
     rate: { type: "string", default: "200" },
-    json: { type: "boolean", default: false },
+    json: { type: "string" },
   },
 });
 const rate = Number(options.rate);
-const blocks = Math.ceil(Number(options.seconds) / BLOCK_SECONDS);
+const seconds = Number(options.seconds);
 const model = path.join(packageRoot, "test", "fixtures", "checkpoints", "tiny-bi");
 const config = loadConfig({ flags: { "model.path": model } }).values;
 const index = `bench-gateway-${randomBytes(4).toString("hex")}`;
 
-/** One way to ask, and the milliseconds each request took. */
+/** One way to ask: where, and the bodies, sent in turn. */
 interface Way {
-  readonly name: string;
   readonly pool: Pool;
-  /** Bodies, sent in turn. */
   readonly bodies: readonly string[];
-  readonly took: number[];
+}
+
+/** Milliseconds. */
+interface Percentiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+/** One kind of search, both ways. */
+interface Comparison {
+  readonly what: string;
+  /** Searches of each way. */
+  readonly searches: number;
+  readonly direct: Percentiles;
+  readonly gateway: Percentiles;
+  /** What the gateway's percentiles are above the direct ones. */
+  readonly adds: Percentiles;
+  /** Processor time of the gateway's process for one search, milliseconds. */
+  readonly gateway_cpu: number;
 }
 
 const cluster = connectCluster(config);
@@ -58,9 +83,11 @@ try {
   await fill(cluster);
   const gateway = await startGateway();
   try {
-    const results = await measure(gateway.url);
-    if (options.json) process.stdout.write(`${JSON.stringify(results)}\n`);
-    else print(results);
+    const report = { machine: machine(), rate, seconds, results: await measure(gateway.url) };
+    print(report);
+    if (options.json !== undefined) {
+      await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
+    }
   } finally {
     gateway.stop();
   }
@@ -73,6 +100,12 @@ async function fill(into: Cluster): Promise<void> {
   const { manifest } = await openCheckpoint(model);
   const plan = { model: manifest, text_fields: ["text"], title_field: "title" };
   await ensureIndex(into, { name: index, passages: "merged", ...plan });
+  // Of ten hits here the default, best_compression, makes ten blocks to inflate: the cluster
+  // would be busy with that and not with searches.
+  await into.demand({ method: "POST", path: `/${index}/_close` }, "Closing the index");
+  const codec = { "index.codec": "default" };
+  await into.demand({ method: "PUT", path: `/${index}/_settings`, body: codec }, "The codec");
+  await into.demand({ method: "POST", path: `/${index}/_open` }, "Opening the index");
   const draw = randomVectors(5);
   for (let from = 0; from < DOCUMENTS; from += 1_000) {
     const lines = Array.from({ length: 1_000 }, (_, i) => [
@@ -80,7 +113,7 @@ async function fill(into: Cluster): Promise<void> {
       {
         title: `document ${from + i}`,
         text: `the text of document ${from + i}`,
-        csplade: toFeatures(draw(60, manifest.vocabulary_size)),
+        csplade: toFeatures(draw(DOCUMENT_TERMS, manifest.vocabulary_size)),
         csplade_model: manifest.fingerprint,
       },
     ]).flat();
@@ -106,42 +139,49 @@ async function startGateway(): Promise<{ url: string; stop: () => void }> {
   };
 }
 
-async function measure(url: string): Promise<object[]> {
-  const direct = new Pool(new URL(config["opensearch.url"]).origin, { connections: 64 });
-  const proxied = new Pool(url, { connections: 64 });
+async function measure(url: string): Promise<Comparison[]> {
+  const direct = new Pool(new URL(config["opensearch.url"]).origin, { connections: CONNECTIONS });
+  const proxied = new Pool(url, { connections: CONNECTIONS });
   const found = { size: 10, _source: ["title"] };
   const match = QUESTIONS.map((query) =>
     JSON.stringify({ ...found, query: { match: { text: query } } }),
   );
   const clause = QUESTIONS.map((csplade) => JSON.stringify({ ...found, query: { csplade } }));
   const weighted = await weightedBodies(proxied, found);
-  const pairs: [what: string, direct: Way, gateway: Way][] = [
-    ["match, forwarded", way("direct", direct, match), way("gateway", proxied, match)],
-    ["csplade clause, rewritten", way("direct", direct, weighted), way("gateway", proxied, clause)],
+  const results = [
+    await compare("match, forwarded", [direct, match], [proxied, match]),
+    await compare("csplade clause, rewritten", [direct, weighted], [proxied, clause]),
   ];
-  const results: object[] = [];
-  for (const [what, one, other] of pairs) {
-    // The first blocks warm the cluster's and Node's compilers.
-    for (let block = 0; block < blocks + 2; block++) {
-      if (block === 2) for (const each of [one, other]) each.took.length = 0;
-      for (const each of block % 2 === 0 ? [one, other] : [other, one]) await sendBlock(each);
-    }
-    const [a, b] = [summary(one.took), summary(other.took)];
-    results.push({
-      what,
-      rate,
-      requests: one.took.length,
-      direct: a,
-      gateway: b,
-      overhead: { p50: b.p50 - a.p50, p99: b.p99 - a.p99 },
-    });
-  }
   await Promise.all([direct.close(), proxied.close()]);
   return results;
 }
 
-function way(name: string, pool: Pool, bodies: readonly string[]): Way {
-  return { name, pool, bodies, took: [] };
+type PoolAndBodies = readonly [pool: Pool, bodies: readonly string[]];
+
+async function compare(
+  what: string,
+  direct: PoolAndBodies,
+  proxied: PoolAndBodies,
+): Promise<Comparison> {
+  const ways = [direct, proxied].map(([pool, bodies]): Way => ({ pool, bodies }));
+  await sendPairs(ways, WARM_UP_SECONDS);
+  const before = await cpuSeconds(proxied[0]);
+  const [a = [], b = []] = await sendPairs(ways, seconds);
+  const cpu = (await cpuSeconds(proxied[0])) - before;
+  const [one, other] = [percentiles(a), percentiles(b)];
+  return {
+    what,
+    searches: a.length,
+    direct: one,
+    gateway: other,
+    adds: { p50: other.p50 - one.p50, p90: other.p90 - one.p90, p99: other.p99 - one.p99 },
+    gateway_cpu: (cpu * 1_000) / b.length,
+  };
+}
+
+async function cpuSeconds(gateway: Pool): Promise<number> {
+  const { body } = await gateway.request({ method: "GET", path: "/metrics" });
+  return Number(/^process_cpu_seconds_total (\S+)/m.exec(await body.text())?.[1]);
 }
 
 /** What the gateway makes of the questions, to be sent without it. */
@@ -161,15 +201,22 @@ async function weightedBodies(proxied: Pool, found: object): Promise<string[]> {
   });
 }
 
-async function sendBlock({ pool, bodies, took }: Way): Promise<void> {
+/** Sends pairs on schedule; the milliseconds that each way's searches took. */
+async function sendPairs(ways: readonly Way[], forSeconds: number): Promise<number[][]> {
+  const took: number[][] = ways.map(() => []);
   const open: Promise<void>[] = [];
   const begun = performance.now();
-  for (let i = 0; i < rate * BLOCK_SECONDS; i++) {
-    const due = begun + (i * 1_000) / rate;
+  for (let i = 0; i < rate * forSeconds * ways.length; i++) {
+    const due = begun + (i * 1_000) / (rate * ways.length);
     while (performance.now() < due) await sleep(Math.max(0, due - performance.now() - 0.2));
-    open.push(sendOne(pool, bodies[i % bodies.length] ?? "", took));
+    const pair = Math.floor(i / ways.length);
+    // Every other pair starts with the other way.
+    const which = (i + (pair % 2)) % ways.length;
+    const { pool, bodies } = ways[which] as Way;
+    open.push(sendOne(pool, bodies[pair % bodies.length] ?? "", took[which] ?? []));
   }
   await Promise.all(open);
+  return took;
 }
 
 async function sendOne(pool: Pool, body: string, took: number[]): Promise<void> {
@@ -185,29 +232,32 @@ async function sendOne(pool: Pool, body: string, took: number[]): Promise<void> 
   took.push(performance.now() - sent);
 }
 
-function summary(took: readonly number[]): { p50: number; p99: number } {
+function percentiles(took: readonly number[]): Percentiles {
   const sorted = [...took].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))] ?? NaN;
-  return { p50: at(0.5), p99: at(0.99) };
+  return { p50: at(0.5), p90: at(0.9), p99: at(0.99) };
 }
 
-function print(results: readonly object[]): void {
-  const lines = results as readonly {
-    what: string;
-    requests: number;
-    direct: { p50: number; p99: number };
-    gateway: { p50: number; p99: number };
-    overhead: { p50: number; p99: number };
-  }[];
+function machine(): string {
   const [cpu] = os.cpus();
+  return `${os.availableParallelism()} cores (${cpu?.model.trim() ?? "?"}), load ${os.loadavg()[0]?.toFixed(1) ?? "?"}`;
+}
+
+function print(report: { machine: string; results: readonly Comparison[] }): void {
   process.stdout.write(
-    `${rate} requests/s, ${os.availableParallelism()} cores (${cpu?.model ?? "?"}), load ${os.loadavg()[0]?.toFixed(1) ?? "?"}\n`,
+    `${rate} searches a second each way, ${seconds} s, ${CONNECTIONS} connections each; ${report.machine}\n` +
+      "| search                    | ms     | direct | gateway |  adds |\n" +
+      "| ------------------------- | ------ | ------ | ------- | ----- |\n",
   );
-  for (const { what, requests, direct, gateway, overhead } of lines) {
-    const ms = (value: number) => `${value.toFixed(2)} ms`.padStart(9);
+  for (const { what, direct, gateway, adds, gateway_cpu } of report.results) {
+    for (const name of ["p50", "p90", "p99"] as const) {
+      const cell = (value: number, width: number) => value.toFixed(2).padStart(width);
+      process.stdout.write(
+        `| ${what.padEnd(25)} | ${name.padEnd(6)} | ${cell(direct[name], 6)} | ${cell(gateway[name], 7)} | ${cell(adds[name], 5)} |\n`,
+      );
+    }
     process.stdout.write(
-      `${what.padEnd(26)} ${requests} each   p50 direct ${ms(direct.p50)}  gateway ${ms(gateway.p50)}  adds ${ms(overhead.p50)}` +
-        `   p99 direct ${ms(direct.p99)}  gateway ${ms(gateway.p99)}  adds ${ms(overhead.p99)}\n`,
+      `| ${what.padEnd(25)} | cpu    |        | ${gateway_cpu.toFixed(2).padStart(7)} |       |\n`,
     );
   }
 }
