@@ -6,8 +6,16 @@ import { search } from "../query/search.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { TestQuery } from "./beir.js";
 import { bm25 } from "./bm25.js";
-import { meanMetrics, runMetrics, type Metrics, type Qrels } from "./metrics.js";
-import { rank, type RankedDocument } from "./run.js";
+import {
+  depthOf,
+  meanMetrics,
+  runMetrics,
+  valuesOf,
+  type MetricName,
+  type Metrics,
+  type Qrels,
+} from "./metrics.js";
+import { rank, type RankedDocument, type Run } from "./run.js";
 import { compareSystems, type Significance } from "./significance.js";
 
 /** What is compared. */
@@ -22,6 +30,8 @@ export interface ModeComparisonRequest {
   readonly vectors: readonly SparseVector[];
   readonly qrels: Qrels;
   readonly modes: readonly SearchMode[];
+  /** Metrics besides the headline ones. */
+  readonly metrics?: readonly MetricName[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -30,6 +40,9 @@ export interface ComparedMode {
   /** `bm25`, or the mode; the technique after it where a mode has several. */
   readonly name: string;
   readonly metrics: Metrics;
+  /** Query id → its metrics, of all judged queries. */
+  readonly per_query: ReadonlyMap<string, Metrics>;
+  readonly run: Run;
   /** nDCG@10 minus that of plain scoring; absent from the row of plain scoring itself. */
   readonly versus_plain?: Significance;
   /**
@@ -40,11 +53,10 @@ export interface ComparedMode {
   readonly ms_p95: number;
 }
 
-/** Hits per query: what Recall@100 needs. */
-const DEPTH = 100;
-
 /** Searches that are timed in each mode, after one round that is not. */
 const TIMED_SEARCHES = 300;
+
+const NOTHING: ReadonlyMap<string, never> = new Map<string, never>();
 
 /** A system under comparison: hits for the query at a position. */
 interface System {
@@ -58,26 +70,26 @@ interface System {
  * @throws CspladeError as a search does.
  */
 export async function compareModes(request: ModeComparisonRequest): Promise<ComparedMode[]> {
-  const { queries, qrels, signal } = request;
+  const { queries, qrels, metrics = [], signal } = request;
+  const depth = depthOf(metrics);
   const systems = systemsOf(request);
   const runs = systems.map(() => new Map<string, readonly RankedDocument[]>());
   for (const [position, query] of queries.entries()) {
     signal?.throwIfAborted();
     for (const [i, { find }] of systems.entries()) {
-      runs[i]?.set(query.id, rank(await find(position, DEPTH)));
+      runs[i]?.set(query.id, rank(await find(position, depth)));
     }
   }
   const times = await timeSystems(systems, queries.length, signal);
-  const perQuery = runs.map((run) => runMetrics(run, qrels));
-  const ndcg = perQuery.map(
-    (metrics) => new Map(Array.from(metrics, ([id, values]) => [id, values["ndcg@10"]])),
-  );
-  const plain =
-    ndcg[systems.findIndex(({ name }) => name === "plain")] ?? new Map<string, number>();
+  const perQuery = runs.map((run) => runMetrics(run, qrels, metrics));
+  const ndcg = perQuery.map((each) => valuesOf(each, "ndcg@10"));
+  const plain = ndcg[systems.findIndex(({ name }) => name === "plain")] ?? NOTHING;
   return systems.map(({ name }, i) => ({
     name,
-    metrics: meanMetrics(perQuery[i] ?? new Map<string, Metrics>()),
-    ...(name === "plain" ? {} : { versus_plain: compareSystems(ndcg[i] ?? new Map(), plain) }),
+    metrics: meanMetrics(perQuery[i] ?? NOTHING),
+    per_query: perQuery[i] ?? NOTHING,
+    run: runs[i] ?? NOTHING,
+    ...(name === "plain" ? {} : { versus_plain: compareSystems(ndcg[i] ?? NOTHING, plain) }),
     ms_p50: percentile(times[i] ?? [], 0.5),
     ms_p95: percentile(times[i] ?? [], 0.95),
   }));

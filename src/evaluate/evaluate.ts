@@ -5,7 +5,15 @@ import { search } from "../query/search.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { TestQuery } from "./beir.js";
 import { bm25 } from "./bm25.js";
-import { meanMetrics, runMetrics, type Metrics, type Qrels } from "./metrics.js";
+import {
+  depthOf,
+  meanMetrics,
+  runMetrics,
+  valuesOf,
+  type MetricName,
+  type Metrics,
+  type Qrels,
+} from "./metrics.js";
 import { rank, type RankedDocument, type Run } from "./run.js";
 import { compareSystems, type Significance } from "./significance.js";
 
@@ -21,6 +29,8 @@ export interface EvaluationRequest {
   readonly text_fields: readonly string[];
   readonly queries: readonly TestQuery[];
   readonly qrels: Qrels;
+  /** Metrics besides the headline ones. */
+  readonly metrics?: readonly MetricName[] | undefined;
   /** Encodes and prunes queries, in input order. */
   readonly encode: (texts: readonly string[]) => Promise<readonly SparseVector[]>;
   /** Searches in flight; 4 without it. */
@@ -32,6 +42,8 @@ export interface EvaluationRequest {
 /** One system's result. */
 export interface SystemResult {
   readonly metrics: Metrics;
+  /** Query id → its metrics, of all judged queries. */
+  readonly per_query: ReadonlyMap<string, Metrics>;
   readonly run: Run;
 }
 
@@ -49,9 +61,6 @@ export interface Evaluation {
   readonly ms_per_query_p50: number;
 }
 
-/** Hits per query: what Recall@100 needs. */
-const DEPTH = 100;
-
 /** Queries encoded in one call. */
 const ENCODED_AT_ONCE = 256;
 
@@ -64,7 +73,8 @@ const TIMED_QUERIES = 50;
  * whole, since figures over the rest would be wrong.
  */
 export async function evaluate(request: EvaluationRequest): Promise<Evaluation> {
-  const { cluster, index, queries, qrels, signal } = request;
+  const { cluster, index, queries, qrels, metrics = [], signal } = request;
+  const depth = depthOf(metrics);
   const vectors: SparseVector[] = [];
   for (let start = 0; start < queries.length; start += ENCODED_AT_ONCE) {
     signal?.throwIfAborted();
@@ -81,16 +91,22 @@ export async function evaluate(request: EvaluationRequest): Promise<Evaluation> 
   let done = 0;
   await eachBounded(queries, request.concurrency ?? 4, async (query, i) => {
     signal?.throwIfAborted();
-    ours.set(query.id, rank(await searchVector(request, vectors[i] as SparseVector, DEPTH)));
-    theirs.set(query.id, rank(await baseline(query.text, DEPTH, signal)));
+    ours.set(query.id, rank(await searchVector(request, vectors[i] as SparseVector, depth)));
+    theirs.set(query.id, rank(await baseline(query.text, depth, signal)));
     request.onProgress?.(++done, queries.length);
   });
-  const oursPerQuery = runMetrics(ours, qrels);
-  const theirsPerQuery = runMetrics(theirs, qrels);
+  const resultOf = (run: Run): SystemResult => {
+    const per_query = runMetrics(run, qrels, metrics);
+    return { metrics: meanMetrics(per_query), per_query, run };
+  };
+  const [csplade, words] = [resultOf(ours), resultOf(theirs)];
   return {
-    csplade: { metrics: meanMetrics(oursPerQuery), run: ours },
-    bm25: { metrics: meanMetrics(theirsPerQuery), run: theirs },
-    versus_bm25: compareSystems(ndcgOf(oursPerQuery), ndcgOf(theirsPerQuery)),
+    csplade,
+    bm25: words,
+    versus_bm25: compareSystems(
+      valuesOf(csplade.per_query, "ndcg@10"),
+      valuesOf(words.per_query, "ndcg@10"),
+    ),
     avg_query_terms: mean(vectors.map((vector) => vector.ids.length)),
     vectors,
     ms_per_query_p50: await timeQueries(request),
@@ -150,10 +166,6 @@ async function eachBounded<T>(
     }
   };
   await Promise.all(Array.from({ length: limit }, lane));
-}
-
-function ndcgOf(perQuery: ReadonlyMap<string, Metrics>): Map<string, number> {
-  return new Map(Array.from(perQuery, ([query, metrics]) => [query, metrics["ndcg@10"]]));
 }
 
 function mean(values: readonly number[]): number {

@@ -14,6 +14,18 @@ export interface IndexFootprint {
    * documents. `null` where the index does not keep vectors in `_source`.
    */
   readonly avg_doc_terms: number | null;
+  /** How many of those documents have so many terms: pairs, fewest terms first. */
+  readonly terms_per_document: TermCounts;
+}
+
+/** Pairs of a number of terms and how many vectors have that many, fewest terms first. */
+export type TermCounts = [terms: number, vectors: number][];
+
+/** Counts how many vectors have so many terms. */
+export function countTerms(lengths: readonly number[]): TermCounts {
+  const counts = new Map<number, number>();
+  for (const terms of lengths) counts.set(terms, (counts.get(terms) ?? 0) + 1);
+  return [...counts].sort(([a], [b]) => a - b);
 }
 
 const PAGE = 500;
@@ -56,13 +68,18 @@ export async function mergeSegments(cluster: Cluster, index: string): Promise<vo
  */
 export async function measureIndex(cluster: Cluster, index: string): Promise<IndexFootprint> {
   const { bytes } = await indexStats(cluster, index);
-  return { index_bytes: bytes, avg_doc_terms: await averageTerms(cluster, index) };
+  const lengths = await termsOfDocuments(cluster, index);
+  const terms = lengths.reduce((sum, length) => sum + length, 0);
+  return {
+    index_bytes: bytes,
+    avg_doc_terms: terms === 0 ? null : terms / lengths.length,
+    terms_per_document: terms === 0 ? [] : countTerms(lengths),
+  };
 }
 
-async function averageTerms(cluster: Cluster, index: string): Promise<number | null> {
+async function termsOfDocuments(cluster: Cluster, index: string): Promise<number[]> {
   const doing = `Reading the vectors of ${index}`;
-  let documents = 0;
-  let terms = 0;
+  const lengths: number[] = [];
   let page = pageSchema.parse(
     await cluster.demand(
       {
@@ -78,13 +95,11 @@ async function averageTerms(cluster: Cluster, index: string): Promise<number | n
       doing,
     ),
   );
-  while (page.hits.hits.length > 0 && documents < MOST_DOCUMENTS) {
+  while (page.hits.hits.length > 0 && lengths.length < MOST_DOCUMENTS) {
     for (const { _source: source } of page.hits.hits) {
       const passages = source?.[PASSAGES_FIELD] ?? [];
-      documents += 1;
-      for (const vector of [source, ...passages]) {
-        terms += Object.keys(vector?.[VECTOR_FIELD] ?? {}).length;
-      }
+      const vectors = [source, ...passages].map((vector) => vector?.[VECTOR_FIELD] ?? {});
+      lengths.push(vectors.reduce((sum, vector) => sum + Object.keys(vector).length, 0));
     }
     page = pageSchema.parse(
       await cluster.demand(
@@ -102,5 +117,5 @@ async function averageTerms(cluster: Cluster, index: string): Promise<number | n
     path: pathOf("_search", "scroll"),
     body: { scroll_id: page._scroll_id },
   });
-  return terms === 0 ? null : terms / documents;
+  return lengths;
 }

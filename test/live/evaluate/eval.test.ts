@@ -245,6 +245,73 @@ describe("csplade eval", function () {
     assert.match(refused.err, /Modes are plain, two_phase, guided, ann, hybrid, or all/);
   });
 
+  it("saves results that compare with run files and with each other, query by query", async () => {
+    const [ours, theirs] = [path.join(folder, "ours.run"), path.join(folder, "bm25.run")];
+    const saved = path.join(folder, "saved.json");
+    const { code, out, err } = await run([
+      ...["eval", "--data", data, "--quiet", "--json", "--metrics", "ndcg@3,recall@200"],
+      ...["--run", ours, "--bm25-run", theirs, "--save", saved],
+    ]);
+    assert.equal(code, 0, err);
+    const report = JSON.parse(out) as Report & Record<string, number>;
+    assert.ok(report["ndcg@3"]! >= 0 && report["recall@200"]! > 0);
+    interface Comparison {
+      readonly queries: number;
+      readonly metrics: Record<
+        string,
+        {
+          first: number;
+          second: number;
+          difference: number;
+          wins: number;
+          losses: number;
+          ties: number;
+        }
+      >;
+      readonly changed: readonly { query: string; text: string; difference: number }[];
+    }
+    const compare = async (...args: readonly string[]) => {
+      const done = await run(["eval", "--json", ...args]);
+      assert.equal(done.code, 0, done.err + done.out);
+      return JSON.parse(done.out) as Comparison;
+    };
+    const files = await compare("--data", data, "--compare", theirs, ours);
+    const results = await compare("--compare", `${saved}#bm25`, saved);
+    assert.deepEqual(files.metrics["ndcg@10"], results.metrics["ndcg@10"]);
+    assert.deepEqual(files.changed, results.changed);
+    assert.ok(results.metrics["ndcg@3"] !== undefined && files.metrics["ndcg@3"] === undefined);
+    const ndcg = files.metrics["ndcg@10"]!;
+    assert.equal(files.queries, 3);
+    assert.equal(ndcg.first, report.bm25["ndcg@10"]);
+    assert.equal(ndcg.second, report["ndcg@10"]);
+    assert.equal(ndcg.wins + ndcg.losses, files.changed.length);
+    for (const { query, text: words } of files.changed) {
+      assert.equal(words, queries.find(({ _id }) => _id === query)!.text);
+    }
+    const shown = await run(["eval", "--data", data, "--compare", ours, ours]);
+    assert.match(shown.out, /ndcg@10 .* \+0\.0000 +1\.000 +0\/0\/3/);
+    assert.match(shown.out, /nDCG@10 is the same on every query/);
+  });
+
+  it("says what a comparison lacks", async () => {
+    const file = path.join(folder, "lonely.run");
+    writeFileSync(file, "q1 Q0 d1 1 1 x\n");
+    for (const [args, message] of [
+      [["--compare", file, file], /lonely\.run is a run, and there are no judgements.*--data/s],
+      [["--data", data, "--compare", file], /--compare takes two files, not 1/],
+      [["--data", data, "--compare", file, "no.run"], /no\.run cannot be read/],
+      [["--data", data, "--compare", data, file], /cannot be read/],
+      [[], /nothing to evaluate/],
+    ] as const) {
+      const { code, err } = await run(["eval", ...args]);
+      assert.ok(code === 1 || code === 2, err);
+      assert.match(err, message);
+    }
+    writeFileSync(path.join(folder, "broken.json"), '{"format":"other"}');
+    const broken = await run(["eval", "--data", data, "--compare", file, "broken.json"]);
+    assert.match(broken.err, /broken\.json is no saved evaluation/);
+  });
+
   it("names what is wrong with a collection before it indexes anything", async () => {
     const before = await indices();
     const { code, out } = await run(["eval", "--data", folder, "--json"]);

@@ -5,10 +5,12 @@ import fc from "fast-check";
 import { packageRoot } from "../../../src/config/package-root.js";
 import { parseQrels } from "../../../src/evaluate/beir.js";
 import {
+  depthOf,
+  headlineMetrics,
   meanMetrics,
-  metricNames,
+  parseMetric,
   runMetrics,
-  type Metrics,
+  type MetricName,
 } from "../../../src/evaluate/metrics.js";
 import { rank } from "../../../src/evaluate/run.js";
 import { parseRun } from "../../../src/evaluate/run-file.js";
@@ -26,22 +28,35 @@ const hits = fc
   .map((ids) => ids.map((id, i) => ({ id, score: 10 - i })));
 
 describe("metrics", () => {
-  it("are pytrec_eval's, graded judgements, ties, and queries without hits included", () => {
+  it("are pytrec_eval's: grades, ties, judgements of -1 and 0, queries without hits or judgements", () => {
     const { queries } = JSON.parse(fixture("expected.json")) as {
-      queries: Record<string, Metrics>;
+      queries: Record<string, Record<MetricName, number>>;
     };
+    const names = Object.keys(Object.values(queries)[0]!) as MetricName[];
     const qrels = parseQrels(fixture("qrels.tsv"), "qrels.tsv");
-    const perQuery = runMetrics(parseRun(fixture("run.txt"), "run.txt"), qrels);
+    const run = parseRun(fixture("run.txt"), "run.txt");
+    assert.ok(run.has("unjudged") && !run.has("q11"));
+    const perQuery = runMetrics(run, qrels, names);
     assert.deepEqual([...perQuery.keys()].sort(), Object.keys(queries).sort());
     for (const [query, expected] of Object.entries(queries)) {
-      for (const name of metricNames) {
-        const actual = perQuery.get(query)![name];
+      for (const name of names) {
+        const actual = perQuery.get(query)![name]!;
         assert.ok(
-          Math.abs(actual - expected[name]) < 5e-5,
+          Math.abs(actual - expected[name]!) < 5e-6,
           `${query} ${name}: ${actual} ≠ ${expected[name]}`,
         );
       }
     }
+  });
+
+  it("have names of a measure and a number of hits, and no others", () => {
+    assert.equal(parseMetric("ndcg@20"), "ndcg@20");
+    assert.equal(parseMetric("recall@1000"), "recall@1000");
+    for (const wrong of ["ndcg", "ndcg@0", "ndcg@1001", "ndcg@05", "bpref@10", "ndcg@1.5"]) {
+      assert.equal(parseMetric(wrong), undefined, wrong);
+    }
+    assert.equal(depthOf([]), 100);
+    assert.equal(depthOf(["ndcg@5", "recall@1000"]), 1000);
   });
 
   it("rank ties as trec_eval does: by descending id", () => {
@@ -64,7 +79,7 @@ describe("metrics", () => {
         const one = runMetrics(new Map([["q", list]]), qrels);
         const other = runMetrics(new Map([["q", [...list].reverse()]]), qrels);
         assert.deepEqual(one, other);
-        for (const name of metricNames) {
+        for (const name of headlineMetrics) {
           const value = one.get("q")![name];
           assert.ok(value >= 0 && value <= 1 + 1e-12);
         }
