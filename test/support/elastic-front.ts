@@ -1,6 +1,6 @@
 /**
- * What Elasticsearch's client demands of a server, in front of an OpenSearch: no Elasticsearch
- * can be had from the package registries. The header it looks for is added, its media type
+ * What Elasticsearch's client demands of a server, in front of an OpenSearch: the Elasticsearch of
+ * `elasticsearch.ts` lacks modules that an index of ours needs. The header it looks for is added, its media type
  * translated; everything else is the real client and the real cluster.
  */
 import { createServer, request } from "node:http";

@@ -40,6 +40,17 @@ export async function fillEncodedIndex(
     text_fields: ["title", "text"],
     title_field: "title",
   });
+  await fillWithSentences(cluster, encoder, passages, name);
+  return name;
+}
+
+/** Fills an index that is there. */
+export async function fillWithSentences(
+  cluster: Cluster,
+  encoder: Encoder,
+  passages: PassagesMode,
+  name: string,
+): Promise<void> {
   const encoded = await encoder.encodeDocuments(SENTENCES);
   const lines = SENTENCES.flatMap((text, i) => {
     const features = (encoded[i]?.passages ?? []).map((each) => toFeatures(each.vector));
@@ -71,5 +82,4 @@ export async function fillEncodedIndex(
     "Filling the test index",
   )) as { errors: boolean };
   if (answer.errors) throw new Error(JSON.stringify(answer));
-  return name;
 }

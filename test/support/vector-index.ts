@@ -47,6 +47,7 @@ export async function fillVectorIndex(
   cluster: Cluster,
   index: string,
   documents: readonly VectorDocument[],
+  analyzer = "english",
 ): Promise<void> {
   await cluster.send({ method: "DELETE", path: `/${index}` });
   const vectors = { type: "rank_features" };
@@ -55,8 +56,8 @@ export async function fillVectorIndex(
       properties: {
         csplade: vectors,
         csplade_passages: { type: "nested", properties: { csplade: vectors } },
-        title: { type: "text", analyzer: "english" },
-        text: { type: "text", analyzer: "english" },
+        title: { type: "text", analyzer },
+        text: { type: "text", analyzer },
         year: { type: "integer" },
         parent: { type: "keyword" },
       },
