@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import lexicon as lexicon_file
 from . import query_table as query_table_file
 from .export import build
+from .lexicon import Lexicon
 from .model import ModelConfig, SparseEncoder
 from .onnx_graph import save
 
@@ -42,7 +44,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(model: SparseEncoder, tokenizer_json: str) -> str:
+def fingerprint(model: SparseEncoder, tokenizer_json: str, lexicon: Lexicon | None = None) -> str:
     """16 hexadecimal digits that name the weight space, the same at every precision."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -51,6 +53,8 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str) -> str:
         digest.update(np.ascontiguousarray(tensor.float().numpy(), dtype="<f4").tobytes())
     digest.update(hashlib.sha256(tokenizer_json.encode()).hexdigest().encode())
     digest.update(f"{model.config.variant}/{POOLING}/{ACTIVATION}".encode())
+    if lexicon is not None:
+        digest.update(lexicon.to_json().encode())
     return digest.hexdigest()[:16]
 
 
@@ -61,6 +65,7 @@ def write(
     precision: str,
     about: Description,
     query_table: Tensor | None = None,
+    lexicon: Lexicon | None = None,
 ) -> dict[str, object]:
     """Export one precision of `model` as a checkpoint directory; returns the manifest."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -70,7 +75,10 @@ def write(
     (directory / query_table_file.FILE).unlink(missing_ok=True)
     if query_table is not None:
         query_table_file.write(directory, query_table)
-    candidates = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE)
+    (directory / lexicon_file.FILE).unlink(missing_ok=True)
+    if lexicon is not None:
+        lexicon.write(directory)
+    candidates = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE, lexicon_file.FILE)
     names = [n for n in candidates if (directory / n).exists()]
     files = {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
     manifest: dict[str, object] = {
@@ -87,7 +95,7 @@ def write(
         "max_tokens": about.max_tokens,
         "top_k": about.top_k,
         "pad_token_id": about.pad_token_id,
-        "fingerprint": fingerprint(model, tokenizer_json),
+        "fingerprint": fingerprint(model, tokenizer_json, lexicon),
         "training": about.training,
     }
     (directory / "manifest.json").write_text(

@@ -26,12 +26,14 @@ import yaml
 from tokenizers import Tokenizer
 
 from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot
+from . import lexicon as lexicon_file
 from . import tokenizer as tok
 from .collapse import Collapsed
 from .data import catalogue, collect, corpus
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
 from .lexical import LexicalTeacher
+from .lexicon import Lexicon
 from .onnx_graph import PRECISIONS
 from .recipe import recipe_of
 from .teacher import PACKAGE, Teacher, packaged_directory
@@ -90,6 +92,8 @@ def prepare(a: argparse.Namespace) -> None:
         )
     checkpoints.save_master(a.out / "start.pt", model, reduced.json_text)
     (a.out / "tokenizer.json").write_text(reduced.json_text, encoding="utf-8")
+    if config["recipe"].get("lexicon"):
+        Lexicon.of((p.passage for p in varied(pairs, 0)), least=2).write(a.out)
     torch.save(idf, a.out / "idf.pt")
     shutil.copy(a.config, a.out / "config.yaml")
     json.dump({"vocabulary": len(reduced.rows), **report}, sys.stdout)
@@ -109,6 +113,7 @@ def train(a: argparse.Namespace) -> None:
     mined = negatives.renumbered(negatives.read(a.negatives, len(pairs)), kept) if a.negatives else None
     taught = recipe.distillation_weight > 0 or recipe.reverse_weight > 0
     teacher = Teacher(a.teacher or packaged_directory()) if taught else None
+    lexicon = Lexicon.read(a.run / lexicon_file.FILE) if recipe.lexicon else None
     trainer = Trainer(
         model,
         tokenizer_json,
@@ -120,6 +125,7 @@ def train(a: argparse.Namespace) -> None:
         teacher.embed if teacher else None,
         mined,
         processes,
+        lexicon,
     )
     if a.resume:
         trainer.resume()
@@ -166,7 +172,9 @@ def export(a: argparse.Namespace) -> None:
         training=config.get("training", {}) | (json.loads(a.note) if a.note else {}),
     )
     table = checkpoints.load_query_table(a.run / a.master)
-    print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table), indent=2))
+    with_words = read_config(a.run / "config.yaml")["recipe"].get("lexicon")
+    lexicon = Lexicon.read(a.run / lexicon_file.FILE) if with_words else None
+    print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table, lexicon), indent=2))
 
 
 def convert(a: argparse.Namespace) -> None:
@@ -220,15 +228,19 @@ def measure(a: argparse.Namespace) -> None:
         tokenizer = Tokenizer.from_file(str(a.checkpoint / "tokenizer.json"))
         encoder: evaluate.Encoder = evaluate.OnnxEncoder(a.checkpoint, a.threads)
         limits, top_k = manifest["max_tokens"], manifest["top_k"]
+        words = a.checkpoint / lexicon_file.FILE
     else:
         torch.set_num_threads(a.threads)
         model, tokenizer_json = checkpoints.load_master(a.checkpoint)
         tokenizer, encoder = Tokenizer.from_str(tokenizer_json), evaluate.TorchEncoder(model)
         limits = top_k = {"document": 256, "query": 64}
+        words = a.checkpoint.parent / lexicon_file.FILE
+    lexicon = Lexicon.read(words) if words.exists() else None
     if a.top_document:
         top_k = {"document": a.top_document, "query": a.top_query or top_k["query"]}
     for directory in a.data:
-        figures = evaluate.evaluate(encoder, tokenizer, evaluate.load_collection(directory), limits, top_k)
+        collection = evaluate.load_collection(directory)
+        figures = evaluate.evaluate(encoder, tokenizer, collection, limits, top_k, lexicon, a.corpus_idf)
         print(json.dumps({"collection": directory.name, **{k: round(v, 4) for k, v in figures.items()}}), flush=True)
 
 
@@ -323,6 +335,7 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--threads", type=int, default=4)
     p.add_argument("--top-document", type=int)
     p.add_argument("--top-query", type=int)
+    p.add_argument("--corpus-idf", action="store_true", help="weigh a query's words by the collection's own idf")
     p.set_defaults(act=measure)
     arguments = parser.parse_args(words)
     try:

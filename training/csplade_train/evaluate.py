@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer
 
 from . import tokenizer as tok
 from .batches import padded
+from .lexicon import Lexicon, TermSpace
 from .model import SparseEncoder
 
 Vector = tuple[np.ndarray, np.ndarray]
@@ -89,6 +91,33 @@ class OnnxEncoder:
         return result
 
 
+def joined_vectors(space: TermSpace, texts: list[str], vectors: list[Vector], role: str, top_k: int) -> list[Vector]:
+    """Vectors with their lexical parts; indices are columns of `space`."""
+    result = []
+    for text, (rows, weights) in zip(texts, vectors, strict=True):
+        terms = space.joined(text, rows.tolist(), weights.tolist(), role, top_k)
+        result.append((np.array(list(terms), dtype=np.int32), np.array(list(terms.values()), dtype=np.float32)))
+    return result
+
+
+def recalibrated(space: TermSpace, text: str, vector: Vector, found: np.ndarray, documents: int) -> Vector:
+    """A query's vector with its words' idf taken from an index: found[c] of its documents have the term of column c."""
+    lexicon = space.lexicon
+    terms = dict(zip(vector[0].tolist(), vector[1].tolist(), strict=True))
+    low, high = lexicon.idf_range
+    for term, count in Counter(lexicon.stems(text)).items():
+        c = space.column(term)
+        n = int(found[c]) if c < len(found) else 0
+        if c not in terms:
+            continue
+        idf = min(high, max(low, math.log1p((documents - n + 0.5) / (n + 0.5))))
+        known = lexicon.idf(term)
+        terms[c] += count * (idf - known) / (math.sqrt(known) * lexicon.unit)
+        if n == 0 or terms[c] <= 0:
+            del terms[c]
+    return np.array(list(terms), dtype=np.int32), np.array(list(terms.values()), dtype=np.float32)
+
+
 @dataclass(frozen=True)
 class Collection:
     """A test collection in BEIR form."""
@@ -152,9 +181,18 @@ def ranking_figures(
 
 
 def evaluate(
-    encoder: Encoder, tokenizer: Tokenizer, collection: Collection, limits: dict[str, int], top_k: dict[str, int]
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    collection: Collection,
+    limits: dict[str, int],
+    top_k: dict[str, int],
+    lexicon: Lexicon | None = None,
+    corpus_idf: bool = False,
 ) -> dict[str, float]:
-    """Figures of one collection, with the average number of terms per query and document."""
+    """Figures of one collection, with the average number of terms per query and document.
+
+    corpus_idf: the queries' words weigh by their frequencies in the collection's own vectors.
+    """
     document_ids = list(collection.documents)
     query_ids = [q for q in collection.queries if q in collection.relevant]
     texts = [collection.documents[d] for d in document_ids]
@@ -162,6 +200,14 @@ def evaluate(
     asked = [collection.queries[q] for q in query_ids]
     queries = encoder.encode(tok.encode_batch(tokenizer, asked, limits["query"]), top_k["query"])
     vocabulary = max(tokenizer.get_vocab().values()) + 1
+    if lexicon is not None:
+        space = TermSpace(tokenizer, lexicon)
+        documents = joined_vectors(space, texts, documents, "document", top_k["document"])
+        queries = joined_vectors(space, asked, queries, "query", top_k["query"])
+        vocabulary = len(space.ids)
+        if corpus_idf:
+            found: np.ndarray = np.bincount(np.concatenate([i for i, _ in documents]), minlength=vocabulary)
+            queries = [recalibrated(space, t, v, found, len(documents)) for t, v in zip(asked, queries, strict=True)]
     scores = score_matrix(queries, documents, vocabulary)
     figures = ranking_figures(scores, query_ids, document_ids, collection.relevant)
     figures["terms/query"] = float(np.mean([len(i) for i, _ in queries]))

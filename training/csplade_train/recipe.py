@@ -28,6 +28,10 @@ class Recipe:
 
     query_encoder "table" trains the inference-free mode: a query is its distinct tokens
     with learned weights, and only documents go through the model.
+
+    lexicon: vectors have a lexical part (lexicon.py), so the model learns what words alone
+    leave out; scores are then shares of what the query's words could reach, over
+    `student_temperature`, so that long and short questions weigh alike.
     """
 
     steps: int = 1000
@@ -53,6 +57,7 @@ class Recipe:
     adaptation_others: float = 0.02
     blank_share: float = 0.2
     own_scale: float = 0.7
+    lexicon: bool = False
     query_encoder: str = "model"
     student_temperature: float = 1.0
     teacher_temperature: float = 0.05

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from . import tokenizer as tok
 from .batches import padded
 from .checkpoints import Description, write
 from .data import wordnet
+from .lexicon import Lexicon, TermSpace, words
 from .model import ModelConfig, SparseEncoder, top_terms
 
 LIMITS = {"document": 32, "query": 16}
@@ -37,10 +39,14 @@ TEXTS = [
 ]
 
 
+def glosses_of(wordnet_directory: Path) -> list[str]:
+    """Every sixth gloss of WordNet's first 60,000."""
+    return [s.definition for s in itertools.islice(wordnet.read(wordnet_directory), 0, 60000, 6)]
+
+
 def build(variant: str, wordnet_directory: Path, seed: int = 7) -> tuple[SparseEncoder, str]:
     """The fixture's model: random weights, a tokenizer trained on every sixth gloss."""
-    glosses = [s.definition for s in itertools.islice(wordnet.read(wordnet_directory), 0, 60000, 6)]
-    return from_texts(variant, glosses, 1024, seed)
+    return from_texts(variant, glosses_of(wordnet_directory), 1024, seed)
 
 
 def from_texts(variant: str, texts: list[str], vocabulary: int, seed: int) -> tuple[SparseEncoder, str]:
@@ -96,6 +102,24 @@ def expected(model: SparseEncoder, text: str) -> list[dict[str, object]]:
     return result
 
 
+def expected_with_words(model: SparseEncoder, text: str, lexicon: Lexicon) -> list[dict[str, object]]:
+    """For each text: its words, its stems, and its vectors as document and as query by term id."""
+    tokenizer = Tokenizer.from_str(text)
+    space = TermSpace(tokenizer, lexicon)
+    result: list[dict[str, object]] = []
+    for sample in TEXTS:
+        vectors: dict[str, object] = {}
+        for role in ("document", "query"):
+            ids, mask = batch(tokenizer, [sample], LIMITS[role])
+            with torch.no_grad():
+                terms = top_terms(model(ids, mask), TOP_K[role])[0]
+            rows, weights = [i for i, _ in terms], [w for _, w in terms]
+            joined = space.joined(sample, rows, weights, role, TOP_K[role])
+            vectors[role] = [{"id": space.ids[c], "weight": round(w, 6)} for c, w in joined.items()]
+        result.append({"text": sample, "words": words(sample), "stems": lexicon.stems(sample), **vectors})
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wordnet", type=Path, required=True, help="directory with data.noun, data.verb, …")
@@ -115,6 +139,16 @@ def main() -> None:
         document = {"max_tokens": LIMITS["document"], "top_k": TOP_K["document"], "texts": expected(model, text)}
         expected_json = json.dumps(document, indent=1, ensure_ascii=True)
         (directory / "expected.json").write_text(expected_json + "\n", encoding="utf-8")
+    glosses = glosses_of(arguments.wordnet)
+    model, text = build("bi", arguments.wordnet)
+    lexicon = Lexicon.of(glosses, length=12.0)
+    model.term_mask &= TermSpace(Tokenizer.from_str(text), lexicon).of_row >= 0
+    about = replace(about, name="csplade-tiny-lexical")
+    directory = arguments.out / "tiny-lexical"
+    write(directory, model, text, "fp32", about, lexicon=lexicon)
+    document = {"max_tokens": LIMITS, "top_k": TOP_K, "texts": expected_with_words(model, text, lexicon)}
+    expected_json = json.dumps(document, indent=1, ensure_ascii=True)
+    (directory / "expected.json").write_text(expected_json + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

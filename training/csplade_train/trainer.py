@@ -26,8 +26,9 @@ from .base import own_weight_targets
 from .batches import order_of_epoch, padded
 from .checkpoints import save_master
 from .data.pairs import Pair
-from .evaluate import TorchEncoder, Vector, ranking_figures, score_matrix
+from .evaluate import TorchEncoder, Vector, joined_vectors, ranking_figures, score_matrix
 from .lexical import LexicalTeacher
+from .lexicon import Lexicon, TermSpace
 from .model import SparseEncoder
 from .negatives import Negatives
 from .query_table import QueryTable, start_of
@@ -36,12 +37,16 @@ from .recipe import Recipe
 PART = 16
 """Texts encoded at a time."""
 
+SPARE_COLUMNS = 8192
+"""Columns of a batch's vectors for stems without rows; more of them share columns."""
+
 
 class Trainer:
     """Trains `model` on `pairs`; `embed_teacher` gives unit vectors of texts, or None to do without.
 
-    idf: of every term [V]; mined: hard negatives by pair number, their passages being
-    numbers of `pairs` too; processes: how many train together.
+    lexicon: of the lexical part, if the recipe has one; idf: of every term [V];
+    mined: hard negatives by pair number, their passages being numbers of `pairs` too;
+    processes: how many train together.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Trainer:
         embed_teacher: Callable[[list[str]], Tensor] | None,
         mined: dict[int, Negatives] | None = None,
         processes: parallel.Processes = parallel.Processes(),  # noqa: B008, frozen
+        lexicon: Lexicon | None = None,
     ) -> None:
         if len(pairs) < recipe.batch:
             raise ValueError(f"{len(pairs)} training pairs do not fill one batch of {recipe.batch}")
@@ -66,6 +72,12 @@ class Trainer:
         self.queries = tok.encode_batch(self.tokenizer, [p.query for p in pairs], recipe.query_tokens)
         self.passages = tok.encode_batch(self.tokenizer, [p.passage for p in pairs], recipe.document_tokens)
         self.vectors = lexical_projection(self.passages, idf, recipe.seed)
+        if recipe.lexicon != (lexicon is not None):
+            raise ValueError("a recipe with a lexical part needs the lexicon, and only such a recipe")
+        self.space = TermSpace(self.tokenizer, lexicon) if lexicon else None
+        if self.space:
+            # Pieces within words are no terms beside whole words.
+            model.term_mask &= self.space.of_row >= 0
         self.lexical = LexicalTeacher([p.query for p in pairs], [p.passage for p in pairs])
         model.to(processes.device)
         model.gradient_checkpointing = recipe.gradient_checkpointing
@@ -288,7 +300,10 @@ class Trainer:
             assert z_query is not None
             query = losses.activation(z_query, r.margin, r.leak)
         document = losses.activation(z_document, r.margin, r.leak)
-        scores = query @ document.T / r.student_temperature
+        if self.space is None:
+            scores = query @ document.T / r.student_temperature
+        else:
+            query, document, scores = self.completed(rows, documents, query, document)
         same = objective.same_document([self.pairs[n] for n in rows], [self.pairs[n] for n in documents])
         teacher = None if warm else self.teacher_scores(rows, documents)
         from_file = None
@@ -307,6 +322,22 @@ class Trainer:
         } | sizes
         self.watch.see(report["contrast"], sizes["terms_query"], sizes["terms_document"])
         return total + penalty, report
+
+    def completed(
+        self, rows: list[int], documents: list[int], query: Tensor, document: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The model's weights by term, of queries and documents, and the scores of both parts together."""
+        assert self.space is not None
+        lexicon, width = self.space.lexicon, self.space.known + SPARE_COLUMNS
+        asked, answers = [self.pairs[n].query for n in rows], [self.pairs[n].passage for n in documents]
+        query, document = self.space.grouped(query, width), self.space.grouped(document, width)
+        whole_query = self.space.part(asked, "query", width).to(query.device)
+        whole_query = whole_query + lexicon.model_weight["query"] * query
+        whole_document = self.space.part(answers, "document", width).to(query.device)
+        whole_document = whole_document + lexicon.model_weight["document"] * document
+        best = torch.tensor([lexicon.best(text) for text in asked], device=query.device)
+        scores = whole_query @ whole_document.T / best[:, None] / self.recipe.student_temperature
+        return query, document, scores
 
     def ranking_step(self, rows: list[int], warm: bool) -> tuple[float, dict[str, float]]:
         """Loss and gradients of one batch, with or without the gradient cache, alone or in a group."""
@@ -378,7 +409,12 @@ class Trainer:
         others = rng.sample(self.pairs, min(len(self.pairs), self.recipe.dev_corpus))
         corpus = [p.passage for p in self.dev + others]
         documents = encoder.encode(tok.encode_batch(self.tokenizer, corpus, 256), 256)
-        scores = score_matrix(queries, documents, self.model.config.vocabulary)
+        width = self.model.config.vocabulary
+        if self.space is not None:
+            queries = joined_vectors(self.space, [p.query for p in self.dev], queries, "query", 64)
+            documents = joined_vectors(self.space, corpus, documents, "document", 256)
+            width = len(self.space.ids)
+        scores = score_matrix(queries, documents, width)
         names = [str(n) for n in range(len(corpus))]
         relevant = {str(n): {str(n): 1} for n in range(len(self.dev))}
         figures = ranking_figures(scores, names[: len(self.dev)], names, relevant)
