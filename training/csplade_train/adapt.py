@@ -23,8 +23,10 @@ from . import tokenizer as tok
 from .data import corpus
 from .data.pairs import Pair, crop, passages, question, split_by_group, tidy
 from .data.variety import varied
-from .evaluate import TorchEncoder, score_matrix
+from .evaluate import TorchEncoder, joined_vectors, score_matrix
 from .lexical import LexicalTeacher
+from .lexicon import FILE as LEXICON
+from .lexicon import Lexicon, TermSpace
 from .model import SparseEncoder
 from .recipe import Recipe
 from .reopen import reopen
@@ -49,6 +51,15 @@ DEFAULT = Recipe(
     evaluate_every=1_000_000,
 )
 """Gentle: the checkpoint is already trained and already sparse."""
+
+
+LEXICAL_TEMPERATURE = 0.0625
+"""The student's temperature where scores are shares of what the query's words could reach."""
+
+
+def lexicon_of(checkpoint: Path) -> Lexicon | None:
+    """The lexicon of a checkpoint directory, if it has one."""
+    return Lexicon.read(checkpoint / LEXICON) if (checkpoint / LEXICON).exists() else None
 
 
 @dataclass(frozen=True)
@@ -95,12 +106,20 @@ def reciprocal_ranks(scores: np.ndarray) -> np.ndarray:
     return 1.0 / np.maximum((scores >= own).sum(1), 1)
 
 
-def measured(model: SparseEncoder, text: str, queries: list[str], answers: list[str]) -> tuple[np.ndarray, float]:
+def measured(
+    model: SparseEncoder, text: str, lexicon: Lexicon | None, queries: list[str], answers: list[str]
+) -> tuple[np.ndarray, float]:
     """Reciprocal rank of each query's answer (answers[i]) among all answers, and terms a document."""
     tokenizer, encoder = Tokenizer.from_str(text), TorchEncoder(model)
     documents = encoder.encode(tok.encode_batch(tokenizer, answers, 256), 256)
     asked = encoder.encode(tok.encode_batch(tokenizer, queries, 64), 64)
-    scores = score_matrix(asked, documents, model.config.vocabulary)
+    width = model.config.vocabulary
+    if lexicon is not None:
+        space = TermSpace(tokenizer, lexicon)
+        documents = joined_vectors(space, answers, documents, "document", 256)
+        asked = joined_vectors(space, queries, asked, "query", 64)
+        width = len(space.ids)
+    scores = score_matrix(asked, documents, width)
     return reciprocal_ranks(scores), float(np.mean([len(i) for i, _ in documents]))
 
 
@@ -129,6 +148,9 @@ def adapt(
     if len(documents) < FEWEST_DOCUMENTS:
         raise ValueError(f"{len(documents)} documents are too few to adapt to: at least {FEWEST_DOCUMENTS} are needed")
     model, text = reopen(checkpoint)
+    lexicon = lexicon_of(checkpoint)
+    if lexicon is not None:
+        recipe = replace(recipe, lexicon=True, student_temperature=LEXICAL_TEMPERATURE)
     pairs = pseudo_pairs(documents, recipe.seed)
     kept, held = split_by_group(pairs, min(held_out, len(documents) // 5), recipe.seed)
     training = varied([pairs[n] for n in kept], recipe.seed)
@@ -136,7 +158,7 @@ def adapt(
     say(f"{len(documents):,} documents: {len(training):,} pseudo-queries to train on, {len(dev)} held out")
     others = random.Random(recipe.seed).sample(kept, min(len(kept), 2000))
     queries, answers = [p.query for p in dev], [p.passage for p in dev] + [pairs[n].passage for n in others]
-    before, terms_before = measured(model, text, queries, answers)
+    before, terms_before = measured(model, text, lexicon, queries, answers)
     lexical = LexicalTeacher(queries + [""] * (len(answers) - len(queries)), answers)
     asked, found = mining.lexical_vectors(lexical)
     bm25 = reciprocal_ranks((asked[: len(queries)] @ found.T).toarray())
@@ -149,13 +171,14 @@ def adapt(
 
     def trainer(steps: int) -> Trainer:
         torch.manual_seed(recipe.seed)
-        return Trainer(model, text, training, [], idf, replace(recipe, steps=steps), run, embed_teacher)
+        chosen = replace(recipe, steps=steps)
+        return Trainer(model, text, training, [], idf, chosen, run, embed_teacher, lexicon=lexicon)
 
     most = max(1, 3 * len(training) // recipe.batch)
     steps = steps_within(trainer(most), minutes, most)
     say(f"{steps} steps of {recipe.batch}")
     trainer(steps).run()
-    after, terms_after = measured(model, text, queries, answers)
+    after, terms_after = measured(model, text, lexicon, queries, answers)
     difference = after - before
     comparison = Comparison(
         len(dev),

@@ -25,7 +25,7 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot
+from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot, tradeoff
 from . import lexicon as lexicon_file
 from . import tokenizer as tok
 from .collapse import Collapsed
@@ -177,6 +177,34 @@ def export(a: argparse.Namespace) -> None:
     print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table, lexicon), indent=2))
 
 
+def trade(a: argparse.Namespace) -> None:
+    """Print the table of several precisions and depths of one model, and draw it."""
+    model, tokenizer_json = checkpoints.load_master(a.run / a.master)
+    config = read_config(a.run / "config.yaml")["checkpoint"]
+    about = checkpoints.Description(
+        name=config["name"], base=config["base"], max_tokens=config["max_tokens"], top_k=config["top_k"]
+    )
+    candidates = []
+    for words in a.candidate or PRECISIONS:
+        precision, _, layers = words.partition(":")
+        candidates.append((precision, int(layers or model.config.layers)))
+    words = a.run / lexicon_file.FILE
+    rows = tradeoff.measure(
+        model,
+        tokenizer_json,
+        Lexicon.read(words) if words.exists() else None,
+        candidates,
+        [evaluate.load_collection(d) for d in a.data],
+        about,
+        a.work,
+        a.threads,
+        a.corpus_idf,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(tradeoff.markdown(rows), end="")
+    tradeoff.draw(rows, a.out)
+
+
 def convert(a: argparse.Namespace) -> None:
     """Write a checkpoint directory of someone else's sparse retriever."""
     family = foreign.FAMILIES[a.family]
@@ -207,7 +235,7 @@ def adapt_to(a: argparse.Namespace) -> None:
     model, text, comparison, steps = adapt.adapt(a.checkpoint, documents, run, a.minutes, teacher, a.held_out, say)
     precision = a.precision or json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))["precision"]
     about = adapt.description(a.checkpoint, comparison, steps, len(documents))
-    checkpoints.write(a.out, model, text, precision, about)
+    checkpoints.write(a.out, model, text, precision, about, None, adapt.lexicon_of(a.checkpoint))
     (a.out / "report.md").write_text(adapt.report(comparison), encoding="utf-8")
     print(adapt.report(comparison), end="")
 
@@ -329,6 +357,16 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--out", type=Path, required=True, help="picture to write, .png or .svg")
     p.add_argument("--window", type=int, default=10, help="steps of the running mean")
     p.set_defaults(act=draw)
+    p = commands.add_parser("tradeoff", help="size, speed and nDCG@10 at several precisions and depths")
+    p.add_argument("--run", type=Path, required=True)
+    p.add_argument("--master", default="master.pt")
+    p.add_argument("--data", type=Path, action="append", required=True)
+    p.add_argument("--candidate", action="append", metavar="PRECISION[:LAYERS]", help="default: all precisions")
+    p.add_argument("--work", type=Path, required=True, help="folder for the exported checkpoints")
+    p.add_argument("--out", type=Path, required=True, help="picture to write, .png or .svg; the table is printed")
+    p.add_argument("--threads", type=int, default=4)
+    p.add_argument("--corpus-idf", action="store_true", help="weigh a query's words by the collection's own idf")
+    p.set_defaults(act=trade)
     p = commands.add_parser("evaluate", help="figures on test collections, by exact dot product")
     p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory, or a master .pt file")
     p.add_argument("--data", type=Path, action="append", required=True)

@@ -17,6 +17,7 @@ from csplade_train import adapt, checkpoints, cli
 from csplade_train import tokenizer as tok
 from csplade_train.batches import padded
 from csplade_train.data import corpus
+from csplade_train.lexicon import Lexicon
 from csplade_train.onnx_graph import PRECISIONS
 from csplade_train.reopen import reopen
 
@@ -52,12 +53,14 @@ def write_corpus(path: Path, count: int = 130) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
+@pytest.mark.parametrize("lexical", [False, True], ids=["model alone", "with a lexical part"])
 def test_adapting_writes_a_checkpoint_and_a_report_on_documents_it_never_saw(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    lexical: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_corpus(tmp_path / "corpus.ndjson")
     model, text, _ = tiny_start(pairs())
-    checkpoints.write(tmp_path / "old", model, text, "int8", ABOUT)
+    lexicon = Lexicon.of(p.passage for p in pairs()) if lexical else None
+    checkpoints.write(tmp_path / "old", model, text, "int8", ABOUT, None, lexicon)
     command = ["adapt", "--corpus", str(tmp_path / "corpus.ndjson"), "--checkpoint", str(tmp_path / "old")]
     command += ["--out", str(tmp_path / "new"), "--minutes", "0.05", "--threads", "1", "--held-out", "20"]
     assert cli.main(command) == 0
@@ -67,6 +70,7 @@ def test_adapting_writes_a_checkpoint_and_a_report_on_documents_it_never_saw(
     assert new["fingerprint"] != old["fingerprint"] and new["precision"] == "int8"
     assert new["training"]["adapted"]["from_fingerprint"] == old["fingerprint"]
     assert new["training"]["adapted"]["steps"] >= 1
+    assert ("lexicon.json" in new["files"]) == lexical == (tmp_path / "new" / "lexicon.json").exists()
     rows = tok.encode_batch(Tokenizer.from_str(text), ["kemo liba", "vora"], 20)
     assert dense(session(tmp_path / "new"), rows, model.config.vocabulary).any()
 

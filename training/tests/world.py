@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from csplade_train import base, checkpoints, tiny
 from csplade_train import tokenizer as tok
 from csplade_train.data.pairs import Pair, write
+from csplade_train.lexicon import Lexicon
 from csplade_train.model import SparseEncoder
 
 SYLLABLES = ("ba", "ke", "li", "mo", "nu", "ra", "se", "ti", "vo", "zu", "dan", "fer", "gil", "hom", "pur")
@@ -79,6 +80,8 @@ def start_run(directory: Path, recipe: dict[str, object], variant: str = "bi") -
     checkpoints.save_master(directory / "start.pt", model, text)
     (directory / "tokenizer.json").write_text(text, encoding="utf-8")
     torch.save(idf, directory / "idf.pt")
+    if recipe.get("lexicon"):
+        Lexicon.of(p.passage for p in made).write(directory)
     config = {
         "start": {"seed": 5, "variant": variant},
         "recipe": RECIPE | recipe,
