@@ -54,7 +54,7 @@ const mayImport = {
     "queue",
     "pipeline",
   ],
-  gateway: ["errors", "config", "sparse", "text", "encoder", "cluster", "index", "query"],
+  gateway: ["errors", "config", "sparse", "text", "encoder", "cluster", "index", "query", "queue"],
 };
 
 const rooms = Object.keys(mayImport);
@@ -85,7 +85,7 @@ module.exports = {
       name: "redis-behind-one-room",
       severity: "error",
       from: { path: "^src/", pathNot: "^src/(queue|servers)/" },
-      to: { path: "node_modules/(bullmq|ioredis)" },
+      to: { path: "node_modules/(bullmq|ioredis|@bull-board)" },
     },
     {
       name: "opensearch-behind-one-room",

@@ -1,22 +1,19 @@
 /** `csplade ingest`: files of documents into an index, through the queue. */
 import path from "node:path";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
 import { configOf, configuredCommand } from "./configured-command.js";
+import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
 
-interface IngestFlags {
+interface IngestFlags extends DocumentFlags {
   readonly index: string;
-  readonly idField?: string;
-  readonly textFields?: string;
-  readonly titleField?: string;
-  readonly passages?: string;
   readonly fromDeadLetters?: true;
   readonly deadLetters?: string;
   readonly force?: true;
@@ -27,20 +24,11 @@ interface IngestFlags {
 
 /** Builds the command. */
 export function ingestCommand(): Command {
-  return configuredCommand("ingest")
+  const command = configuredCommand("ingest")
     .description("Encode documents and write them into an index. Running it again changes nothing.")
     .argument("<file...>", "NDJSON files (plain or gzip), BEIR folders, or - for standard input")
-    .requiredOption("--index <name>", "the index; created if it is missing")
-    .option("--id-field <field>", "field of the id (_id)")
-    .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
-    .option("--title-field <field>", "field shown as title (title)")
-    .addOption(
-      new Option("--passages <mode>", "how long documents are kept").choices([
-        "merged",
-        "nested",
-        "documents",
-      ]),
-    )
+    .requiredOption("--index <name>", "the index; created if it is missing");
+  return withDocumentOptions(command)
     .option("--from-dead-letters", "the files are dead-letter files: try their documents again")
     .option("--dead-letters <file>", "where failed documents go (a new file in this folder)")
     .option("--force", "encode again although neither text nor model changed")
@@ -59,12 +47,7 @@ Examples:
   csplade ingest --from-dead-letters csplade-dead-letters-docs.ndjson --index docs`,
     )
     .action(async (files: string[], flags: IngestFlags, command: Command) => {
-      const { values } = configOf(command.opts(), {
-        "ingest.id_field": flags.idField,
-        "ingest.text_fields": flags.textFields,
-        "ingest.title_field": flags.titleField,
-        "ingest.passages": flags.passages,
-      });
+      const { values } = configOf(command.opts(), documentSettings(flags));
       const summary = await untilInterrupted((signal) => ingest(values, files, flags, signal));
       if (flags.json) printJson(summary);
       else printIngestSummary(summary);

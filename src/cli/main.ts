@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../config/package-root.js";
+import { flushSpans } from "../observe/tracing.js";
 import { annCommand } from "./ann.js";
 import { demoCommand } from "./demo.js";
 import { doctorCommand } from "./doctor.js";
@@ -72,4 +73,6 @@ try {
         ? EXIT.ok
         : EXIT.usage
       : reportError(thrown, process.argv.includes("--json"));
+} finally {
+  await flushSpans();
 }

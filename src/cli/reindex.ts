@@ -1,5 +1,5 @@
 /** `csplade reindex`: an index or files into a new index, in slices that workers take, then the alias swap. */
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
@@ -15,21 +15,18 @@ import { rollBack, type RollbackSummary } from "../reindex/rollback.js";
 import { openRunStore } from "../reindex/run-store.js";
 import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { configOf, configuredCommand } from "./configured-command.js";
+import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
 import { startReindexProgress } from "./reindex-progress.js";
 import { duration } from "./status-view.js";
 
-interface ReindexFlags {
+interface ReindexFlags extends DocumentFlags {
   readonly from?: string[];
   readonly to?: string;
   readonly target?: string;
   readonly resume?: string;
   readonly new?: true;
-  readonly idField?: string;
-  readonly textFields?: string;
-  readonly titleField?: string;
-  readonly passages?: string;
   readonly sliceDocuments?: string;
   readonly rate?: string;
   readonly workers: boolean;
@@ -50,23 +47,14 @@ const SAMPLE = 200;
 
 /** Builds the command. */
 export function reindexCommand(): Command {
-  return configuredCommand("reindex")
+  const command = configuredCommand("reindex")
     .description("Encode an index or files into a new index and move an alias to it.")
     .option("--from <source...>", "an index, or NDJSON files (plain or gzip) and BEIR folders")
     .option("--to <alias>", "the alias that will lead to the new index")
     .option("--target <index>", "name of the new index (ALIAS-v1, -v2, …)")
     .option("--resume <run>", "go on with this run")
-    .option("--new", "begin a new run although an unfinished one is there")
-    .option("--id-field <field>", "field of the id in files (_id)")
-    .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
-    .option("--title-field <field>", "field shown as title (title)")
-    .addOption(
-      new Option("--passages <mode>", "how long documents are kept").choices([
-        "merged",
-        "nested",
-        "documents",
-      ]),
-    )
+    .option("--new", "begin a new run although an unfinished one is there");
+  return withDocumentOptions(command)
     .option("--slice-documents <n>", "documents in one slice (25000)")
     .option("--rate <n>", "documents per second of all workers together; csplade steer changes it")
     .option("--no-workers", "only coordinate: leave the work to csplade worker processes")
@@ -96,10 +84,7 @@ Examples:
     .action(async (_flags: ReindexFlags, command: Command) => {
       const flags: ReindexFlags = command.opts();
       const { values } = configOf(command.opts(), {
-        "ingest.id_field": flags.idField,
-        "ingest.text_fields": flags.textFields,
-        "ingest.title_field": flags.titleField,
-        "ingest.passages": flags.passages,
+        ...documentSettings(flags),
         "reindex.slice_documents": flags.sliceDocuments,
       });
       if (flags.rollback !== undefined) {

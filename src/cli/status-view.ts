@@ -1,7 +1,7 @@
 /** The terminal view of runs: lines of text, made from records and nothing else. */
 import pc from "picocolors";
 import { lagSeconds, type RunState } from "../reindex/run-numbers.js";
-import type { SliceRecord } from "../reindex/run-record.js";
+import { nextPass, type SliceRecord } from "../reindex/run-record.js";
 
 /** Everything the view of a run shows. */
 export interface RunStatus extends RunState {
@@ -78,7 +78,7 @@ export function runLines(status: RunStatus, meter: RateMeter, columns = 100): st
       (counts.dead_letters > 0 ? pc.red(`dead letters ${counts.dead_letters}`) : "dead letters 0"),
     `slices: ${slices.done} done, ${slices.running} running, ${slices.open} open, ` +
       (slices.failed > 0 ? pc.red(`${slices.failed} failed`) : "0 failed") +
-      `; pass ${run.passes.length} of this run`,
+      `; pass ${nextPass(run)} of this run`,
   ];
   if (run.message !== undefined) lines.push(pc.red(run.message));
   if (running.length > 0) lines.push("", ...workerLines(running));

@@ -44,7 +44,8 @@ export async function patiently<T>(
     signal,
     shouldRetry: ({ error }) => isPassing(error),
     onFailedAttempt: ({ error, attemptNumber }) => {
-      if (attemptNumber === 1) onTrouble?.(`Waiting for the cluster: ${error.message}`);
+      if (attemptNumber === 1 && isPassing(error))
+        onTrouble?.(`Waiting for the cluster: ${error.message}`);
     },
   });
 }

@@ -24,6 +24,11 @@ const count = (min: number, max: number, fallback: number) =>
 const url = (fallback: string, protocols: RegExp) =>
   z.url({ protocol: protocols, error: `must be a URL such as ${fallback}` }).default(fallback);
 
+const flag = (fallback: boolean) =>
+  z
+    .union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")])
+    .default(fallback);
+
 const names = (fallback: string[]) =>
   z
     .preprocess(
@@ -315,6 +320,11 @@ export const settings = {
     schema: count(0, 3_600_000, 25_000),
     env: "CSPLADE_GATEWAY_DRAIN_MS",
     help: "How long open requests may take to end after SIGTERM, milliseconds.",
+  },
+  "gateway.queue_board": {
+    schema: flag(true),
+    env: "CSPLADE_GATEWAY_QUEUE_BOARD",
+    help: "Show the queues at /_csplade/queues to whom the cluster lets read csplade-runs; read-only.",
   },
   "gateway.rules": {
     schema: jsonList(

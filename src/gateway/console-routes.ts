@@ -108,7 +108,11 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
 }
 
 /** As the cluster would say it; a browser asks for name and password when it sees 401. */
-function sendClusterError(thrown: unknown, _request: FastifyRequest, reply: FastifyReply): void {
+export function sendClusterError(
+  thrown: unknown,
+  _request: FastifyRequest,
+  reply: FastifyReply,
+): void {
   reportUnexpected(thrown);
   const { status, body } = openSearchError(thrown);
   if (status === 401) void reply.header("www-authenticate", 'Basic realm="cluster"');

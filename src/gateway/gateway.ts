@@ -12,6 +12,7 @@ import { createEncodeService } from "./encode-service.js";
 import { createIndexPlans } from "./index-plans.js";
 import { createMetrics, type Metrics } from "./metrics.js";
 import { createProxy } from "./proxy.js";
+import { addQueueRoutes, QUEUE_BOARD } from "./queue-routes.js";
 import { addStatusRoutes, type ClusterState } from "./status-routes.js";
 import { createUpstream } from "./upstream.js";
 
@@ -76,7 +77,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
         response.once("close", () => {
           if (draining) setImmediate(() => server?.closeIdleConnections());
         });
-        measure(metrics, OWN_ROUTES.has(route) ? route : "proxy", response);
+        measure(metrics, routeName(route, request), response);
         if (isOwn(route, request)) {
           endUnlessRead(request, config["gateway.request_timeout_ms"]);
           answerOwn(request, response);
@@ -94,6 +95,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
   );
   addEncodeRoutes(app, { config, service });
   addConsoleRoutes(app, { config, encoder, service, plans, cluster: anonymous });
+  if (config["gateway.queue_board"]) addQueueRoutes(app, { config, cluster: anonymous });
   addStatusRoutes(app, {
     service,
     metrics,
@@ -181,6 +183,12 @@ function endUnlessRead(request: IncomingMessage, timeoutMs: number): void {
 /** Nothing below the console's path is the cluster's. */
 function isOwn(route: string, { url = "" }: IncomingMessage): boolean {
   return OWN_ROUTES.has(route) || url.startsWith(`${CONSOLE}/`) || url === CONSOLE;
+}
+
+/** What a request counts as in the metrics: one of a few names. */
+function routeName(route: string, { url = "" }: IncomingMessage): string {
+  if (OWN_ROUTES.has(route)) return route;
+  return url.startsWith(QUEUE_BOARD) ? `GET ${QUEUE_BOARD}` : "proxy";
 }
 
 function measure(metrics: Metrics, route: string, response: ServerResponse): void {

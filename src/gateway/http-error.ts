@@ -11,6 +11,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   model_mismatch: 400,
   index_invalid: 400,
   index_not_found: 404,
+  queue_unreachable: 503,
   cluster_unreachable: 502,
   cluster_busy: 503,
   cluster_rejected: 502,

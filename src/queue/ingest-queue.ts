@@ -13,9 +13,8 @@ import {
   type IngestJob,
   type IngestJobResult,
 } from "./ingest-job.js";
+import { consumerOptions, producerOptions, QUEUES } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
-
-const QUEUE = "ingest";
 
 /** Attempts of a job before it counts as failed. */
 const ATTEMPTS = 4;
@@ -52,20 +51,13 @@ export interface IngestWorker {
 /** Connects the producer's side. @throws CspladeError `queue_unreachable`. */
 export async function openIngestQueue(config: Config): Promise<IngestQueue> {
   const redis = await connectRedis(config);
-  const queue = new Queue(QUEUE, {
-    connection: redis,
-    prefix: config["redis.prefix"],
-    defaultJobOptions: {
-      attempts: ATTEMPTS,
-      backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
-      // Kept until its producer has read the result; the age bounds what a dead producer leaves.
-      removeOnComplete: { age: 86_400 },
-      removeOnFail: { age: 7 * 86_400 },
-      sizeLimit: 1_000_000,
-      keepLogs: 0,
-    },
-    streams: { events: { maxLen: 1_000 } },
-  });
+  const jobs = {
+    attempts: ATTEMPTS,
+    // Kept until its producer has read the result; the age bounds what a dead producer leaves.
+    removeOnComplete: { age: 86_400 },
+    sizeLimit: 1_000_000,
+  };
+  const queue = new Queue(QUEUES.ingest, producerOptions(config, redis, jobs));
   queue.on("error", () => {
     // Lost connections come back by themselves; operations report what they could not do.
   });
@@ -107,7 +99,7 @@ export async function startIngestWorker(
   const stop = new AbortController();
   let active = 0;
   const worker = new Worker(
-    QUEUE,
+    QUEUES.ingest,
     async (job: Job) => {
       const data = ingestJobSchema.safeParse(job.data);
       if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");
@@ -123,15 +115,7 @@ export async function startIngestWorker(
         active -= 1;
       }
     },
-    {
-      connection: redis,
-      prefix: config["redis.prefix"],
-      concurrency: config["ingest.concurrency"],
-      lockDuration: config["queue.lock_ms"],
-      stalledInterval: config["queue.lock_ms"],
-      // Jobs are idempotent, and a stalled one is a lost worker or network, not a bad job.
-      maxStalledCount: 100,
-    },
+    consumerOptions(config, redis, config["ingest.concurrency"]),
   );
   worker.on("error", onError);
   await worker.waitUntilReady();

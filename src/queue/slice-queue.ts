@@ -7,9 +7,8 @@ import { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { closeQueue, closeWorker } from "./closing.js";
+import { consumerOptions, producerOptions, QUEUES } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
-
-const QUEUE = "reindex";
 
 /** Attempts of a job, each from the slice's checkpoint on, before the slice counts as failed. */
 const ATTEMPTS = 5;
@@ -61,19 +60,8 @@ const JOBS_PER_REQUEST = 1_000;
 /** Connects the coordinator's side. @throws CspladeError `queue_unreachable`. */
 export async function openSliceQueue(config: Config): Promise<SliceQueue> {
   const redis = await connectRedis(config);
-  const queue = new Queue(QUEUE, {
-    connection: redis,
-    prefix: config["redis.prefix"],
-    defaultJobOptions: {
-      attempts: ATTEMPTS,
-      backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
-      removeOnComplete: true,
-      removeOnFail: { age: 7 * 86_400 },
-      sizeLimit: 10_000,
-      keepLogs: 0,
-    },
-    streams: { events: { maxLen: 1_000 } },
-  });
+  const jobs = { attempts: ATTEMPTS, removeOnComplete: true, sizeLimit: 10_000 };
+  const queue = new Queue(QUEUES.slices, producerOptions(config, redis, jobs));
   queue.on("error", () => {
     // Lost connections come back by themselves; operations report what they could not do.
   });
@@ -138,7 +126,7 @@ export async function startSliceWorker(
   const drain = new AbortController();
   const stops = new Map<string, AbortController>();
   const worker = new Worker(
-    QUEUE,
+    QUEUES.slices,
     async (job: Job, token?: string) => {
       const data = jobSchema.safeParse(job.data);
       if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");
@@ -159,15 +147,7 @@ export async function startSliceWorker(
         stops.delete(job.id ?? "");
       }
     },
-    {
-      connection: redis,
-      prefix: config["redis.prefix"],
-      concurrency: config["reindex.concurrency"],
-      lockDuration: config["queue.lock_ms"],
-      stalledInterval: config["queue.lock_ms"],
-      // A stalled job is a lost worker or network; documents that kill workers are found elsewhere.
-      maxStalledCount: 1_000,
-    },
+    consumerOptions(config, redis, config["reindex.concurrency"]),
   );
   worker.on("error", onError);
   worker.on("lockRenewalFailed", (ids) => {

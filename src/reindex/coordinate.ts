@@ -9,6 +9,7 @@ import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { indicesBehind, moveAlias } from "../index/alias.js";
+import { activeSpan, traced } from "../observe/tracing.js";
 import { withDeadline } from "../queue/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { settledUpTo } from "../sources/index-source.js";
@@ -18,6 +19,7 @@ import { cutIndex, openSlice, passOf } from "./plan-run.js";
 import { concurrencyOf } from "./run-control.js";
 import { lagSeconds } from "./run-numbers.js";
 import {
+  nextPass,
   withoutMessage,
   type RunRecord,
   type SliceRecord,
@@ -64,15 +66,32 @@ const FOLLOW_MS = 2_000;
 /** Passes before the swap after which the source is said to change too fast. */
 const MANY_PASSES = 50;
 
+/** Passes whose slices are kept while following, at least. */
+const PASSES_KEPT = 20;
+
 /** Runs to the end. @throws CspladeError naming what failed; the run can be resumed. */
 export async function coordinate(parts: Coordination, runId: string): Promise<RunRecord> {
+  const { record } = await parts.store.readRun(runId);
+  if (record.state === "done" || record.state === "rolled_back") return record;
+  const { run, alias, target } = record;
+  const attributes = { "csplade.run": run, "csplade.alias": alias, "csplade.target": target };
+  return traced("csplade.run", attributes, async () => {
+    const traceparent = activeSpan();
+    const known =
+      traceparent === undefined
+        ? record
+        : await parts.store.updateRun(run, (now) => ({ ...now, traceparent }));
+    return allPhases(parts, known);
+  });
+}
+
+async function allPhases(parts: Coordination, begun: RunRecord): Promise<RunRecord> {
   const { store, patience } = parts;
-  let run = (await store.readRun(runId)).record;
-  if (run.state === "done" || run.state === "rolled_back") return run;
+  let run = begun;
   await reopenFailed(parts, run);
   if (run.state === "failed") run = await setState(parts, run, "copying");
   try {
-    await finishSlices(parts, run);
+    await tracedPass(parts, run);
     if (run.previous === undefined) {
       run = await catchUp(parts, run);
       run = await sweepIfNeeded(parts, run);
@@ -87,6 +106,10 @@ export async function coordinate(parts: Coordination, runId: string): Promise<Ru
       if (run.state !== "following") run = await setState(parts, run, "following");
       await sleep(FOLLOW_MS, undefined, { signal: patience.signal }).catch(() => {});
       run = await sweepIfNeeded(parts, await catchUp(parts, run, { once: true }));
+      const first = run.folded?.below ?? 0;
+      if (nextPass(run) - first >= 2 * PASSES_KEPT) {
+        run = await store.foldPasses(run.run, nextPass(run) - PASSES_KEPT);
+      }
       await report(parts, run);
     }
     return await finish(parts, run);
@@ -116,6 +139,19 @@ async function reopenFailed({ store, queue }: Coordination, run: RunRecord): Pro
     const found = await store.readSlice(run.run, number);
     await store.writeSlice(found, { ...withoutMessage(found.record), state: "open" });
   }
+}
+
+/** Brings the last pass of a run to its end, within a span. */
+async function tracedPass(parts: Coordination, run: RunRecord): Promise<void> {
+  const pass = run.passes.at(-1);
+  const attributes = {
+    "csplade.run": run.run,
+    "csplade.pass": pass?.number ?? 0,
+    "csplade.task": pass?.task ?? "copy",
+    "csplade.slices": pass?.slices ?? 0,
+    "csplade.documents": pass?.documents ?? 0,
+  };
+  await traced("csplade.pass", attributes, () => finishSlices(parts, run));
 }
 
 /** Queues the slices that are not done, and waits until all are. */
@@ -197,7 +233,7 @@ async function catchUp(
       settledUpTo(cluster, source, patience.signal),
     ).catch((thrown: unknown) => sourceGone({ run, cluster, patience }, thrown));
     const last = run.passes.findLast(({ task }) => task === "copy");
-    const number = run.passes.length;
+    const number = nextPass(run);
     const first = await nextSlice(store, run);
     const slices = await cutIndex(parts, run, { number, first, after: last?.up_to ?? [], up_to });
     if (slices.length === 0) {
@@ -217,7 +253,7 @@ async function catchUp(
     parts.onStep(`Catching up: ${pass.documents} documents changed meanwhile.`);
     await store.addSlices(slices);
     run = await store.updateRun(run.run, (now) => ({ ...now, passes: [...now.passes, pass] }));
-    await finishSlices(parts, run);
+    await tracedPass(parts, run);
     const lag = (Date.now() - Date.parse(as_of)) / 1_000;
     if (once || lag <= parts.maxLagSeconds) return run;
     if (passes === MANY_PASSES) {
@@ -240,7 +276,7 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
   if (counted.extra === 0) return run;
   const target = { index: run.target, shards: await shardsOf(parts, run.target) };
   const up_to = await patiently(patience, () => settledUpTo(cluster, target, patience.signal));
-  const number = run.passes.length;
+  const number = nextPass(run);
   const first = await nextSlice(store, run);
   const slices: SliceRecord[] = [];
   for (const [part, last] of up_to.entries()) {
@@ -262,7 +298,7 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
   await store.addSlices(slices);
   const pass = passOf(number, "sweep", slices, [], new Date().toISOString());
   const next = await store.updateRun(run.run, (now) => ({ ...now, passes: [...now.passes, pass] }));
-  await finishSlices(parts, next);
+  await tracedPass(parts, next);
   return next;
 }
 
@@ -283,7 +319,10 @@ async function nextSlice(store: RunStore, run: RunRecord): Promise<number> {
 async function verifyRun(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   if (parts.verify === undefined) return run;
   await setState(parts, run, "verifying");
-  const verification = await parts.verify(run);
+  const { verify } = parts;
+  const verification = await traced("csplade.verify", { "csplade.run": run.run }, () =>
+    verify(run),
+  );
   const next = await parts.store.updateRun(run.run, (now) => ({ ...now, verification }));
   if (verification.ok) return next;
   throw new CspladeError(
@@ -301,7 +340,10 @@ async function swapAlias(parts: Coordination, run: RunRecord): Promise<RunRecord
   const before = await patiently(patience, () => indicesBehind(cluster, run.alias));
   const previous = before.filter((index) => index !== run.target);
   if (before.length !== 1 || before[0] !== run.target) {
-    await patiently(patience, () => moveAlias(cluster, run.alias, before, [run.target]));
+    const attributes = { "csplade.run": run.run, "csplade.alias": run.alias };
+    await traced("csplade.swap", attributes, () =>
+      patiently(patience, () => moveAlias(cluster, run.alias, before, [run.target])),
+    );
   }
   onStep(
     previous.length === 0

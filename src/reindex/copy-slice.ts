@@ -144,7 +144,10 @@ async function* prepared(
   context: WindowContext,
   windows: AsyncIterable<Arrival[]>,
 ): AsyncGenerator<PreparedWindow> {
-  for await (const window of windows) yield await prepareWindow(context, window);
+  for await (const window of windows) {
+    const size = { "csplade.documents": window.length };
+    yield await traced("csplade.compare", size, () => prepareWindow(context, window));
+  }
 }
 
 /** Runs a generator up to `most` items ahead of its reader. */

@@ -80,6 +80,29 @@ const verificationSchema = z.object({
   found_old: z.number().nullable(),
 });
 
+/** What became of documents. `read` is the sum of the outcomes. */
+export const countsSchema = z.object({
+  /** Documents of the source that were looked at. */
+  read: z.number().int(),
+  written: z.number().int(),
+  /** Already in the index with this content. */
+  unchanged: z.number().int(),
+  /** The index holds a newer version. */
+  superseded: z.number().int(),
+  dead_letters: z.number().int(),
+  /** Of the written ones: sent through the model. */
+  encoded: z.number().int(),
+  /** Of the written ones: vector taken over because the text is the same. */
+  reused: z.number().int(),
+  /** Removed from the target because the source has them no more. */
+  deleted: z.number().int(),
+  truncated: z.number().int(),
+  tokens: z.number().int(),
+});
+
+/** What became of documents. */
+export type SliceCounts = z.infer<typeof countsSchema>;
+
 /** Schema of a run's record, format 1. */
 export const runSchema = z.object({
   kind: z.literal("run"),
@@ -115,8 +138,17 @@ export const runSchema = z.object({
   reuse: z.string().optional(),
   slice_documents: z.number().int().min(1),
   control: controlSchema,
-  /** Passes that are planned, in order; the last one may be under way. */
+  /** Passes that are planned, in order; the last one may be under way. Of a long run the newest. */
   passes: z.array(passSchema),
+  /** Sums of the slices of passes with a number below `below`: their records are gone. */
+  folded: z
+    .object({
+      below: z.number().int().min(1),
+      slices: z.number().int().min(0),
+      planned: z.number().min(0),
+      counts: countsSchema,
+    })
+    .optional(),
   /** Tokens per document, from the sample and then from what is encoded. */
   tokens_per_document: z.number().min(0),
   verification: verificationSchema.optional(),
@@ -124,6 +156,8 @@ export const runSchema = z.object({
   previous: z.array(z.string()).optional(),
   /** Who coordinates, and until when if it is not heard of again (ISO 8601). */
   coordinator: z.object({ owner: z.string(), until: z.string() }).optional(),
+  /** The coordinator's span, for traces of slices to link to. */
+  traceparent: z.string().optional(),
   created_at: z.string(),
   finished_at: z.string().optional(),
 });
@@ -134,31 +168,13 @@ export type RunRecord = z.infer<typeof runSchema>;
 export type RunControl = RunRecord["control"];
 /** A pass of a run. */
 export type RunPass = RunRecord["passes"][number];
+/** Number of the pass that comes after those of a run. */
+export function nextPass(run: Pick<RunRecord, "passes">): number {
+  return (run.passes.at(-1)?.number ?? -1) + 1;
+}
+
 /** What a verification found. */
 export type Verification = z.infer<typeof verificationSchema>;
-
-/** What became of documents. `read` is the sum of the outcomes. */
-export const countsSchema = z.object({
-  /** Documents of the source that were looked at. */
-  read: z.number().int(),
-  written: z.number().int(),
-  /** Already in the index with this content. */
-  unchanged: z.number().int(),
-  /** The index holds a newer version. */
-  superseded: z.number().int(),
-  dead_letters: z.number().int(),
-  /** Of the written ones: sent through the model. */
-  encoded: z.number().int(),
-  /** Of the written ones: vector taken over because the text is the same. */
-  reused: z.number().int(),
-  /** Removed from the target because the source has them no more. */
-  deleted: z.number().int(),
-  truncated: z.number().int(),
-  tokens: z.number().int(),
-});
-
-/** What became of documents. */
-export type SliceCounts = z.infer<typeof countsSchema>;
 
 /** Schema of a slice's record. */
 export const sliceSchema = z.object({

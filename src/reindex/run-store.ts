@@ -71,6 +71,11 @@ export interface RunStore {
     most?: number,
   ): Promise<SliceRecord[]>;
   totals(run: string): Promise<SliceTotals>;
+  /**
+   * Keeps of the passes before `below`, which must be finished, only the sums: a run that follows
+   * its source for weeks has as many slices as one that follows it for an hour.
+   */
+  foldPasses(run: string, below: number): Promise<RunRecord>;
   /** Number of the last slice; −1 if there is none. */
   lastSlice(run: string): Promise<number>;
   /** Appends a document for dashboards. */
@@ -174,6 +179,59 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
       query: { allow_partial_search_results: false },
       body,
     });
+  }
+
+  /** Sums over the slices of some passes. */
+  async function sumSlices(run: string, passes: object): Promise<SliceTotals> {
+    const sums = Object.keys(noCounts()).map((name): [string, object] => [
+      name,
+      { sum: { field: `counts.${name}` } },
+    ]);
+    const body = await search("Counting slices", {
+      size: 0,
+      query: {
+        bool: {
+          filter: [{ term: { run } }, isSlice, { range: { pass: passes } }],
+        },
+      },
+      aggs: {
+        states: {
+          terms: { field: "state", size: 10 },
+          aggs: {
+            planned: { sum: { field: "documents" } },
+            read: { sum: { field: "counts.read" } },
+          },
+        },
+        ...Object.fromEntries(sums),
+      },
+    });
+    const { aggregations } = z
+      .object({ aggregations: z.record(z.string(), z.unknown()) })
+      .parse(body);
+    const sum = (name: string) => z.object({ value: z.number() }).parse(aggregations[name]).value;
+    const { buckets } = z
+      .object({
+        buckets: z.array(
+          z.object({
+            key: z.string(),
+            doc_count: z.number(),
+            planned: z.object({ value: z.number() }),
+            read: z.object({ value: z.number() }),
+          }),
+        ),
+      })
+      .parse(aggregations.states);
+    const slices = { open: 0, running: 0, done: 0, failed: 0 };
+    let planned = 0;
+    for (const bucket of buckets) {
+      slices[bucket.key as keyof typeof slices] = bucket.doc_count;
+      // Documents that changed since belong to a later pass, and bytes were only an estimate.
+      planned += bucket.key === "done" ? bucket.read.value : bucket.planned.value;
+    }
+    const counts = noCounts();
+    const summed = Object.fromEntries(Object.keys(counts).map((name) => [name, sum(name)]));
+    addCounts(counts, summed as SliceCounts);
+    return { slices, counts, planned };
   }
 
   const store: RunStore = {
@@ -285,55 +343,44 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
       return hitsSchema.parse(body).hits.hits.map((hit) => sliceSchema.parse(hit._source));
     },
     async totals(run) {
-      const sums = Object.keys(noCounts()).map((name): [string, object] => [
-        name,
-        { sum: { field: `counts.${name}` } },
-      ]);
-      const body = await search("Counting slices", {
-        size: 0,
-        query: {
-          bool: {
-            filter: [{ term: { run } }, isSlice],
-          },
-        },
-        aggs: {
-          states: {
-            terms: { field: "state", size: 10 },
-            aggs: {
-              planned: { sum: { field: "documents" } },
-              read: { sum: { field: "counts.read" } },
-            },
-          },
-          ...Object.fromEntries(sums),
-        },
+      const { folded } = (await store.readRun(run)).record;
+      const { slices, counts, planned } = await sumSlices(run, { gte: folded?.below ?? 0 });
+      if (folded === undefined) return { slices, counts, planned };
+      addCounts(counts, folded.counts);
+      return {
+        slices: { ...slices, done: slices.done + folded.slices },
+        counts,
+        planned: planned + folded.planned,
+      };
+    },
+    async foldPasses(run, below) {
+      const { folded: before } = (await store.readRun(run)).record;
+      const sums = await sumSlices(run, { gte: before?.below ?? 0, lt: below });
+      const { open, running, failed, done } = sums.slices;
+      if (open + running + failed > 0) throw new RangeError(`Passes before ${below} are not done.`);
+      const counts = { ...sums.counts };
+      if (before !== undefined) addCounts(counts, before.counts);
+      const folded = {
+        below,
+        slices: done + (before?.slices ?? 0),
+        planned: sums.planned + (before?.planned ?? 0),
+        counts,
+      };
+      const record = await store.updateRun(run, (now) => {
+        // Where to go on copying, and how old the copy is.
+        const copies = now.passes.filter(({ task }) => task === "copy").slice(-2);
+        const passes = now.passes.filter((pass) => pass.number >= below || copies.includes(pass));
+        return { ...now, passes, folded };
       });
-      const { aggregations } = z
-        .object({ aggregations: z.record(z.string(), z.unknown()) })
-        .parse(body);
-      const sum = (name: string) => z.object({ value: z.number() }).parse(aggregations[name]).value;
-      const { buckets } = z
-        .object({
-          buckets: z.array(
-            z.object({
-              key: z.string(),
-              doc_count: z.number(),
-              planned: z.object({ value: z.number() }),
-              read: z.object({ value: z.number() }),
-            }),
-          ),
-        })
-        .parse(aggregations.states);
-      const slices = { open: 0, running: 0, done: 0, failed: 0 };
-      let planned = 0;
-      for (const bucket of buckets) {
-        slices[bucket.key as keyof typeof slices] = bucket.doc_count;
-        // Documents that changed since belong to a later pass, and bytes were only an estimate.
-        planned += bucket.key === "done" ? bucket.read.value : bucket.planned.value;
-      }
-      const counts = noCounts();
-      const summed = Object.fromEntries(Object.keys(counts).map((name) => [name, sum(name)]));
-      addCounts(counts, summed as SliceCounts);
-      return { slices, counts, planned };
+      // The sums count from now on; what is left by a process that dies here goes the next time.
+      const old = [{ term: { run } }, isSlice, { range: { pass: { lt: below } } }];
+      await demand("Deleting the records of old slices", {
+        method: "POST",
+        path: pathOf(RUNS_INDEX, "_delete_by_query"),
+        query: { conflicts: "proceed" },
+        body: { query: { bool: { filter: old } } },
+      });
+      return record;
     },
     async lastSlice(run) {
       const body = await search("Counting slices", {

@@ -4,6 +4,7 @@ import { isPassing, patiently, type Patience } from "../cluster/patience.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { VECTOR_FIELD } from "../index/index-meta.js";
 import { readFileSlice } from "../sources/file-slices.js";
+import { traced } from "../observe/tracing.js";
 import { findIndexSource, readDocuments, type StoredDocument } from "../sources/index-source.js";
 import {
   parseDocument,
@@ -70,15 +71,21 @@ async function* readIndex(
   const reader = { index: run.source.index, shard: slice.part, primaries: run.source.primaries };
   let size = FIRST_PAGE;
   for (let from = position; from < slice.to;) {
-    const documents = await patiently(patience, async () => {
-      try {
-        const page = { from, to: slice.to, size };
-        return await readDocuments(cluster, reader, page, patience.signal);
-      } catch (thrown) {
-        // The answer may have been too large to come through.
-        if (isPassing(thrown)) size = Math.max(1, Math.floor(size / 2));
-        throw thrown;
-      }
+    const read = () =>
+      patiently(patience, async () => {
+        try {
+          const page = { from, to: slice.to, size };
+          return await readDocuments(cluster, reader, page, patience.signal);
+        } catch (thrown) {
+          // The answer may have been too large to come through.
+          if (isPassing(thrown)) size = Math.max(1, Math.floor(size / 2));
+          throw thrown;
+        }
+      });
+    const documents = await traced("csplade.read", {}, async (add) => {
+      const found = await read();
+      add({ "csplade.documents": found.length });
+      return found;
     }).catch((thrown: unknown) => sourceGone(context, thrown));
     const last = documents.at(-1);
     if (last === undefined) return;

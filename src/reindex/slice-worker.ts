@@ -18,7 +18,7 @@ import {
 import { patiently } from "../cluster/patience.js";
 import { copySlice } from "./copy-slice.js";
 import { createRunControls, type RunControls } from "./run-control.js";
-import type { RunRecord } from "./run-record.js";
+import type { RunRecord, SliceCounts } from "./run-record.js";
 import { openRunStore, SliceLostError } from "./run-store.js";
 import { claimSlice } from "./slice-claim.js";
 import type { SliceTask, SliceWorkerParts } from "./slice-task.js";
@@ -91,8 +91,18 @@ async function handle(
     const task: SliceTask = { ...parts, run, info, drain: signals.drain, signal };
     const { task: kind } = claim.record;
     const attributes = { "csplade.run": name, "csplade.slice": slice, "csplade.task": kind };
-    const ended = await traced("csplade.slice", attributes, () =>
-      kind === "copy" ? copySlice(task, claim) : sweepSlice(task, claim),
+    const ended = await traced(
+      "csplade.slice",
+      attributes,
+      async (add) => {
+        const before = claim.record.counts;
+        try {
+          return await (kind === "copy" ? copySlice(task, claim) : sweepSlice(task, claim));
+        } finally {
+          add(spanCounts(before, claim.record.counts));
+        }
+      },
+      { linkTo: run.traceparent, consumer: true },
     );
     await claim.end(ended === "done" ? "done" : "open");
     outcome = ended === "done" ? "done" : "released";
@@ -148,6 +158,15 @@ async function letGo(
   } catch {
     // The cluster is away: the slice stays "running" and is claimed again from its checkpoint.
   }
+}
+
+/** What was done of a slice, as attributes of its span. */
+function spanCounts(before: SliceCounts, after: SliceCounts): Record<string, number> {
+  return {
+    "csplade.documents": after.read - before.read,
+    "csplade.tokens": after.tokens - before.tokens,
+    "csplade.dead_letters": after.dead_letters - before.dead_letters,
+  };
 }
 
 function demandModel(encoder: Encoder, run: RunRecord): void {

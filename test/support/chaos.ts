@@ -2,14 +2,12 @@
  * Reindexes while something goes wrong again and again, then counts: every document once, none
  * lost, none stale. The tests do it small, `npm run chaos` at full size.
  */
-import { spawn, type ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { randomBytes } from "node:crypto";
-import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
 import { pathOf } from "../../src/cluster/request.js";
-import { packageRoot } from "../../src/config/package-root.js";
 import type { Config } from "../../src/config/settings.js";
 import { openEncoder } from "../../src/encoder/encoder.js";
 import { contentHash } from "../../src/index/content-hash.js";
@@ -18,6 +16,7 @@ import { reindex } from "../../src/reindex/reindex.js";
 import { openRunStore } from "../../src/reindex/run-store.js";
 import { startHttpFaultProxy, startPartitionProxy } from "./fault-proxy.js";
 import { contentOf, deadLettersOf, fill, testDocuments, type TestDocument } from "./reindexing.js";
+import { startWorkerProcess } from "./worker-process.js";
 
 /** What goes wrong. */
 export const faultKinds = [
@@ -325,29 +324,8 @@ class Crew {
 
   /** Starts `csplade worker` and waits until it works. */
   async hire(env: Readonly<Record<string, string>>): Promise<void> {
-    const { config } = this;
-    const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
-    const worker = spawn(process.execPath, [main, "worker"], {
-      stdio: ["ignore", "ignore", "pipe"],
-      env: {
-        ...process.env,
-        CSPLADE_MODEL: config["model.path"],
-        CSPLADE_THREADS: "1",
-        CSPLADE_REDIS_PREFIX: config["redis.prefix"],
-        CSPLADE_LOCK_MS: String(config["queue.lock_ms"]),
-        ...env,
-      },
-    });
+    const worker = await startWorkerProcess(this.config, { env });
     this.#workers.push(worker);
-    const ready = new Promise<void>((resolve, reject) => {
-      let said = "";
-      worker.stderr.setEncoding("utf8").on("data", (text: string) => {
-        said += text;
-        if (said.includes("Working with")) resolve();
-      });
-      worker.once("exit", (code) => reject(new Error(`The worker ended (${code}): ${said}`)));
-    });
-    await ready;
     this.say(`worker ${worker.pid} works`);
   }
 

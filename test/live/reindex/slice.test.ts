@@ -5,7 +5,8 @@ import type { Config } from "../../../src/config/settings.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import { createWorkerMetrics } from "../../../src/observe/worker-metrics.js";
 import { openSliceQueue } from "../../../src/queue/slice-queue.js";
-import { noCounts } from "../../../src/reindex/run-record.js";
+import { passOf } from "../../../src/reindex/plan-run.js";
+import { nextPass, noCounts } from "../../../src/reindex/run-record.js";
 import { openRunStore, SliceLostError, type RunStore } from "../../../src/reindex/run-store.js";
 import { reindex } from "../../../src/reindex/reindex.js";
 import { createRunControls } from "../../../src/reindex/run-control.js";
@@ -18,6 +19,7 @@ import {
   discardIndices,
   fill,
   reindexConfig,
+  reindexWith,
   testDocuments,
 } from "../../support/reindexing.js";
 
@@ -129,6 +131,46 @@ describe("a slice", function () {
     // The first seven were only claimed to be written.
     const first7 = testDocuments(7).map(({ id }) => id);
     await assertCopied(cluster, "sl-poison", summary.target, [...first7, "d7"]);
+  });
+
+  it("is kept only as part of a sum once its pass is long over", async () => {
+    await fill(cluster, "sl-fold", testDocuments(30));
+    const parts = { config, cluster, encoder };
+    const what = { from: ["sl-fold"], alias: "sl-fold-search" };
+    const { run } = await reindexWith(parts, what, { verify: false });
+    const [done] = await store.listSlices(run, ["done"]);
+    assert.ok(done !== undefined);
+    // As if it had followed its source: passes of one slice, each with one document.
+    const slices = Array.from({ length: 50 }, (_, i) => ({
+      ...done,
+      ...{ number: done.number + 1 + i, pass: 1 + i, documents: 1 },
+      counts: { ...noCounts(), read: 1, written: 1, tokens: 5 },
+    }));
+    await store.addSlices(slices);
+    await store.updateRun(run, (now) => ({
+      ...now,
+      passes: [
+        ...now.passes,
+        ...slices.map(({ pass }) => passOf(pass, "copy", [], [pass], "then")),
+      ],
+    }));
+    const before = await store.totals(run);
+    assert.deepEqual([before.counts.read, before.slices.done], [80, 51]);
+    for (const below of [20, 45]) {
+      const folded = await store.foldPasses(run, below);
+      assert.equal(folded.passes[0]?.number, below);
+      assert.equal(nextPass(folded), 51);
+      assert.deepEqual(await store.totals(run), before);
+      assert.equal((await store.listSlices(run, ["done"])).length, 51 - below);
+    }
+    // Nothing but the newest passes: what is needed to go on stays.
+    const last = await store.foldPasses(run, 51);
+    assert.deepEqual(
+      last.passes.map(({ up_to }) => up_to),
+      [[49], [50]],
+    );
+    await store.addSlices([{ ...done, number: 60, pass: 51, state: "open" }]);
+    await assert.rejects(store.foldPasses(run, 52), RangeError);
   });
 
   it("takes about a kilobyte of Redis, however many documents it has", async () => {

@@ -1,0 +1,36 @@
+/** Options of the commands that take documents: which of their fields mean what. */
+import { type Command, Option } from "commander";
+import type { SettingName } from "../config/settings.js";
+
+/** The options' values. */
+export interface DocumentFlags {
+  readonly idField?: string;
+  readonly textFields?: string;
+  readonly titleField?: string;
+  readonly passages?: string;
+}
+
+/** Adds the options to a command. */
+export function withDocumentOptions(command: Command): Command {
+  return command
+    .option("--id-field <field>", "field of the id in files (_id)")
+    .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
+    .option("--title-field <field>", "field shown as title (title)")
+    .addOption(
+      new Option("--passages <mode>", "how long documents are kept").choices([
+        "merged",
+        "nested",
+        "documents",
+      ]),
+    );
+}
+
+/** The settings they give. */
+export function documentSettings(flags: DocumentFlags): Partial<Record<SettingName, unknown>> {
+  return {
+    "ingest.id_field": flags.idField,
+    "ingest.text_fields": flags.textFields,
+    "ingest.title_field": flags.titleField,
+    "ingest.passages": flags.passages,
+  };
+}
