@@ -22,7 +22,7 @@ import os from "node:os";
 import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadConfig } from "../src/config/load-config.js";
-import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
+import { openEncoder, tokenBudgetOf, type Encoder } from "../src/encoder/encoder.js";
 import { sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-vector.js";
 import {
   describeMachine,
@@ -117,7 +117,7 @@ async function main(): Promise<void> {
     const work = await workFor(encoder, Number(flags.texts));
     const ours = await vectorsOf(encoder, work.texts.slice(0, COMPARED_TEXTS));
     const systems: System[] = [
-      oursSystem(encoder, work, config["model.token_budget"], config["ingest.job_documents"]),
+      oursSystem(encoder, work, tokenBudgetOf(config), config["ingest.job_documents"]),
       await rawSystem(work, closers),
     ];
     const versions: Record<string, string> = {

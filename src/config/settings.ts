@@ -151,9 +151,9 @@ export const settings = {
     help: "ONNX sessions in one process, each on its own thread.",
   },
   "model.token_budget": {
-    schema: count(16, 1_048_576, 2048),
+    schema: count(0, 1_048_576, 0),
     env: "CSPLADE_TOKEN_BUDGET",
-    help: "Most tokens (padding included) in one batch.",
+    help: "Most tokens (padding included) in one batch; 0: 512 on the CPU, 8192 on CUDA.",
   },
   "ingest.id_field": {
     schema: z.string().min(1).default("_id"),

@@ -82,7 +82,7 @@ export async function openEncoder(config: Config): Promise<Encoder> {
     threads:
       config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
     padTokenId: manifest.pad_token_id,
-    tokenBudget: config["model.token_budget"],
+    tokenBudget: tokenBudgetOf(config),
   };
   const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
   const waiting: Pending[] = [];
@@ -228,6 +228,13 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       await Promise.all(threads.map((thread) => stopWorker(thread.worker)));
     },
   };
+}
+
+/** Most tokens in a batch: larger ones leave the CPU's cache, smaller ones leave a GPU idle. */
+export function tokenBudgetOf(
+  config: Pick<Config, "model.token_budget" | "model.provider">,
+): number {
+  return config["model.token_budget"] || (config["model.provider"] === "cuda" ? 8192 : 512);
 }
 
 /** Starts a thread and waits until its model is loaded. */
