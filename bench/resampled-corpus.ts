@@ -2,8 +2,8 @@
  * A large corpus out of a small one that a model encoded: every document mixes several texts of
  * the small corpus, words and weights alike, as the passages of a longer document are merged.
  * Weights and how often a term occurs stay those of the model; what documents mean does not, so
- * figures from it are about speed, and about how much of the same index's plain ranking another
- * way to search gives.
+ * figures from it are about speed, and about how much of plain scoring's quality another way to
+ * search keeps.
  */
 import { sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-vector.js";
 
@@ -11,6 +11,24 @@ import { sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-v
 export interface BaseText {
   readonly text: string;
   readonly vector: SparseVector;
+}
+
+/** A document, and the places of the texts it was made of. */
+export interface ResampledText extends BaseText {
+  readonly parts: readonly number[];
+}
+
+/** How documents are made. */
+export interface Resampling {
+  /** Texts of the small corpus in each document. */
+  readonly mixed: number;
+  /**
+   * Texts of a document lie within so many places of each other: neighbours are about similar
+   * things, and so are the parts of a real document.
+   */
+  readonly neighbourhood: number;
+  /** The same seed gives the same documents. */
+  readonly seed: number;
 }
 
 /** Share of the terms and words that a document takes from each of its texts. */
@@ -27,29 +45,30 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
-/**
- * `count` documents, the same for the same seed.
- * @param mixed texts of the small corpus in each document.
- */
+/** `count` documents in random order. */
 export function* resampled(
   bases: readonly BaseText[],
   count: number,
-  mixed: number,
-  seed: number,
-): Generator<BaseText> {
+  { mixed, neighbourhood, seed }: Resampling,
+): Generator<ResampledText> {
   const random = randomNumbers(seed);
+  const span = Math.min(neighbourhood, bases.length);
   for (let i = 0; i < count; i++) {
+    const start = Math.floor(random() * (bases.length - span + 1));
     const weights = new Map<number, number>();
     const words: string[] = [];
+    const parts: number[] = [];
     for (let part = 0; part < mixed; part++) {
-      const { text, vector } = bases[Math.floor(random() * bases.length)] as BaseText;
+      const place = start + Math.floor(random() * span);
+      const { text, vector } = bases[place] as BaseText;
       for (const [id, weight] of termsOf(vector)) {
         if (random() >= SHARE) continue;
         const jittered = weight * (0.8 + 0.4 * random());
         weights.set(id, Math.max(jittered, weights.get(id) ?? 0));
       }
       words.push(...text.split(/\s+/).filter(() => random() < SHARE));
+      parts.push(place);
     }
-    yield { text: words.join(" "), vector: sparseVector(weights) };
+    yield { text: words.join(" "), vector: sparseVector(weights), parts };
   }
 }

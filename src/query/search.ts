@@ -92,7 +92,14 @@ async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
   const depth = (from + size) * (request.collapse === undefined ? 1 : PASSAGES_PER_DOCUMENT);
   const phases = twoPhase(translation, plain, request.two_phase, Math.min(10_000, depth));
   if (phases === undefined) return searchPlain(asked);
-  return searchRanked(asked, phases, (body) => post(asked, body(phases.query)));
+  // A count of what the heavy terms match says nothing, and counting keeps the engine from
+  // skipping documents that cannot be among the best.
+  const { around } = asked;
+  const uncounted: AskedSearch = {
+    ...asked,
+    around: { ...around, ranking: { track_total_hits: false, ...around.ranking } },
+  };
+  return searchRanked(uncounted, phases, (body) => post(uncounted, body(phases.query)));
 }
 
 async function searchGuided(asked: AskedSearch): Promise<SearchResult> {

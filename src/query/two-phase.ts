@@ -28,13 +28,17 @@ export interface TwoPhaseBody extends RankedBody {
   readonly query: QueryClause;
 }
 
-/** neural-search's own. */
-const DEFAULTS: TwoPhaseOptions = {
-  prune_type: "max_ratio",
-  prune_ratio: 0.4,
-  expansion_rate: 5,
-  max_window_size: 10_000,
-};
+/**
+ * The heaviest terms that make up three fifths of the query's weight find candidates: chosen by
+ * `npm run bench:search -- --variants` and by the judged collections (docs/query.md).
+ */
+const CUT: PruneOptions = { prune_type: "alpha_mass", prune_ratio: 0.6 };
+
+/** neural-search's cut. Options that name a type or a ratio alone mean what they mean there. */
+const NEURAL_SEARCH_CUT: PruneOptions = { prune_type: "max_ratio", prune_ratio: 0.4 };
+
+/** neural-search's window. */
+const WINDOW = { expansion_rate: 5, max_window_size: 10_000 };
 
 /**
  * The search body of two phases, or nothing where no term is light (then a plain search is
@@ -51,7 +55,11 @@ export function twoPhase(
   options: Partial<TwoPhaseOptions> | undefined,
   depth: number,
 ): TwoPhaseBody | undefined {
-  const parameters = { ...DEFAULTS, ...options };
+  const cut =
+    options?.prune_type === undefined && options?.prune_ratio === undefined
+      ? CUT
+      : NEURAL_SEARCH_CUT;
+  const parameters = { ...cut, ...WINDOW, ...options };
   checkParameters(parameters);
   const { strong, weak } = split(plain.vector, parameters);
   if (strong.ids.length === 0 || weak.ids.length === 0) return undefined;

@@ -70,11 +70,34 @@ function modesOn(version: OpenSearchVersion): void {
         assert.equal(mode, "two_phase");
         assert.equal(hits.length, 10);
         for (const hit of hits) close(hit.score, exactScore(query, documents[+hit.id]!.vector));
-        const { strong } = split(query, { prune_type: "max_ratio", prune_ratio: 0.4 });
+        const { strong } = split(query, { prune_type: "alpha_mass", prune_ratio: 0.6 });
         assert.ok(hits.every((hit) => exactScore(strong, documents[+hit.id]!.vector) > 0));
       }
     });
   }
+
+  it("two_phase counts what the strong terms match only when it is asked to", async () => {
+    const [query] = queries;
+    const { strong } = split(query!, { prune_type: "alpha_mass", prune_ratio: 0.6 });
+    const matching = documents.filter(({ vector }) => exactScore(strong, vector) > 0).length;
+    const quick = await find(query!, { mode: "two_phase" });
+    assert.deepEqual([quick.total, quick.total_relation], [10, "gte"]);
+    const around = { track_total_hits: true };
+    const counted = await find(query!, { mode: "two_phase", around });
+    assert.deepEqual([counted.total, counted.total_relation], [matching, "eq"]);
+  });
+
+  it("a prune_ratio alone is neural-search's max_ratio, so that its settings can be copied", async () => {
+    const [query] = queries;
+    const { strong } = split(query!, { prune_type: "max_ratio", prune_ratio: 0.7 });
+    const matching = documents.filter(({ vector }) => exactScore(strong, vector) > 0).length;
+    const { total } = await find(query!, {
+      mode: "two_phase",
+      two_phase: { prune_ratio: 0.7 },
+      around: { track_total_hits: true },
+    });
+    assert.equal(total, matching);
+  });
 
   it("gives the same hits and scores by rank_feature and by neural_sparse", async () => {
     for (const query of queries) {

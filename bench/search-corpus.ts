@@ -1,0 +1,162 @@
+/**
+ * The corpus that searching is measured on: documents resampled from encoded WordNet glosses,
+ * and questions that are worn-down glosses, whose relevant documents are therefore known.
+ */
+import { EMPTY_VECTOR, sparseVector, type SparseVector } from "../src/sparse/sparse-vector.js";
+import type { Config } from "../src/config/settings.js";
+import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
+import type { EncodedText } from "../src/encoder/encoder-protocol.js";
+import { openQueryTable, QUERY_TABLE_FILE } from "../src/encoder/query-table.js";
+import type { IndexModel } from "../src/index/index-meta.js";
+import type { Qrels } from "../src/evaluate/metrics.js";
+import { encodedGlosses } from "./gloss-vectors.js";
+import { randomNumbers, resampled, type BaseText, type ResampledText } from "./resampled-corpus.js";
+
+/** Words kept of a gloss that becomes a question, and the most of them. */
+const KEPT_WORDS = 0.7;
+const QUESTION_WORDS = 16;
+
+/** Glosses a document is made of, and how near each other they lie in WordNet's order. */
+const MIXED = 5;
+const NEIGHBOURHOOD = 64;
+
+/** A question, as every system wants it. */
+export interface Question {
+  readonly text: string;
+  readonly vector: SparseVector;
+  /** Tokens of the question, weighed without a model. */
+  readonly tokens: SparseVector;
+  /** Place of the gloss it was made of. */
+  readonly place: number;
+}
+
+/** Everything that is indexed and asked. */
+export interface SearchCorpus {
+  readonly glosses: readonly BaseText[];
+  readonly questions: readonly Question[];
+  /** The documents, the same at every call. Their ids are their places, from 0. */
+  documents(count: number): Generator<ResampledText>;
+  /** The documents that hold a question's gloss; question ids are places in `questions`. */
+  relevant(count: number): Qrels;
+  /** Where the weights of `Question.tokens` come from. */
+  readonly token_weights: "checkpoint" | "idf";
+}
+
+/** How large the corpus is made of. */
+export interface CorpusOptions {
+  /** Folder of encoded glosses. */
+  readonly folder: string;
+  /** Only each n-th gloss is encoded. */
+  readonly every: number;
+  readonly questions: number;
+}
+
+/** The corpus and the model that encoded it. What is not encoded yet is encoded now. */
+export async function openCorpus(
+  config: Config,
+  options: CorpusOptions,
+): Promise<{ corpus: SearchCorpus; model: IndexModel }> {
+  const encoder = await openEncoder(config);
+  try {
+    const { fingerprint, name, variant, vocabulary_size } = encoder.manifest;
+    const model = { fingerprint, name, variant, vocabulary_size };
+    return { corpus: await makeCorpus(encoder, options), model };
+  } finally {
+    await encoder.close();
+  }
+}
+
+async function makeCorpus(
+  encoder: Encoder,
+  { folder, every, questions: wanted }: CorpusOptions,
+): Promise<SearchCorpus> {
+  const glosses = await encodedGlosses(encoder, folder, every);
+  const worn = wornGlosses(glosses, wanted);
+  const texts = worn.map(({ text }) => text);
+  const vectors = firstPassages(await encoder.encodeQueries(texts));
+  const hasTable = QUERY_TABLE_FILE in encoder.manifest.files;
+  const tokens = hasTable
+    ? firstPassages(openQueryTable(encoder.checkpoint).encode(texts))
+    : await weighedByIdf(encoder, glosses, texts);
+  const questions = worn.map(({ place, text }, i) => ({
+    place,
+    text,
+    vector: vectors[i] ?? EMPTY_VECTOR,
+    tokens: tokens[i] ?? EMPTY_VECTOR,
+  }));
+  const documents = (count: number) =>
+    resampled(glosses, count, { mixed: MIXED, neighbourhood: NEIGHBOURHOOD, seed: 7 });
+  return {
+    glosses,
+    questions,
+    documents,
+    relevant: (count) => relevantTo(questions, documents(count)),
+    token_weights: hasTable ? "checkpoint" : "idf",
+  };
+}
+
+/** Questions are shorter than a passage; a blank one has none. */
+function firstPassages(encoded: readonly EncodedText[]): SparseVector[] {
+  return encoded.map(({ passages }) => passages[0]?.vector ?? EMPTY_VECTOR);
+}
+
+function wornGlosses(
+  glosses: readonly BaseText[],
+  wanted: number,
+): { place: number; text: string }[] {
+  const random = randomNumbers(5);
+  const worn: { place: number; text: string }[] = [];
+  while (worn.length < wanted) {
+    const place = Math.floor(random() * glosses.length);
+    const words = (glosses[place]?.text ?? "").split(/\s+/).filter(() => random() < KEPT_WORDS);
+    if (words.length >= 3) worn.push({ place, text: words.slice(0, QUESTION_WORDS).join(" ") });
+  }
+  return worn;
+}
+
+/** What a checkpoint without a table of query weights gets: the rarer a term, the heavier. */
+async function weighedByIdf(
+  encoder: Encoder,
+  glosses: readonly BaseText[],
+  texts: readonly string[],
+): Promise<SparseVector[]> {
+  const holders = new Map<number, number>();
+  for (const { vector } of glosses) {
+    for (const id of vector.ids) holders.set(id, (holders.get(id) ?? 0) + 1);
+  }
+  const tokens = await encoder.tokenize(texts);
+  return tokens.map((ids) =>
+    sparseVector(
+      [...new Set(ids)]
+        .filter((id) => holders.has(id))
+        .map((id) => [id, Math.log(glosses.length / (holders.get(id) ?? 1))]),
+    ),
+  );
+}
+
+function relevantTo(questions: readonly Question[], documents: Iterable<ResampledText>): Qrels {
+  const asked = new Map<number, number[]>();
+  questions.forEach(({ place }, q) => asked.set(place, [...(asked.get(place) ?? []), q]));
+  const qrels = new Map<string, Map<string, number>>(
+    questions.map((_, q) => [String(q), new Map()]),
+  );
+  let id = 0;
+  for (const { parts } of documents) {
+    for (const place of parts) {
+      for (const q of asked.get(place) ?? []) qrels.get(String(q))?.set(String(id), 1);
+    }
+    id += 1;
+  }
+  return new Map([...qrels].filter(([, judged]) => judged.size > 0));
+}
+
+/** Mean number of terms. */
+export function meanTerms(vectors: Iterable<SparseVector>): number {
+  let count = 0;
+  let terms = 0;
+  for (const vector of vectors) {
+    count += 1;
+    terms += vector.ids.length;
+  }
+  return count === 0 ? 0 : terms / count;
+}

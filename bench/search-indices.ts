@@ -1,0 +1,133 @@
+/** The indices that searching is measured on, made as csplade makes them. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import type { Cluster } from "../src/cluster/cluster.js";
+import { pathOf } from "../src/cluster/request.js";
+import { mergeSegments } from "../src/evaluate/index-footprint.js";
+import { makeAnnIndex } from "../src/index/ann-index.js";
+import type { BulkWriter } from "../src/index/bulk-writer.js";
+import { ensureIndex } from "../src/index/csplade-index.js";
+import type { IndexModel } from "../src/index/index-meta.js";
+import { indexStats } from "../src/index/index-stats.js";
+import { toFeatures } from "../src/sparse/features.js";
+import { prune, type PruneOptions } from "../src/sparse/prune.js";
+import { quantize } from "../src/sparse/quantize.js";
+import type { ResampledText } from "./resampled-corpus.js";
+
+/** Documents in one call of the bulk writer. */
+const PAGE = 5000;
+
+/** Lucene keeps as many significant bits of a weight. */
+const STORED_BITS = 9;
+
+/** How an index is made of the corpus. */
+export interface IndexRecipe {
+  readonly name: string;
+  /** Without vectors it is a BM25 index with otherwise the same settings. */
+  readonly vectors: boolean;
+  /** Vectors in `_source`, as is the default. */
+  readonly store_vectors?: boolean;
+  readonly pruning?: PruneOptions;
+}
+
+/** What came of it. */
+export interface MadeIndex {
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+/** Makes, fills and merges an index, replacing one of the same name. */
+export async function makeIndex(
+  cluster: Cluster,
+  writer: BulkWriter,
+  model: IndexModel,
+  recipe: IndexRecipe,
+  documents: Iterable<ResampledText>,
+): Promise<MadeIndex> {
+  const { name, vectors, store_vectors = true, pruning } = recipe;
+  const started = performance.now();
+  await cluster.send({ method: "DELETE", path: pathOf(name) });
+  await ensureIndex(cluster, {
+    name,
+    model,
+    passages: "merged",
+    text_fields: ["text"],
+    title_field: "title",
+    shards: 1,
+    replicas: 0,
+    store_vectors,
+    guard: false,
+  });
+  let page: { id: string; document: object }[] = [];
+  let written = 0;
+  const flush = async () => {
+    const operations = page.map((one) => ({ index: name, action: "index" as const, ...one }));
+    const failed = (await writer.write(operations)).find(({ status }) => status !== "written");
+    if (failed !== undefined) throw new Error(`${name}: ${JSON.stringify(failed)}`);
+    written += page.length;
+    page = [];
+    if (written % (PAGE * 10) === 0) console.error(`${name}: ${written} documents written`);
+  };
+  for (const { text, vector } of documents) {
+    const kept = pruning === undefined ? vector : prune(vector, pruning);
+    page.push({
+      id: String(written + page.length),
+      document: vectors ? { text, csplade: toFeatures(quantize(kept, STORED_BITS)) } : { text },
+    });
+    if (page.length >= PAGE) await flush();
+  }
+  if (page.length > 0) await flush();
+  const bytes = await settle(cluster, name);
+  return { bytes, seconds: (performance.now() - started) / 1000 };
+}
+
+/** The copy for approximate search, made by `csplade ann`'s own code. */
+export async function makeApproximateIndex(
+  cluster: Cluster,
+  writer: BulkWriter,
+  from: string,
+  into: string,
+): Promise<MadeIndex> {
+  const started = performance.now();
+  await cluster.send({ method: "DELETE", path: pathOf(into) });
+  await makeAnnIndex(cluster, writer, { from, into, parameters: { approximate_threshold: 1 } });
+  const bytes = await settle(cluster, into);
+  return { bytes, seconds: (performance.now() - started) / 1000 };
+}
+
+/** An index that an earlier run made. */
+export async function measureMade(cluster: Cluster, index: string): Promise<MadeIndex> {
+  return { bytes: (await indexStats(cluster, index)).bytes, seconds: 0 };
+}
+
+/**
+ * How long after the last write a merge may drop the copy of the source that is kept for
+ * recovery: retention leases are renewed twice a minute.
+ */
+const LEASE_MS = 35_000;
+
+const tasksSchema = z.object({ nodes: z.record(z.string(), z.unknown()) });
+
+/**
+ * One segment, all of it on disk. What a merge may throw away (the copy of the source kept for
+ * recovery) is decided by what was flushed before it.
+ */
+async function settle(cluster: Cluster, index: string): Promise<number> {
+  await indexStats(cluster, index);
+  await sleep(LEASE_MS);
+  // A merge of many minutes outlives any request: it is asked for once, and waited for.
+  await mergeSegments(cluster, index).catch(() => undefined);
+  const deadline = performance.now() + 3_600_000;
+  for (;;) {
+    const { nodes } = tasksSchema.parse(
+      await cluster.demand(
+        { method: "GET", path: "/_tasks", query: { actions: "*forcemerge*" } },
+        "Asking whether the merge is over",
+      ),
+    );
+    if (Object.keys(nodes).length === 0) break;
+    if (performance.now() > deadline) throw new Error(`Merging ${index} took over an hour.`);
+    await sleep(2000);
+  }
+  return (await indexStats(cluster, index)).bytes;
+}

@@ -1,0 +1,394 @@
+/**
+ * Searching: csplade's modes beside BM25, OpenSearch's own sparse search and libraries without a
+ * server, on one corpus, in one run.
+ *
+ *   npm run bench:search                              200,000 documents
+ *   npm run bench:search -- --documents 20000         smaller
+ *   npm run bench:search -- --documents 1000000       an hour and 8 GB of disk
+ *   npm run bench:search -- --skip seismic-index,off-server
+ *   npm run bench:search -- --python DIR/bin/python   a Python that has the peers
+ *   npm run bench:search -- --opensearch URL          a running server instead of one of its own
+ *   npm run bench:search -- --variants                two phases cut in other ways as well
+ *   npm run bench:search -- --opensearch URL --keep   keep the indices; --reuse measures them again
+ *   npm run bench:search -- --json FILE
+ *
+ * Documents are resampled from encoded WordNet glosses, questions are worn-down glosses
+ * (search-corpus.ts), so nDCG@10 has true judgements; "agreement" takes exhaustive scoring's own
+ * ten best as the judgement instead (10 for the first to 1 for the tenth), the stricter figure.
+ * Systems answer each question in turn. Times are the caller's; those of Python libraries are the
+ * library's own call. "x BM25" divides by the `match` query's median of the same run. "engine" is
+ * the cluster's own time in the query phase: no HTTP, no JSON, no fetching of ten hits.
+ */
+import path from "node:path";
+import { parseArgs } from "node:util";
+import type { Cluster } from "../src/cluster/cluster.js";
+import { loadConfig } from "../src/config/load-config.js";
+import { meanMetrics, runMetrics, type Qrels } from "../src/evaluate/metrics.js";
+import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
+import { readIndexModel } from "../src/index/csplade-index.js";
+import { ANN_FIELD, type IndexModel } from "../src/index/index-meta.js";
+import type { SparseVector } from "../src/sparse/sparse-vector.js";
+import { openBenchServer } from "./bench-server.js";
+import { engineTimes } from "./engine-time.js";
+import { describeMachine, markdownTable, writeReport, type BenchTable } from "./bench-report.js";
+import { measureLatencies, measureThroughput, quantile, type Latencies } from "./interleaved.js";
+import { startOffServerPeers, type OffServerPeers } from "./off-server-peers.js";
+import { meanTerms, openCorpus, type SearchCorpus } from "./search-corpus.js";
+import {
+  makeApproximateIndex,
+  makeIndex,
+  measureMade,
+  type IndexRecipe,
+  type MadeIndex,
+} from "./search-indices.js";
+import {
+  cspladeSystems,
+  removePeers,
+  serverPeers,
+  type SearchIndices,
+  type SearchSystem,
+} from "./search-systems.js";
+
+const { values: flags } = parseArgs({
+  options: {
+    documents: { type: "string", default: "200000" },
+    every: { type: "string", default: "4" },
+    questions: { type: "string", default: "200" },
+    rounds: { type: "string", default: "3" },
+    clients: { type: "string", default: "1,2,4,8" },
+    turns: { type: "string", default: "3" },
+    "turn-seconds": { type: "string", default: "2" },
+    "engine-rounds": { type: "string", default: "3" },
+    variants: { type: "boolean", default: false },
+    keep: { type: "boolean", default: false },
+    reuse: { type: "boolean", default: false },
+    skip: { type: "string", default: "" },
+    heap: { type: "string", default: "2g" },
+    model: { type: "string" },
+    opensearch: { type: "string" },
+    python: { type: "string" },
+    folder: { type: "string" },
+    json: { type: "string" },
+  },
+});
+const documents = Number(flags.documents);
+const skipped = new Set(flags.skip.split(","));
+
+/** Static pruning that is tried beside whole documents. */
+const PRUNING = { prune_type: "max_ratio", prune_ratio: 0.1 } as const;
+
+/** What a dense vector of an 8B model takes. */
+const DENSE_BYTES = 4096 * 4;
+
+const NAMES = {
+  csplade: "csplade-bench",
+  lean: "csplade-bench-lean",
+  bm25: "csplade-bench-bm25",
+  pruned: "csplade-bench-pruned",
+  ann: "csplade-bench-ann",
+} as const;
+
+/** One line of the first table. */
+interface Row {
+  readonly system: SearchSystem;
+  readonly ndcg: number;
+  readonly agreement: number;
+  readonly times: readonly number[];
+  /** Milliseconds in the query phase. */
+  readonly engine: number | undefined;
+  readonly rates: ReadonlyMap<number, number>;
+}
+
+const config = loadConfig({
+  flags: flags.model === undefined ? {} : { "model.path": flags.model },
+}).values;
+const folder = flags.folder ?? path.join(config.home, "bench");
+const machine = describeMachine();
+const { cluster, close } = await openBenchServer(config, {
+  url: flags.opensearch,
+  folder,
+  heap: flags.heap,
+});
+try {
+  await main(cluster);
+} finally {
+  for (const name of flags.keep ? [] : Object.values(NAMES)) {
+    await cluster.send({ method: "DELETE", path: `/${name}` });
+  }
+  await close();
+}
+
+async function main(target: Cluster): Promise<void> {
+  const { corpus, model } = await openCorpus(config, {
+    folder,
+    every: Number(flags.every),
+    questions: Number(flags.questions),
+  });
+  const { indices, made } = await makeIndices(target, corpus, model);
+  const peers = await offServer(corpus);
+  try {
+    const systems = [
+      ...cspladeSystems(target, indices, flags.variants),
+      ...(await serverPeers(target, indices)),
+      ...peers.systems,
+    ];
+    const latencies = await measureLatencies(
+      systems,
+      corpus.questions,
+      Number(flags.rounds),
+      (round) => console.error(`round ${round} of ${flags.rounds} (the first is not timed)`),
+    );
+    const rates = await measureThroughput(
+      systems.filter(({ group }) => group !== "own process"),
+      corpus.questions,
+      {
+        clients: flags.clients.split(",").map(Number),
+        turns: Number(flags.turns),
+        turnMs: 1000 * Number(flags["turn-seconds"]),
+      },
+    );
+    const counted = systems.flatMap((system) =>
+      system.index === undefined ? [] : [{ ...system, index: system.index }],
+    );
+    const engine = await engineTimes(
+      target,
+      counted,
+      corpus.questions,
+      Number(flags["engine-rounds"]),
+    );
+    const qrels = corpus.relevant(documents);
+    const rows = systems.map((system, i) => ({
+      system,
+      ndcg: ndcg(latencies[i], qrels),
+      agreement: ndcg(latencies[i], judgedBy(latencies[0])),
+      times: latencies[i]?.times ?? [],
+      engine: engine[counted.findIndex(({ name }) => name === system.name)],
+      rates: rates.find(({ name }) => name === system.name)?.by_clients ?? new Map(),
+    }));
+    await report(target, corpus, model, rows, made, peers);
+  } finally {
+    await peers.close();
+    await removePeers(target);
+  }
+}
+
+async function makeIndices(
+  target: Cluster,
+  corpus: SearchCorpus,
+  model: IndexModel,
+): Promise<{ indices: SearchIndices; made: Map<string, MadeIndex> }> {
+  const writer = createBulkWriter(target, bulkWriterOptions(config));
+  const made = new Map<string, MadeIndex>();
+  const note = (title: string, one: MadeIndex) => {
+    made.set(title, one);
+    console.error(`${title}: ${(one.bytes / documents).toFixed(0)} bytes per document`);
+  };
+  const make = async (title: string, recipe: IndexRecipe) =>
+    note(
+      title,
+      flags.reuse
+        ? await measureMade(target, recipe.name)
+        : await makeIndex(target, writer, model, recipe, corpus.documents(documents)),
+    );
+  try {
+    await make("BM25", { name: NAMES.bm25, vectors: false });
+    await make("csplade", { name: NAMES.csplade, vectors: true });
+    if (!skipped.has("lean-index")) {
+      await make("csplade, vectors not in _source", {
+        name: NAMES.lean,
+        vectors: true,
+        store_vectors: false,
+      });
+    }
+    const pruned = skipped.has("pruned-index")
+      ? undefined
+      : { name: NAMES.pruned, pruning: PRUNING };
+    if (pruned !== undefined) {
+      await make(`csplade, documents pruned (${PRUNING.prune_type} ${PRUNING.prune_ratio})`, {
+        name: NAMES.pruned,
+        vectors: true,
+        store_vectors: false,
+        pruning: PRUNING,
+      });
+    }
+    let ann: SearchIndices["ann"];
+    if (!skipped.has("seismic-index")) {
+      note(
+        "csplade ann (SEISMIC)",
+        flags.reuse
+          ? await measureMade(target, NAMES.ann)
+          : await makeApproximateIndex(target, writer, NAMES.csplade, NAMES.ann),
+      );
+      const { ann: ids } = await readIndexModel(target, NAMES.ann);
+      if (ids !== undefined) ann = { name: NAMES.ann, field: { name: ANN_FIELD, ids } };
+    }
+    return {
+      made,
+      indices: {
+        csplade: NAMES.csplade,
+        bm25: NAMES.bm25,
+        ...(pruned === undefined ? {} : { pruned }),
+        ...(ann === undefined ? {} : { ann }),
+      },
+    };
+  } finally {
+    await writer.close();
+  }
+}
+
+async function offServer(corpus: SearchCorpus): Promise<OffServerPeers> {
+  if (skipped.has("off-server")) {
+    return { systems: [], made: new Map(), missing: [], close: () => Promise.resolve() };
+  }
+  const peers = await startOffServerPeers(folder, flags.python, corpus.documents(documents));
+  for (const sentence of peers.missing) console.error(sentence);
+  return peers;
+}
+
+function ndcg(measured: Latencies | undefined, qrels: Qrels): number {
+  return meanMetrics(runMetrics(measured?.hits ?? new Map(), qrels))["ndcg@10"];
+}
+
+/** A system's own ten best, as if they were judgements. */
+function judgedBy(measured: Latencies | undefined): Qrels {
+  return new Map(
+    Array.from(measured?.hits ?? [], ([question, hits]) => [
+      question,
+      new Map(hits.map(({ id }, rank) => [id, 10 - rank])),
+    ]),
+  );
+}
+
+async function report(
+  target: Cluster,
+  corpus: SearchCorpus,
+  model: IndexModel,
+  rows: readonly Row[],
+  made: ReadonlyMap<string, MadeIndex>,
+  peers: OffServerPeers,
+): Promise<void> {
+  const tables = [latencyTable(rows, peers), throughputTable(rows), sizeTable(made, peers)];
+  const { version } = await target.capabilities();
+  const { questions } = corpus;
+  const about =
+    `${documents} documents resampled from ${corpus.glosses.length} WordNet glosses, ` +
+    `${meanTerms(sample(corpus)).toFixed(0)} terms each; ${questions.length} questions of ` +
+    `${meanTerms(questions.map(({ vector }) => vector)).toFixed(0)} terms; model ${model.name} ` +
+    `(${model.fingerprint}); OpenSearch ${version}, ${flags.heap} heap, one shard, one segment.`;
+  console.log(about);
+  for (const table of tables) console.log(`\n### ${table.title}\n\n${markdownTable(table)}`);
+  if (flags.json === undefined) return;
+  await writeReport(flags.json, {
+    format: 1,
+    bench: "search",
+    title: `Searching ${documents} documents`,
+    command: `npm run bench:search -- --documents ${documents}`,
+    machine: { ...machine, versions: { OpenSearch: version } },
+    tables: tables.map((table, i) =>
+      i === 0 ? { ...table, notes: [about, ...(table.notes ?? [])] } : table,
+    ),
+    figures: {
+      documents,
+      systems: rows.map(({ system, times, rates, ...figures }) => ({
+        name: system.name,
+        group: system.group,
+        ...figures,
+        p50: quantile(times, 0.5),
+        p95: quantile(times, 0.95),
+        p99: quantile(times, 0.99),
+        searches_per_second: Object.fromEntries(rates),
+      })),
+      indices: Object.fromEntries([...made, ...peers.made]),
+    },
+  });
+}
+
+function* sample(corpus: SearchCorpus): Generator<SparseVector> {
+  for (const { vector } of corpus.documents(1000)) yield vector;
+}
+
+function latencyTable(rows: readonly Row[], peers: OffServerPeers): BenchTable {
+  const exhaustive = rows[0]?.ndcg ?? 0;
+  const match = quantile(rows.find(({ system }) => system.name === "BM25 match")?.times ?? [], 0.5);
+  const plain = quantile(rows[0]?.times ?? [], 0.5);
+  return {
+    title: "Quality and latency, one search at a time",
+    columns: [
+      "system",
+      "where",
+      "nDCG@10:",
+      "of plain:",
+      "agreement:",
+      "p50 ms:",
+      "p95 ms:",
+      "p99 ms:",
+      "x BM25:",
+      "times faster than plain:",
+      "engine ms:",
+      "times faster than plain:",
+    ],
+    rows: rows.map(({ system, ndcg: quality, agreement, times, engine }) => {
+      const p50 = quantile(times, 0.5);
+      const learned = system.name.startsWith("BM25") || system.name === "bm25s" ? "" : undefined;
+      return [
+        system.name,
+        system.group,
+        quality.toFixed(4),
+        learned ?? `${((100 * quality) / exhaustive).toFixed(1)} %`,
+        learned ?? agreement.toFixed(4),
+        p50.toFixed(2),
+        quantile(times, 0.95).toFixed(2),
+        quantile(times, 0.99).toFixed(2),
+        (p50 / match).toFixed(2),
+        (plain / p50).toFixed(2),
+        engine?.toFixed(2) ?? "",
+        engine === undefined ? "" : ((rows[0]?.engine ?? 0) / engine).toFixed(2),
+      ];
+    }),
+    notes: [
+      "Times of libraries in a process of their own are one call of the library, without HTTP, JSON or fetching documents.",
+      ...peers.missing,
+    ],
+  };
+}
+
+function throughputTable(rows: readonly Row[]): BenchTable {
+  const served = rows.filter(({ rates }) => rates.size > 0);
+  const clients = [...(served[0]?.rates.keys() ?? [])];
+  return {
+    title: "Searches a second",
+    columns: [
+      "system",
+      ...clients.map((count) => `${count} ${count === 1 ? "client" : "clients"}:`),
+    ],
+    rows: served.map(({ system, rates }) => [
+      system.name,
+      ...clients.map((count) => (rates.get(count) ?? 0).toFixed(0)),
+    ]),
+    notes: ["Clients and server share the cores."],
+  };
+}
+
+function sizeTable(made: ReadonlyMap<string, MadeIndex>, peers: OffServerPeers): BenchTable {
+  const bm25 = made.get("BM25")?.bytes ?? 0;
+  return {
+    title: "Index size",
+    columns: [
+      "index",
+      "bytes per document:",
+      "x BM25 index:",
+      "of 4096 float32:",
+      "seconds to make:",
+    ],
+    rows: [...made, ...peers.made].map(([title, { bytes, seconds }]) => [
+      title,
+      (bytes / documents).toFixed(0),
+      (bytes / bm25).toFixed(2),
+      `1/${((DENSE_BYTES * documents) / bytes).toFixed(1)}`,
+      seconds.toFixed(0),
+    ]),
+    notes: [
+      "Indices of OpenSearch hold the text as well, for BM25 and for showing it; those of libraries do not.",
+    ],
+  };
+}
