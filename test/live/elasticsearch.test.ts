@@ -13,7 +13,7 @@ import { search } from "../../src/query/search.js";
 import { indexModelOf } from "../../src/pipeline/index-model.js";
 import {
   ELASTICSEARCH_VERSION,
-  startTestElasticsearch,
+  testElasticsearch,
   type TestElasticsearch,
 } from "../support/elasticsearch.js";
 import { fillWithSentences, SENTENCES } from "../support/encoded-index.js";
@@ -47,7 +47,7 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
 
   before(async function () {
     this.timeout(900_000);
-    const started = await startTestElasticsearch();
+    const started = await testElasticsearch();
     if (typeof started === "string") {
       process.stderr.write(`Elasticsearch's tests are skipped: ${started}\n`);
       return this.skip();
@@ -63,7 +63,6 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
     if (cluster === undefined) return;
     await gateway.stop();
     await cluster.close();
-    await server.stop();
   });
 
   /** As `csplade ingest` would, but for what this server lacks: analyzers and the guard pipeline. */

@@ -17,17 +17,15 @@ import { homeAt, prepareHome, makeServerFolder, serverUser } from "../../src/ser
 import { findJdk } from "../../src/servers/java.js";
 import { findFreePort } from "../../src/servers/port.js";
 import { findProgram } from "../../src/servers/program.js";
-import { discardFolder, makeTestFolder, sharedCache } from "./servers.js";
+import { makeTestFolder, sharedCache } from "./servers.js";
 import lock from "./elasticsearch-7.17.29.json" with { type: "json" };
 
 /** Its version. */
 export const ELASTICSEARCH_VERSION = lock.version;
 
-/** A running Elasticsearch. */
+/** The Elasticsearch of this test run. */
 export interface TestElasticsearch {
   readonly url: string;
-  /** Stops it and removes its data. */
-  stop(): Promise<void>;
 }
 
 /** Java releases it runs on; a full JDK, since its launcher is started from source. */
@@ -78,12 +76,20 @@ rootLogger.level = info
 rootLogger.appenderRef.console.ref = console
 `;
 
+let running: Promise<TestElasticsearch | string> | undefined;
+
 /**
- * Starts one on a free port of the loopback.
+ * One on a free port of the loopback, started for the first suite that asks and ended with the
+ * process. Give the hook some minutes for the first download.
  * @returns a sentence instead, where this machine lacks what it needs: a test that is skipped
  *   for it says so.
  */
-export async function startTestElasticsearch(): Promise<TestElasticsearch | string> {
+export function testElasticsearch(): Promise<TestElasticsearch | string> {
+  running ??= start();
+  return running;
+}
+
+async function start(): Promise<TestElasticsearch | string> {
   const java = findJdk(JAVA);
   if (java === undefined) {
     return `no JDK ${JAVA.java.min} to ${JAVA.java.max} (Debian: apt-get install openjdk-17-jdk-headless)`;
@@ -136,15 +142,8 @@ export async function startTestElasticsearch(): Promise<TestElasticsearch | stri
     },
   );
   closeSync(output);
-  const kill = (): void => void child.kill("SIGKILL");
-  process.once("exit", kill);
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  const stop = async (): Promise<void> => {
-    process.off("exit", kill);
-    kill();
-    await ended;
-    await discardFolder(folder);
-  };
+  // Before the folder is removed, which happens in the same event.
+  process.prependOnceListener("exit", () => child.kill("SIGKILL"));
   const url = `http://127.0.0.1:${port}`;
   const until = Date.now() + START_MS;
   while (!(await answers(url))) {
@@ -153,10 +152,10 @@ export async function startTestElasticsearch(): Promise<TestElasticsearch | stri
       continue;
     }
     const said = existsSync(outputFile) ? readFileSync(outputFile, "utf8").slice(-2_000) : "";
-    await stop();
+    child.kill("SIGKILL");
     throw new Error(`Elasticsearch does not start: ${said}`);
   }
-  return { url, stop };
+  return { url };
 }
 
 async function answers(url: string): Promise<boolean> {
