@@ -15,7 +15,7 @@ import { evaluate, type Evaluation } from "../evaluate/evaluate.js";
 import { measureIndex, mergeSegments } from "../evaluate/index-footprint.js";
 import { parseMetric, type MetricName } from "../evaluate/metrics.js";
 import { writeRun } from "../evaluate/run-file.js";
-import { saveEvaluation } from "../evaluate/saved-evaluation.js";
+import { readEvaluation, saveEvaluation } from "../evaluate/saved-evaluation.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
@@ -24,6 +24,7 @@ import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { compareFiles } from "./eval-compare.js";
+import { writeReport } from "./eval-report.js";
 import { printReport, reportOf, savedOf, type EvalFindings } from "./eval-output.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -39,6 +40,8 @@ interface EvalFlags {
   readonly metrics?: readonly MetricName[];
   readonly save?: string;
   readonly label?: string;
+  readonly report?: string;
+  readonly results?: readonly string[];
   readonly compare?: readonly string[];
   readonly json?: true;
   readonly quiet?: true;
@@ -65,6 +68,8 @@ export function evalCommand(): Command {
     )
     .option("--save <file>", "save the whole result, query by query, for --compare")
     .option("--label <text>", "what tables and plots call this result (its settings without it)")
+    .option("--report <file.html>", "write a page with plots and tables, which needs nothing else")
+    .option("--results <files...>", "saved results to draw too; without --data only these")
     .option("--compare <files...>", "evaluate nothing: compare two run files or saved results")
     .option("--quiet", "no progress")
     .option("--json", "print one JSON object")
@@ -74,7 +79,9 @@ export function evalCommand(): Command {
 The corpus goes through the same queue, encoder and index as any ingest. All metrics are
 trec_eval's. BM25 is OpenSearch's own, on the same index. The time per query is the median of
 questions asked one at a time, encoding included. With --modes a second table compares ways to
-search the same index; its times are those of the search alone. p-values are those of a paired
+search the same index; its times are those of the search alone. --report draws all of it, and
+with --results sets other saved results (other precisions, prunings, quantizations) against it.
+p-values are those of a paired
 randomization test, two-sided. A saved result holds several systems: FILE#bm25 names another
 one than plain scoring.
 
@@ -84,6 +91,8 @@ Examples:
   csplade eval --data ./scifact --modes two_phase,guided,hybrid --metrics ndcg@20,recall@1000
   csplade eval --data ./scifact --compare bm25.run scifact.run
   csplade eval --compare yesterday.json today.json
+  csplade eval --data ./scifact --modes all --save now.json --report now.html
+  csplade eval --report sizes.html --results bits9.json bits5.json bits4.json
   csplade eval --data ./scifact --json | jq '."ndcg@10"'`,
     )
     .action(async (flags: EvalFlags, command: Command) => {
@@ -91,27 +100,33 @@ Examples:
         await compareFiles({ ...flags, compare: flags.compare });
         return;
       }
+      const others = await Promise.all((flags.results ?? []).map(readEvaluation));
       if (flags.data === undefined) {
-        throw new CspladeError("usage", "There is nothing to evaluate.", {
-          hint: "Name a collection with --data FOLDER, or two results with --compare A B.",
-        });
+        if (flags.report === undefined || others.length === 0) throw nothingToDo();
+        await writeReport(flags.report, others);
+        return;
       }
       const { values } = configOf(command.opts());
       const collection = await readCollection(flags.data);
       const findings = await untilInterrupted((signal) =>
         runEvaluation(values, collection, flags, signal),
       );
-      if (flags.save !== undefined) {
-        const { label } = flags;
-        await saveEvaluation(
-          flags.save,
-          savedOf(findings, { version: packageVersion, at: new Date(), label }),
-        );
-      }
+      const { label } = flags;
+      const saved = savedOf(findings, { version: packageVersion, at: new Date(), label });
+      if (flags.save !== undefined) await saveEvaluation(flags.save, saved);
+      if (flags.report !== undefined) await writeReport(flags.report, [saved, ...others]);
       const report = reportOf(findings);
       if (flags.json) printJson(report);
       else printReport(report);
     });
+}
+
+function nothingToDo(): CspladeError {
+  return new CspladeError("usage", "There is nothing to evaluate.", {
+    hint:
+      "Name a collection with --data FOLDER, two results with --compare A B, " +
+      "or saved results to draw with --report FILE --results A B.",
+  });
 }
 
 async function runEvaluation(

@@ -79,6 +79,11 @@ export async function saveEvaluation(file: string, evaluation: SavedEvaluation):
   }
 }
 
+/** Reads a saved evaluation. @throws CspladeError `file_invalid`. */
+export async function readEvaluation(file: string): Promise<SavedEvaluation> {
+  return parseEvaluation(await readText(file), file);
+}
+
 /** What {@link readResults} needs of a collection to judge run files. */
 export interface Judgements {
   readonly qrels: Qrels;
