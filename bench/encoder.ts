@@ -33,7 +33,7 @@ import {
   type BenchReport,
 } from "./bench-report.js";
 import { mixedTexts } from "./mixed-texts.js";
-import { inRounds, median, pairedRatio, type PairedRatio } from "./paired-rounds.js";
+import { inRounds, median, pairedRatio, type PairedRatio } from "../src/encoder/paired-rounds.js";
 import { makePython, startPythonPeer, type PythonPeer } from "./python-peer.js";
 import { openRawOnnxLoop } from "./raw-onnx-loop.js";
 

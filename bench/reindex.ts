@@ -39,7 +39,7 @@ import { startServers, stopServers } from "../src/servers/servers.js";
 import { startWorkerProcess } from "../test/support/worker-process.js";
 import { describeMachine, packageVersion, writeReport, type BenchTable } from "./bench-report.js";
 import { mixedTexts } from "./mixed-texts.js";
-import { inRounds, median, pairedRatio, type PairedRatio } from "./paired-rounds.js";
+import { inRounds, median, pairedRatio, type PairedRatio } from "../src/encoder/paired-rounds.js";
 import { stubEncoder } from "./stub-encoder.js";
 
 const { values: flags } = parseArgs({

@@ -8,6 +8,7 @@ import { openEncoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { checkRedis } from "../queue/redis-connection.js";
 import { configOf, configuredCommand } from "./configured-command.js";
+import { runTuning, type TuneFlags } from "./doctor-tune.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
 
 interface Check {
@@ -21,13 +22,24 @@ interface Check {
 export function doctorCommand(): Command {
   return configuredCommand("doctor")
     .description("Print every setting with its origin, and check model, cluster and Redis.")
-    .option("--json", "one JSON object: {settings, checks}")
+    .option("--json", "one JSON object: {settings, checks}, or with --tune {tuning, settings}")
+    .option("--tune", "find the fastest encoder settings of this machine instead")
+    .option("--seconds <n>", "with --tune: about how long to measure", "60")
+    .option("--write <file>", "with --tune: store what was found in this settings file")
     .addHelpText(
       "after",
-      "\nExamples:\n  csplade doctor\n  OPENSEARCH_URL=https://search:9200 csplade doctor --json",
+      "\nExamples:\n  csplade doctor\n  OPENSEARCH_URL=https://search:9200 csplade doctor --json" +
+        "\n  csplade doctor --tune --write csplade.yaml",
     )
-    .action(async (flags: { json?: true }, command: Command) => {
+    .action(async (flags: TuneFlags & { tune?: true }, command: Command) => {
       const loaded = configOf(command.opts());
+      if (flags.tune) {
+        await runTuning(loaded, flags);
+        return;
+      }
+      if (flags.write !== undefined) {
+        throw new CspladeError("usage", "--write goes with --tune: nothing else is stored.");
+      }
       const shown = shownSettings(loaded);
       if (!flags.json) printSettings(shown);
       const checks = await runChecks(loaded.values);

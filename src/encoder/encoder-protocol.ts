@@ -8,7 +8,6 @@ export interface EncoderThreadData {
   readonly provider: "cpu" | "cuda";
   readonly threads: number;
   readonly padTokenId: number;
-  readonly tokenBudget: number;
 }
 
 /** One window of texts to encode, or to tokenize only. */
@@ -19,6 +18,8 @@ export interface EncoderRequest {
   readonly max_tokens: number;
   readonly max_passages: number;
   readonly top_k: number;
+  /** Most tokens in a batch, padding included. */
+  readonly token_budget: number;
   /** One Int32: set to 1 by the main thread to stop between two batches. */
   readonly cancelled: SharedArrayBuffer;
 }

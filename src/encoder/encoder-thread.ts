@@ -89,7 +89,7 @@ async function encodeAll(
   const cancelled = new Int32Array(request.cancelled);
   const plan = planBatches(
     passages.map((passage) => passage.ids.length),
-    loaded.data.tokenBudget,
+    request.token_budget,
   );
   let tokens = 0;
   let padded_tokens = 0;

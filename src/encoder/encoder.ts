@@ -23,6 +23,8 @@ export interface EncodeOptions {
   readonly signal?: AbortSignal;
   /** Most passages of one document; the configuration's `ingest.max_passages` without it. */
   readonly max_passages?: number;
+  /** Most tokens in a batch; the configuration's `model.token_budget` without it. */
+  readonly token_budget?: number;
 }
 
 /** Totals since the encoder was opened. */
@@ -82,7 +84,6 @@ export async function openEncoder(config: Config): Promise<Encoder> {
     threads:
       config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
     padTokenId: manifest.pad_token_id,
-    tokenBudget: tokenBudgetOf(config),
   };
   const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
   const waiting: Pending[] = [];
@@ -167,6 +168,7 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       max_tokens: manifest.max_tokens[role],
       max_passages: options.max_passages ?? config["ingest.max_passages"],
       top_k: Math.min(manifest.top_k[role], manifest.vocabulary_size),
+      token_budget: options.token_budget ?? tokenBudgetOf(config),
       cancelled,
     };
     let cancel = () => {};

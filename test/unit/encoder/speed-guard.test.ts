@@ -10,7 +10,7 @@ import { Session } from "node:inspector/promises";
 import path from "node:path";
 import * as huggingFace from "@huggingface/tokenizers";
 import { mixedTexts } from "../../../bench/mixed-texts.js";
-import { inRounds } from "../../../bench/paired-rounds.js";
+import { inRounds } from "../../../src/encoder/paired-rounds.js";
 import { openRawOnnxLoop } from "../../../bench/raw-onnx-loop.js";
 import { planBatches } from "../../../src/encoder/batches.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";

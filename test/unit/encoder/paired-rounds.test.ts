@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { inRounds, median, pairedRatio } from "../../../bench/paired-rounds.js";
+import { inRounds, median, pairedRatio } from "../../../src/encoder/paired-rounds.js";
 
 describe("paired rounds", () => {
   it("give every way a turn per round, and another one the first turn each time", async () => {
