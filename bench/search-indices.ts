@@ -44,8 +44,20 @@ export async function makeIndex(
   recipe: IndexRecipe,
   documents: Iterable<ResampledText>,
 ): Promise<MadeIndex> {
-  const { name, vectors, store_vectors = true, pruning } = recipe;
   const started = performance.now();
+  await createIndex(cluster, model, recipe);
+  await addDocuments(writer, recipe, documents, 0);
+  await settle(cluster, recipe.name, LEASE_MS);
+  const { bytes } = await indexStats(cluster, recipe.name);
+  return { bytes, seconds: (performance.now() - started) / 1000 };
+}
+
+/** An empty index, replacing one of the same name. */
+export async function createIndex(
+  cluster: Cluster,
+  model: IndexModel,
+  { name, store_vectors = true }: IndexRecipe,
+): Promise<void> {
   await cluster.send({ method: "DELETE", path: pathOf(name) });
   await ensureIndex(cluster, {
     name,
@@ -58,8 +70,17 @@ export async function makeIndex(
     store_vectors,
     guard: false,
   });
+}
+
+/** Writes documents; their ids count on from `first`. */
+export async function addDocuments(
+  writer: BulkWriter,
+  { name, vectors, pruning }: IndexRecipe,
+  documents: Iterable<ResampledText>,
+  first: number,
+): Promise<void> {
   let page: { id: string; document: object }[] = [];
-  let written = 0;
+  let written = first;
   const flush = async () => {
     const operations = page.map((one) => ({ index: name, action: "index" as const, ...one }));
     const failed = (await writer.write(operations)).find(({ status }) => status !== "written");
@@ -77,8 +98,6 @@ export async function makeIndex(
     if (page.length >= PAGE) await flush();
   }
   if (page.length > 0) await flush();
-  const bytes = await settle(cluster, name);
-  return { bytes, seconds: (performance.now() - started) / 1000 };
 }
 
 /** The copy for approximate search, made by `csplade ann`'s own code. */
@@ -91,7 +110,8 @@ export async function makeApproximateIndex(
   const started = performance.now();
   await cluster.send({ method: "DELETE", path: pathOf(into) });
   await makeAnnIndex(cluster, writer, { from, into, parameters: { approximate_threshold: 1 } });
-  const bytes = await settle(cluster, into);
+  await settle(cluster, into, LEASE_MS);
+  const { bytes } = await indexStats(cluster, into);
   return { bytes, seconds: (performance.now() - started) / 1000 };
 }
 
@@ -109,12 +129,13 @@ const LEASE_MS = 35_000;
 const tasksSchema = z.object({ nodes: z.record(z.string(), z.unknown()) });
 
 /**
- * One segment, all of it on disk. What a merge may throw away (the copy of the source kept for
- * recovery) is decided by what was flushed before it.
+ * One segment, all of it on disk.
+ * @param leaseMs how long to wait before merging: what a merge may throw away is decided by what
+ * was flushed, and by leases.
  */
-async function settle(cluster: Cluster, index: string): Promise<number> {
+export async function settle(cluster: Cluster, index: string, leaseMs: number): Promise<void> {
   await indexStats(cluster, index);
-  await sleep(LEASE_MS);
+  await sleep(leaseMs);
   // A merge of many minutes outlives any request: it is asked for once, and waited for.
   await mergeSegments(cluster, index).catch(() => undefined);
   const deadline = performance.now() + 3_600_000;
@@ -129,5 +150,6 @@ async function settle(cluster: Cluster, index: string): Promise<number> {
     if (performance.now() > deadline) throw new Error(`Merging ${index} took over an hour.`);
     await sleep(2000);
   }
-  return (await indexStats(cluster, index)).bytes;
+  const { segments } = await indexStats(cluster, index);
+  if (segments > 1) throw new Error(`${index} has ${segments} segments after merging.`);
 }

@@ -194,6 +194,30 @@ for (const version of ["3.6.0", "2.19.1"] as const) {
       assert.match(error.message, /has 1 documents but no CSPLADE model/);
     });
 
+    it("has nested documents only where passages are nested: elsewhere they would slow every search", async () => {
+      for (const passages of ["merged", "documents", "nested"] as const) {
+        const asked = request({ passages });
+        await ensureIndex(cluster, asked);
+        const answer = (await cluster.demand(
+          { method: "GET", path: `/${asked.name}/_mapping` },
+          "test",
+        )) as Record<string, { mappings: { properties: Record<string, { type?: string }> } }>;
+        const types = Object.values(answer[asked.name]!.mappings.properties).map(
+          ({ type }) => type,
+        );
+        assert.equal(types.includes("nested"), passages === "nested");
+      }
+    });
+
+    it("takes over an empty index made from both mapping files for nested passages", async () => {
+      const asked = request({ passages: "nested" });
+      const put = (path: string, file: string) =>
+        cluster.demand({ method: "PUT", path, body: JSON.parse(fileOf(file)) as object }, "test");
+      await put(`/${asked.name}`, "mappings/index.json");
+      await put(`/${asked.name}/_mapping`, "mappings/nested-passages.json");
+      assert.equal((await ensureIndex(cluster, asked)).created, true);
+    });
+
     it("does not take over an index whose vector field was mapped by guessing", async () => {
       const asked = request();
       await write(asked.name, "1", { csplade: { 17: 1.5 } });
