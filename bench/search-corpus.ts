@@ -124,8 +124,8 @@ async function weighedByIdf(
   for (const { vector } of glosses) {
     for (const id of vector.ids) holders.set(id, (holders.get(id) ?? 0) + 1);
   }
-  const tokens = await encoder.tokenize(texts);
-  return tokens.map((ids) =>
+  const literals = await encoder.literals(texts);
+  return literals.map(({ ids }) =>
     sparseVector(
       [...new Set(ids)]
         .filter((id) => holders.has(id))

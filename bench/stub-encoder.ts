@@ -9,6 +9,8 @@ import { randomVectors } from "../test/support/random-vectors.js";
 const VECTORS = 512;
 const TERMS = 120;
 
+const NO_LITERALS = { ids: new Uint32Array(), starts: new Uint32Array(), ends: new Uint32Array() };
+
 /** Answers at once with one of some vectors, chosen by the text, as large as a model's. */
 export async function stubEncoder(config: Config): Promise<Encoder> {
   const checkpoint = await openCheckpoint(config["model.path"]);
@@ -31,7 +33,8 @@ export async function stubEncoder(config: Config): Promise<Encoder> {
     manifest,
     encodeDocuments: encode,
     encodeQueries: encode,
-    tokenize: (texts) => Promise.resolve(texts.map(() => new Uint32Array())),
+    literals: (texts) => Promise.resolve(texts.map(() => NO_LITERALS)),
+    lexicon: undefined,
     totals: () => ({ ...totals }),
     close: () => Promise.resolve(),
   };

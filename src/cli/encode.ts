@@ -4,7 +4,8 @@ import pc from "picocolors";
 import { CspladeError } from "../errors/csplade-error.js";
 import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
+import { termNames, type TermNames } from "../sparse/term-names.js";
+import { readVocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -56,14 +57,15 @@ async function encodeTexts(
   const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
   const encoded = flags.query
     ? await encoder.encodeQueries(texts, { signal })
-    : await encoder.encodeDocuments(texts, { signal });
+    : await encoder.encodeDocuments(texts, { signal, words: true });
   encoded.forEach((result, index) => {
     const text = texts[index] ?? "";
     if (flags.json) {
       for (const passage of result.passages) {
+        const names = termNames(vocabulary, passage.words);
         const terms = [...termsOf(passage.vector)].map(([id, weight]) => ({
           id,
-          term: vocabulary.term(id),
+          term: names.term(id),
           weight,
         }));
         printJson({
@@ -77,18 +79,18 @@ async function encodeTexts(
     }
     printLine(pc.bold(text.length > 100 ? `${text.slice(0, 99)}…` : text));
     if (result.failure !== undefined) printLine(pc.red(`  ${result.failure}`));
-    for (const { vector } of result.passages) printTerms(vector, vocabulary, top);
+    for (const { vector, words } of result.passages) {
+      printTerms(vector, termNames(vocabulary, words), top);
+    }
   });
 }
 
-function printTerms(vector: SparseVector, vocabulary: Vocabulary, top: number): void {
+function printTerms(vector: SparseVector, names: TermNames, top: number): void {
   const shown = [...termsOf(vector)].slice(0, top);
   const heaviest = shown[0]?.[1] ?? 1;
   for (const [id, weight] of shown) {
     const bar = "█".repeat(Math.max(1, Math.round((20 * weight) / heaviest)));
-    printLine(
-      `  ${vocabulary.term(id).padEnd(20)} ${weight.toFixed(3).padStart(7)}  ${pc.cyan(bar)}`,
-    );
+    printLine(`  ${names.term(id).padEnd(20)} ${weight.toFixed(3).padStart(7)}  ${pc.cyan(bar)}`);
   }
   const rest = vector.ids.length - shown.length;
   if (rest > 0) printLine(pc.dim(`  … ${rest} more terms`));

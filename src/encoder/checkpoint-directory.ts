@@ -13,7 +13,12 @@ export interface CheckpointDirectory {
   readonly manifest: Manifest;
   readonly modelFile: string;
   readonly tokenizerFile: string;
+  /** Of the lexical part of its vectors, if they have one. */
+  readonly lexiconFile: string | undefined;
 }
+
+/** Name of the lexicon in a checkpoint directory. */
+const LEXICON_FILE = "lexicon.json";
 
 /** Files above this size are checked by size alone at start; `verifyChecksums` reads them whole. */
 const QUICK_CHECK_BYTES = 1_073_741_824;
@@ -50,6 +55,7 @@ export async function openCheckpoint(directory: string): Promise<CheckpointDirec
     manifest,
     modelFile: path.join(directory, "model.onnx"),
     tokenizerFile: path.join(directory, "tokenizer.json"),
+    lexiconFile: LEXICON_FILE in manifest.files ? path.join(directory, LEXICON_FILE) : undefined,
   };
 }
 

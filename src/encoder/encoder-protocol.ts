@@ -1,25 +1,31 @@
 /** Messages between the main thread's encoder and its threads. */
+import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 
 /** What an encoder thread is started with (`workerData`). */
 export interface EncoderThreadData {
   readonly modelFile: string;
   readonly tokenizerFile: string;
+  readonly lexiconFile: string | undefined;
   readonly provider: "cpu" | "cuda";
   readonly threads: number;
   readonly padTokenId: number;
 }
 
-/** One window of texts to encode, or to tokenize only. */
+/** One window of texts to encode, or to find the literal terms of. */
 export interface EncoderRequest {
   readonly id: number;
-  readonly kind: "documents" | "queries" | "tokenize";
+  readonly kind: "documents" | "queries" | "literals";
   readonly texts: readonly string[];
   readonly max_tokens: number;
   readonly max_passages: number;
   readonly top_k: number;
   /** Most tokens in a batch, padding included. */
   readonly token_budget: number;
+  /** How many rows the vocabulary has: the graph takes no larger top_k. */
+  readonly rows: number;
+  /** Return the words of the lexical parts besides the vectors. */
+  readonly words: boolean;
   /** One Int32: set to 1 by the main thread to stop between two batches. */
   readonly cancelled: SharedArrayBuffer;
 }
@@ -30,6 +36,11 @@ export interface EncodedPassage {
   readonly end: number;
   readonly tokens: number;
   readonly vector: SparseVector;
+  /**
+   * The words of the vector's lexical part, where the model has one: of queries always, of
+   * documents if they were asked for.
+   */
+  readonly words?: readonly LiteralWord[];
 }
 
 /** One text's result. `failure` means this text could not be encoded, alone. */
@@ -65,7 +76,7 @@ export type EncoderReply =
       readonly texts: EncodedText[];
       readonly work: EncoderWork;
     }
-  | { readonly type: "tokenized"; readonly id: number; readonly ids: Uint32Array[] }
+  | { readonly type: "literals"; readonly id: number; readonly literals: LiteralTerms[] }
   | {
       readonly type: "failed";
       readonly id: number;

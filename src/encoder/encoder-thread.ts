@@ -4,8 +4,14 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
+import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
+import { lexicalVector } from "../text/lexical-vector.js";
+import { readLexicon } from "../text/lexicon.js";
+import { literalTokens, literalWords } from "../text/literal-terms.js";
 import { firstPassage, splitPassages, type Passage, type Passages } from "../text/passages.js";
+import { termSpace, type TermSpace } from "../text/term-space.js";
 import { createTokenizer, readTokenizerFile, type Tokenizer } from "../text/tokenizer.js";
 import { planBatches } from "./batches.js";
 import type {
@@ -20,6 +26,9 @@ import { openSession, type OnnxSession } from "./onnx-session.js";
 interface Loaded {
   readonly tokenizer: Tokenizer;
   readonly session: OnnxSession;
+  /** Of a model with a lexical part. */
+  readonly space: TermSpace | undefined;
+  readonly vocabulary: () => Vocabulary;
   readonly data: EncoderThreadData;
 }
 
@@ -27,6 +36,7 @@ interface Loaded {
 interface PlacedPassage extends Passage {
   readonly text: number;
   vector?: SparseVector;
+  words?: readonly LiteralWord[];
   failure?: string;
 }
 
@@ -35,15 +45,22 @@ function reply(message: EncoderReply, transfer: ArrayBuffer[] = []): void {
 }
 
 async function load(data: EncoderThreadData): Promise<Loaded> {
-  const tokenizer = createTokenizer(readTokenizerFile(data.tokenizerFile));
+  const file = readTokenizerFile(data.tokenizerFile);
+  const tokenizer = createTokenizer(file);
+  let known: Vocabulary | undefined;
+  const vocabulary = () => (known ??= readVocabulary(file));
+  const space =
+    data.lexiconFile === undefined
+      ? undefined
+      : termSpace(readLexicon(data.lexiconFile), vocabulary());
   const session = await openSession(data.modelFile, data);
-  return { tokenizer, session, data };
+  return { tokenizer, session, space, vocabulary, data };
 }
 
 async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
-  if (request.kind === "tokenize") {
-    const ids = request.texts.map((text) => tokenizeWhole(loaded.tokenizer, text, request));
-    reply({ type: "tokenized", id: request.id, ids });
+  if (request.kind === "literals") {
+    const literals = request.texts.map((text) => literalsOf(loaded, text, request));
+    reply({ type: "literals", id: request.id, literals });
     return;
   }
   const started = performance.now();
@@ -53,6 +70,7 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
   );
   const encodable = passages.filter((passage) => passage.ids.length > 0);
   const work = await encodeAll(loaded, encodable, request);
+  if (loaded.space !== undefined) addLexicalParts(encodable, request, loaded.space);
   const texts = collect(cut, passages);
   const transfer = passages.flatMap(({ vector }) =>
     vector === undefined
@@ -76,9 +94,31 @@ function cutText(tokenizer: Tokenizer, text: string, request: EncoderRequest): P
     : splitPassages(text, tokenizer, request);
 }
 
-function tokenizeWhole(tokenizer: Tokenizer, text: string, request: EncoderRequest): Uint32Array {
+function literalsOf(
+  { tokenizer, space, vocabulary }: Loaded,
+  text: string,
+  request: EncoderRequest,
+): LiteralTerms {
+  if (space !== undefined) return literalWords(text, space);
   const { passages } = splitPassages(text, tokenizer, request);
-  return Uint32Array.from(passages.flatMap((passage) => passage.ids));
+  const tokens = passages.flatMap((passage) => passage.ids);
+  return literalTokens(text, tokens, vocabulary());
+}
+
+/** Of the same text that the model read: what lies beyond its limit counts in neither part. */
+function addLexicalParts(
+  passages: readonly PlacedPassage[],
+  { kind, texts, top_k, words }: EncoderRequest,
+  space: TermSpace,
+): void {
+  const role = kind === "queries" ? "query" : "document";
+  for (const passage of passages) {
+    if (passage.vector === undefined) continue;
+    const text = texts[passage.text]?.slice(passage.start, passage.end) ?? "";
+    const whole = lexicalVector(text, passage.vector, role, top_k, space);
+    passage.vector = whole.vector;
+    if (words) passage.words = whole.words;
+  }
 }
 
 async function encodeAll(
@@ -100,7 +140,7 @@ async function encodeAll(
     const batch = indices.map((index) => passages[index] as PlacedPassage);
     for (const passage of batch) tokens += passage.ids.length;
     padded_tokens += batch.length * (batch[0]?.ids.length ?? 0);
-    await encodeBatch(loaded, batch, request.top_k);
+    await encodeBatch(loaded, batch, Math.min(request.top_k, request.rows));
   }
   return { batches: plan.length, tokens, padded_tokens };
 }
@@ -141,8 +181,18 @@ function collect(cut: readonly Passages[], passages: readonly PlacedPassage[]): 
     if (failure !== undefined) return { passages: [], truncated, failure };
     return {
       truncated,
-      passages: mine.flatMap(({ start, end, ids, vector }) =>
-        vector === undefined ? [] : [{ start, end, tokens: ids.length, vector }],
+      passages: mine.flatMap(({ start, end, ids, vector, words }) =>
+        vector === undefined
+          ? []
+          : [
+              {
+                start,
+                end,
+                tokens: ids.length,
+                vector,
+                ...(words === undefined ? {} : { words }),
+              },
+            ],
       ),
     };
   });

@@ -7,6 +7,9 @@ import os from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
+import type { IdfScale } from "../sparse/idf.js";
+import type { LiteralTerms } from "../sparse/literals.js";
+import { readLexicon } from "../text/lexicon.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import type {
   EncodedText,
@@ -25,6 +28,8 @@ export interface EncodeOptions {
   readonly max_passages?: number;
   /** Most tokens in a batch; the configuration's `model.token_budget` without it. */
   readonly token_budget?: number;
+  /** Return the words of documents' lexical parts; those of queries come always. */
+  readonly words?: boolean;
 }
 
 /** Totals since the encoder was opened. */
@@ -43,8 +48,13 @@ export interface Encoder {
   encodeDocuments(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
   /** Queries: the first `max_tokens.query` tokens, one passage each; blank ones have none. */
   encodeQueries(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
-  /** Token ids of whole texts (to tell literal terms from expansions). */
-  tokenize(texts: readonly string[], options?: EncodeOptions): Promise<Uint32Array[]>;
+  /**
+   * The terms that stand in whole texts, as against those that the model adds: the words of a
+   * model with a lexical part, the tokens of another one.
+   */
+  literals(texts: readonly string[], options?: EncodeOptions): Promise<LiteralTerms[]>;
+  /** How the lexical part weighs words; nothing where the model has none. */
+  readonly lexicon: IdfScale | undefined;
   totals(): EncoderTotals;
   /** Refuses new work, lets running windows end, frees the sessions. */
   close(): Promise<void>;
@@ -80,6 +90,7 @@ export async function openEncoder(config: Config): Promise<Encoder> {
   const data: EncoderThreadData = {
     modelFile: checkpoint.modelFile,
     tokenizerFile: checkpoint.tokenizerFile,
+    lexiconFile: checkpoint.lexiconFile,
     provider: config["model.provider"],
     threads:
       config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
@@ -167,8 +178,10 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       texts,
       max_tokens: manifest.max_tokens[role],
       max_passages: options.max_passages ?? config["ingest.max_passages"],
-      top_k: Math.min(manifest.top_k[role], manifest.vocabulary_size),
       token_budget: options.token_budget ?? tokenBudgetOf(config),
+      top_k: manifest.top_k[role],
+      rows: manifest.vocabulary_size,
+      words: kind === "queries" || options.words === true,
       cancelled,
     };
     let cancel = () => {};
@@ -216,10 +229,11 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       byTable === undefined
         ? encode("queries", texts, options)
         : Promise.resolve(byTable.encode(texts)),
-    async tokenize(texts, options = {}) {
+    lexicon: lexiconOf(checkpoint),
+    async literals(texts, options = {}) {
       if (texts.length === 0) return [];
-      const reply = await submit("tokenize", texts, options);
-      return reply.type === "tokenized" ? reply.ids : [];
+      const reply = await submit("literals", texts, options);
+      return reply.type === "literals" ? reply.literals : [];
     },
     totals: () => ({ ...totals }),
     async close() {
@@ -237,6 +251,13 @@ export function tokenBudgetOf(
   config: Pick<Config, "model.token_budget" | "model.provider">,
 ): number {
   return config["model.token_budget"] || (config["model.provider"] === "cuda" ? 8192 : 512);
+}
+
+/** What of a checkpoint's lexicon is needed to weigh words anew. */
+function lexiconOf({ lexiconFile }: CheckpointDirectory): IdfScale | undefined {
+  if (lexiconFile === undefined) return undefined;
+  const { unit, idf_range } = readLexicon(lexiconFile);
+  return { unit, idf_range };
 }
 
 /** Starts a thread and waits until its model is loaded. */

@@ -25,7 +25,8 @@ export const manifestSchema = z.object({
   precision: z.enum(["fp32", "fp16", "int8", "int4"]),
   /**
    * Every file of the checkpoint with its checksum; must name model.onnx and tokenizer.json.
-   * With query_weights.json it can encode queries by table, without inference.
+   * With query_weights.json it can encode queries by table, without inference; with lexicon.json
+   * its vectors have a lexical part.
    */
   files: z
     .record(
@@ -35,7 +36,10 @@ export const manifestSchema = z.object({
     .refine((files) => "model.onnx" in files && "tokenizer.json" in files, {
       message: "must list model.onnx and tokenizer.json",
     }),
-  /** Size of the id space: every term id the graph returns is below it. */
+  /**
+   * Size of the vocabulary: every row that the graph returns is below it. Words of a lexical part
+   * that no row stands for have ids from 0x80000000 on.
+   */
   vocabulary_size: z.number().int().min(1),
   activation: z.literal("log1p_relu"),
   pooling: z.literal("max"),

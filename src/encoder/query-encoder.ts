@@ -1,15 +1,14 @@
 /** The encoder of commands that only ask: with `query.encoder: table` no model is loaded. */
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { splitPassages } from "../text/passages.js";
 import { openCheckpoint } from "./checkpoint-directory.js";
 import { openEncoder, type Encoder } from "./encoder.js";
 import { openQueryTable } from "./query-table.js";
 
 /**
- * Opens what encodes queries. With `query.encoder: table` that is a tokenizer and a table: no
- * session, no thread; encoding a document is then refused.
- * @throws CspladeError as {@link openEncoder}; `model_invalid` if the checkpoint has no table.
+ * Opens what encodes queries. With `query.encoder: table` that is a tokenizer, and a table or a
+ * lexicon or both: no session, no thread; encoding a document is then refused.
+ * @throws CspladeError as {@link openEncoder}; `model_invalid` if the checkpoint has neither.
  */
 export async function openQueryEncoder(config: Config): Promise<Encoder> {
   if (config["query.encoder"] === "model") return await openEncoder(config);
@@ -32,18 +31,13 @@ export async function openQueryEncoder(config: Config): Promise<Encoder> {
       totals.busy_ms += performance.now() - started;
       return Promise.resolve(encoded);
     },
-    tokenize(texts, options = {}) {
-      const passages = {
+    lexicon: table.lexicon,
+    literals(texts, options = {}) {
+      const limits = {
         max_tokens: manifest.max_tokens.document,
         max_passages: options.max_passages ?? config["ingest.max_passages"],
       };
-      return Promise.resolve(
-        texts.map((text) =>
-          Uint32Array.from(
-            splitPassages(text, table.tokenizer, passages).passages.flatMap(({ ids }) => ids),
-          ),
-        ),
-      );
+      return Promise.resolve(texts.map((text) => table.literals(text, limits)));
     },
     totals: () => ({ ...totals }),
     close: () => Promise.resolve(),

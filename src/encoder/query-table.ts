@@ -1,16 +1,23 @@
 /**
  * The inference-free query side: a weight per token id, looked up instead of computed
- * (`query_weights.json` of a checkpoint; Geng et al. 2411.04403, LightRetriever 2505.12260).
+ * (`query_weights.json` of a checkpoint; Geng et al. 2411.04403, LightRetriever 2505.12260),
+ * and the lexical part, which needs no inference either. A checkpoint has one of them or both.
  */
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import { sparseVector, type SparseVector } from "../sparse/sparse-vector.js";
-import { firstPassage } from "../text/passages.js";
-import { createTokenizer, readTokenizerFile, type Tokenizer } from "../text/tokenizer.js";
+import type { LiteralTerms } from "../sparse/literals.js";
+import { EMPTY_VECTOR, sparseVector, type SparseVector } from "../sparse/sparse-vector.js";
+import { readVocabulary } from "../sparse/vocabulary.js";
+import { lexicalVector } from "../text/lexical-vector.js";
+import { readLexicon, type Lexicon } from "../text/lexicon.js";
+import { literalTokens, literalWords } from "../text/literal-terms.js";
+import { firstPassage, splitPassages, type PassageLimits } from "../text/passages.js";
+import { termSpace } from "../text/term-space.js";
+import { createTokenizer, readTokenizerFile } from "../text/tokenizer.js";
 import type { CheckpointDirectory } from "./checkpoint-directory.js";
-import type { EncodedText } from "./encoder-protocol.js";
+import type { EncodedPassage, EncodedText } from "./encoder-protocol.js";
 
 /** Name of the table's file in a checkpoint directory. */
 export const QUERY_TABLE_FILE = "query_weights.json";
@@ -26,17 +33,11 @@ const tableSchema = z.object({
 type QueryTable = z.infer<typeof tableSchema>;
 
 /**
- * Reads the table of a checkpoint.
- * @throws CspladeError `model_invalid` if the checkpoint has none or it does not fit the vocabulary.
+ * Reads the table of a checkpoint, if it has one.
+ * @throws CspladeError `model_invalid` if it does not fit the vocabulary.
  */
-function readQueryTable({ directory, manifest }: CheckpointDirectory): QueryTable {
-  if (!(QUERY_TABLE_FILE in manifest.files)) {
-    throw new CspladeError(
-      "model_invalid",
-      `The checkpoint ${directory} has no table of query weights.`,
-      { hint: "Use query.encoder model, or a checkpoint trained with query_encoder: table." },
-    );
-  }
+function readQueryTable({ directory, manifest }: CheckpointDirectory): QueryTable | undefined {
+  if (!(QUERY_TABLE_FILE in manifest.files)) return undefined;
   const file = path.join(directory, QUERY_TABLE_FILE);
   let table: QueryTable;
   try {
@@ -55,35 +56,59 @@ function readQueryTable({ directory, manifest }: CheckpointDirectory): QueryTabl
   return table;
 }
 
-/** The vector of a query's token ids: its own tokens only, at most `topK`, heaviest first. */
-function lookUp(ids: readonly number[], table: QueryTable, topK: number): SparseVector {
+/** The weights of a query's token ids, heaviest first. */
+function lookUp(ids: readonly number[], table: QueryTable): SparseVector {
   const terms = new Map<number, number>();
   for (const id of ids) {
     const weight = table.weights[id] ?? 0;
     const before = terms.get(id) ?? 0;
     terms.set(id, table.repeated === "sum" ? before + weight : weight);
   }
-  const { ids: all, weights } = sparseVector(terms);
-  return { ids: all.slice(0, topK), weights: weights.slice(0, topK) };
+  return sparseVector(terms);
 }
 
-/** A checkpoint's tokenizer and table, ready to encode queries. */
+/** A checkpoint's tokenizer, table and lexicon, ready to encode queries. */
 export interface TableEncoder {
-  readonly tokenizer: Tokenizer;
+  readonly lexicon: Lexicon | undefined;
   /** Query vectors in the shape the encoder gives them; blank queries have no passage. */
   encode(texts: readonly string[]): EncodedText[];
+  /** As {@link Encoder.literals}. */
+  literals(text: string, limits: PassageLimits): LiteralTerms;
 }
 
 /**
  * Opens the table of a checkpoint. A query is a few tokens: no thread is needed.
- * @throws CspladeError `model_invalid` as {@link readQueryTable}.
+ * @throws CspladeError `model_invalid` if it has neither a table nor a lexicon, or one of them
+ * cannot be used.
  */
 export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
+  const { directory, lexiconFile, manifest, tokenizerFile } = checkpoint;
   const table = readQueryTable(checkpoint);
-  const tokenizer = createTokenizer(readTokenizerFile(checkpoint.tokenizerFile));
-  const { max_tokens, top_k } = checkpoint.manifest;
+  if (table === undefined && lexiconFile === undefined) {
+    throw new CspladeError(
+      "model_invalid",
+      `The checkpoint ${directory} has no table of query weights.`,
+      { hint: "Use query.encoder model, or a checkpoint trained with query_encoder: table." },
+    );
+  }
+  const file = readTokenizerFile(tokenizerFile);
+  const tokenizer = createTokenizer(file);
+  const vocabulary = readVocabulary(file);
+  const lexicon = lexiconFile === undefined ? undefined : readLexicon(lexiconFile);
+  const space = lexicon === undefined ? undefined : termSpace(lexicon, vocabulary);
+  const topK = manifest.top_k.query;
+
+  function vectorOf(
+    text: string,
+    ids: readonly number[],
+  ): Pick<EncodedPassage, "vector" | "words"> {
+    const rows = table === undefined ? EMPTY_VECTOR : lookUp(ids, table);
+    if (space !== undefined) return lexicalVector(text, rows, "query", topK, space);
+    return { vector: { ids: rows.ids.slice(0, topK), weights: rows.weights.slice(0, topK) } };
+  }
+
   function encodeOne(text: string): EncodedText {
-    const { passages, truncated } = firstPassage(text, tokenizer, max_tokens.query);
+    const { passages, truncated } = firstPassage(text, tokenizer, manifest.max_tokens.query);
     return {
       truncated,
       passages: passages
@@ -92,9 +117,21 @@ export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
           start,
           end,
           tokens: ids.length,
-          vector: lookUp(ids, table, top_k.query),
+          ...vectorOf(text.slice(start, end), ids),
         })),
     };
   }
-  return { tokenizer, encode: (texts) => texts.map(encodeOne) };
+  return {
+    lexicon,
+    encode: (texts) => texts.map(encodeOne),
+    literals(text, limits) {
+      if (space !== undefined) return literalWords(text, space);
+      const { passages } = splitPassages(text, tokenizer, limits);
+      return literalTokens(
+        text,
+        passages.flatMap(({ ids }) => ids),
+        vocabulary,
+      );
+    },
+  };
 }

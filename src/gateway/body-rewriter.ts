@@ -36,8 +36,8 @@ export interface RewriteContext {
   readonly encode: (texts: readonly string[]) => Promise<EncodedVector[]>;
   /** Pruning of queries that do not say their own. */
   readonly pruning: PruneOptions;
-  /** Token ids are below it. */
-  readonly vocabularySize: number;
+  /** Whether the model can give a term of this id. */
+  readonly isTerm: (id: number) => boolean;
 }
 
 /** What became of a body. */
@@ -254,7 +254,7 @@ async function vectorsOf(
       vector = found?.vector ?? fromFeatures({});
       if (vector.ids.length === 0)
         warnings.push(`The text of ${path} has no terms: it matches nothing.`);
-    } else vector = readyVector(clause.query_tokens, query, path, context.vocabularySize);
+    } else vector = readyVector(clause.query_tokens, query, path, context.isTerm);
     return pruned(vector, clause, query, path, context.pruning);
   });
   return { vectors, warnings };
@@ -264,12 +264,12 @@ function readyVector(
   tokens: Readonly<Record<string, number>>,
   query: Node,
   path: string,
-  size: number,
+  isTerm: RewriteContext["isTerm"],
 ): SparseVector {
-  const unknown = Object.keys(tokens).find((id) => Number(id) >= size);
+  const unknown = Object.keys(tokens).find((id) => !isTerm(Number(id)));
   if (unknown === undefined) return fromFeatures(tokens);
   throw new ClauseError(
-    `[${path}.csplade.query_tokens] has the token ${unknown}; the model's ids are below ${size}.`,
+    `[${path}.csplade.query_tokens] has the term ${unknown}, which is none of the model's.`,
     query.offset,
   );
 }

@@ -10,7 +10,7 @@ import { explanationNodeSchema, nameTerms, type ExplanationNode } from "../query
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import type { Vocabulary } from "../sparse/vocabulary.js";
+import type { TermNames } from "../sparse/term-names.js";
 
 /** What is compared. */
 export interface ComparisonRequest {
@@ -22,8 +22,9 @@ export interface ComparisonRequest {
   readonly vector: SparseVector;
   /** Hits of each ranking. */
   readonly size: number;
-  readonly encoder: Pick<Encoder, "tokenize">;
-  readonly vocabulary: Vocabulary;
+  readonly encoder: Pick<Encoder, "literals">;
+  /** Names of the question's terms. */
+  readonly names: TermNames;
   readonly signal: AbortSignal;
 }
 
@@ -87,8 +88,8 @@ const answerSchema = z.object({
  */
 export async function compare(request: ComparisonRequest): Promise<Comparison> {
   const [bm25, csplade] = await Promise.all([rankByBm25(request), rankByCsplade(request)]);
-  const { vector, vocabulary, encoder, question, signal } = request;
-  const [ids = new Uint32Array(0)] = await encoder.tokenize([question], { signal });
+  const { vector, names, encoder, question, signal } = request;
+  const [literals] = await encoder.literals([question], { signal });
   const asked = Array.from(termsOf(vector), ([id, weight]) => ({
     id,
     field: "",
@@ -96,7 +97,7 @@ export async function compare(request: ComparisonRequest): Promise<Comparison> {
     document_weight: 1,
     contribution: weight,
   }));
-  const named = nameTerms(asked, (id) => vocabulary.term(id), new Set(ids));
+  const named = nameTerms(asked, names, literals?.ids ?? []);
   return {
     terms: named.map(({ term, query_weight, literal }) => ({
       term,
@@ -109,7 +110,7 @@ export async function compare(request: ComparisonRequest): Promise<Comparison> {
 }
 
 async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
-  const { cluster, index, plan, vector, size, encoder, vocabulary, signal } = request;
+  const { cluster, index, plan, vector, size, encoder, names, signal } = request;
   const { hits, total, took_ms, notes } = await search(cluster, {
     index,
     vector,
@@ -121,14 +122,14 @@ async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
   const texts = hits.map((hit) =>
     plan.text_fields.map((name) => textOf(hit.source[name])).join(" "),
   );
-  const tokens = await encoder.tokenize(texts, { signal });
+  const literals = await encoder.literals(texts, { signal });
   return {
     total,
     took_ms,
     notes,
     hits: hits.map(({ id, index: name, score, source, contributions }, i) => ({
       ...shown(id, name, score, source, plan),
-      terms: nameTerms(contributions, (term) => vocabulary.term(term), new Set(tokens[i])).map(
+      terms: nameTerms(contributions, names, literals[i]?.ids ?? []).map(
         ({ term, contribution, literal }) => ({ term, contribution, literal }),
       ),
     })),

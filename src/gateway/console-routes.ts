@@ -10,6 +10,7 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
+import { termNames } from "../sparse/term-names.js";
 import { callerOf } from "./caller.js";
 import { compare } from "./comparison.js";
 import { checkBody } from "./encode-requests.js";
@@ -98,7 +99,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       vector,
       size,
       encoder,
-      vocabulary: service.vocabulary,
+      names: termNames(service.vocabulary, encoded?.words),
       signal,
     });
     return reply

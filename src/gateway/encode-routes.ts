@@ -5,6 +5,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { shortDecimal, toFeatures, type Features } from "../sparse/features.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import { termNames, type TermNames } from "../sparse/term-names.js";
 import { requestSignal } from "./request-signal.js";
 import type { Role } from "./encode-queue.js";
 import {
@@ -48,8 +49,11 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
       model: name,
       fingerprint,
       role: body.role,
-      results: encoded.map(({ vector, ...rest }) => ({
-        vector: body.format === "ids" ? toFeatures(vector) : readable(vector, service),
+      results: encoded.map(({ vector, words, ...rest }) => ({
+        vector:
+          body.format === "ids"
+            ? toFeatures(vector)
+            : readable(vector, termNames(service.vocabulary, words)),
         ...rest,
       })),
     };
@@ -106,12 +110,14 @@ class EmptyBatch extends CspladeError {
   }
 }
 
-function readable(vector: SparseVector, { vocabulary }: EncodeService): Features {
-  const terms = Array.from(termsOf(vector), ([id, weight]) => [
-    vocabulary.term(id),
-    shortDecimal(weight),
-  ]);
-  return Object.fromEntries(terms) as Features;
+function readable(vector: SparseVector, names: TermNames): Features {
+  const features = new Map<string, number>();
+  for (const [id, weight] of termsOf(vector)) {
+    const term = names.term(id);
+    // A stem may read like another term's row.
+    features.set(features.has(term) ? `${term}#${id}` : term, shortDecimal(weight));
+  }
+  return Object.fromEntries(features);
 }
 
 /** For formats that cannot say that one text of several failed. */

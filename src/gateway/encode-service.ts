@@ -4,7 +4,9 @@ import type { Config } from "../config/settings.js";
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
 import type { Manifest } from "../encoder/manifest.js";
+import type { LiteralWord } from "../sparse/literals.js";
 import { EMPTY_VECTOR, maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
+import { isHashedId, LARGEST_ID } from "../sparse/term-id.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
 import { createEncodeQueue, type Role } from "./encode-queue.js";
@@ -14,6 +16,8 @@ import type { Metrics } from "./metrics.js";
 export interface EncodedVector {
   /** Empty for a blank text, and when there is a `failure`. */
   readonly vector: SparseVector;
+  /** Words of its lexical part, where the model has one. */
+  readonly words?: readonly LiteralWord[];
   /** Tokens that were read. */
   readonly tokens: number;
   /** True if the end of the text was left out. */
@@ -26,6 +30,8 @@ export interface EncodedVector {
 export interface EncodeService {
   readonly manifest: Manifest;
   readonly vocabulary: Vocabulary;
+  /** Whether the model can give a term of this id. */
+  isTerm(id: number): boolean;
   /**
    * Vectors in the order of the texts; long documents are one vector, the maximum over passages.
    * @throws CspladeError `overloaded`, `encode_failed`; the signal's reason.
@@ -62,6 +68,9 @@ export function createEncodeService(
   return {
     manifest,
     vocabulary: readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile)),
+    isTerm: (id) =>
+      id < manifest.vocabulary_size ||
+      (encoder.lexicon !== undefined && isHashedId(id) && id <= LARGEST_ID),
     async encode(texts, role, signal) {
       const known = new Map<string, EncodedVector>();
       const asked = new Set<string>();
@@ -95,8 +104,14 @@ function vectorOf(encoded: EncodedText | undefined): EncodedVector {
   return {
     vector:
       passages.length === 0 ? EMPTY_VECTOR : maxMerge(passages.map((passage) => passage.vector)),
+    ...wordsOf(passages),
     tokens: passages.reduce((sum, passage) => sum + passage.tokens, 0),
     truncated,
     ...(failure === undefined ? {} : { failure }),
   };
+}
+
+function wordsOf(passages: EncodedText["passages"]): Pick<EncodedVector, "words"> {
+  if (passages[0]?.words === undefined) return {};
+  return { words: passages.flatMap((passage) => passage.words ?? []) };
 }

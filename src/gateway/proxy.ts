@@ -103,7 +103,7 @@ function contextOf(
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
     },
-    vocabularySize: service.manifest.vocabulary_size,
+    isTerm: (id) => service.isTerm(id),
   };
 }
 

@@ -16,7 +16,7 @@ export interface IndexModel {
   /** Name for people. */
   readonly name: string;
   readonly variant: "bi" | "echo" | "causal";
-  /** Every feature name is a decimal token id below it. */
+  /** Rows of the vocabulary: a feature name is the decimal id of one, or of a hashed word. */
   readonly vocabulary_size: number;
 }
 

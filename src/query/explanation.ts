@@ -5,10 +5,11 @@
  */
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { TermNames } from "../sparse/term-names.js";
 
 /** One term's part of a score: `contribution = query_weight × document_weight`. */
 export interface Contribution {
-  /** Token id. */
+  /** Term id. */
   readonly id: number;
   /** The vector field it matched in. */
   readonly field: string;
@@ -102,25 +103,18 @@ function valueOf(node: ExplanationNode, prefix: string): number | undefined {
 }
 
 /**
- * Names the terms of an explanation and tells literal terms from expansions. A word counts as
- * literal in any case and with or without the space before it: for people "Cat" at the start
- * of a text is the "cat" they asked for, though it is another token.
- * @param termOf readable term of a token id, from the checkpoint's vocabulary.
- * @param textIds token ids of the hit's text, tokenized as the checkpoint does.
+ * Names the terms of an explanation and tells literal terms from expansions.
+ * @param textIds ids of the terms that stand in the hit's text (`literals` of the encoder).
  */
 export function nameTerms(
   contributions: readonly Contribution[],
-  termOf: (id: number) => string,
-  textIds: ReadonlySet<number>,
+  names: TermNames,
+  textIds: Iterable<number>,
 ): ExplainedTerm[] {
-  const words = new Set(Array.from(textIds, (id) => wordOf(termOf(id))));
-  return contributions.map((contribution) => {
-    const term = termOf(contribution.id);
-    return { ...contribution, term, literal: words.has(wordOf(term)) };
-  });
-}
-
-/** What counts as one word: a term without the mark of a missing space, in lower case. */
-export function wordOf(term: string): string {
-  return term.replace(/^·(?=.)/u, "").toLowerCase();
+  const words = new Set(Array.from(textIds, (id) => names.word(id)));
+  return contributions.map((contribution) => ({
+    ...contribution,
+    term: names.term(contribution.id),
+    literal: words.has(names.word(contribution.id)),
+  }));
 }

@@ -22,7 +22,9 @@ import type { SearchRequest } from "../query/search-request.js";
 import type { Hit, SearchResult } from "../query/search-result.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
+import type { LiteralWord } from "../sparse/literals.js";
+import { termNames, type TermNames } from "../sparse/term-names.js";
+import { readVocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
 
 /** How a searcher is opened. */
@@ -49,6 +51,8 @@ export interface EncodedQuestion {
     readonly term: string;
     readonly weight: number;
   }[];
+  /** Its own words, where the model has a lexical part. */
+  readonly words?: readonly LiteralWord[];
   /** The question is longer than the model reads. */
   readonly truncated: boolean;
 }
@@ -126,19 +130,25 @@ export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Se
           `The question cannot be encoded: ${encoded.failure}`,
         );
       }
-      const whole = encoded?.passages[0]?.vector ?? EMPTY_VECTOR;
+      const { vector: whole, words } = encoded?.passages[0] ?? { vector: EMPTY_VECTOR };
       const vector = pruning === undefined ? whole : prune(whole, pruning);
+      const names = termNames(vocabulary, words);
       const terms = Array.from(termsOf(vector), ([id, weight]) => ({
         id,
-        term: vocabulary.term(id),
+        term: names.term(id),
         weight,
       }));
-      return { vector, terms, truncated: encoded?.truncated ?? false };
+      return {
+        vector,
+        terms,
+        ...(words === undefined ? {} : { words }),
+        truncated: encoded?.truncated ?? false,
+      };
     },
     async search(index, question, options = {}) {
       const { signal } = options;
       const info = await indexInfo(index, signal);
-      const { vector, terms, truncated } = await searcher.encode(question, signal);
+      const { vector, terms, words, truncated } = await searcher.encode(question, signal);
       const { hits, ...result } = await search(cluster, {
         ...options,
         ...searchedFields(info.passages, info.ann),
@@ -154,7 +164,7 @@ export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Se
         truncated,
         title_field: info.title_field,
         text_fields: info.text_fields,
-        hits: await nameHits(encoder, vocabulary, hits, info, signal),
+        hits: await nameHits(encoder, termNames(vocabulary, words), hits, info, signal),
       };
     },
     async query(index, question, options = {}) {
@@ -175,7 +185,7 @@ export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Se
 
 async function nameHits(
   encoder: Encoder,
-  vocabulary: Vocabulary,
+  names: TermNames,
   hits: readonly Hit[],
   { text_fields }: IndexInfo,
   signal: AbortSignal | undefined,
@@ -184,18 +194,18 @@ async function nameHits(
   const texts = explained
     ? hits.flatMap((hit) => text_fields.map((field) => textOf(hit, field)))
     : [];
-  const tokens = await encoder.tokenize(texts, signal === undefined ? {} : { signal });
+  const literals = await encoder.literals(texts, signal === undefined ? {} : { signal });
   return hits.map(({ contributions, ...hit }, i) => {
-    const own = tokens.slice(i * text_fields.length, (i + 1) * text_fields.length);
+    const own = literals.slice(i * text_fields.length, (i + 1) * text_fields.length);
     const terms = nameTerms(
       contributions,
-      (id) => vocabulary.term(id),
-      new Set(own.flatMap((ids) => [...ids])),
+      names,
+      own.flatMap(({ ids }) => [...ids]),
     );
-    const spans = text_fields.map((field, j) => [
-      field,
-      literalSpans(textOf(hit, field), own[j] ?? [], terms, vocabulary),
-    ]);
+    const spans = text_fields.map((field, j) => {
+      const stands = own[j];
+      return [field, stands === undefined ? [] : literalSpans(stands, terms, names)];
+    });
     return { ...hit, terms, spans: Object.fromEntries(spans) as NamedHit["spans"] };
   });
 }

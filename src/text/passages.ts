@@ -55,12 +55,31 @@ export function splitPassages(text: string, tokenizer: Tokenizer, limits: Passag
 export function firstPassage(text: string, tokenizer: Tokenizer, max_tokens: number): Passages {
   if (text.trim() === "") return { passages: [], truncated: false };
   const reach = Math.min(max_tokens * LONG_TEXT_CHARACTERS_PER_TOKEN, 8 * LONGEST_UNIT);
-  const read = text.trimStart().slice(0, reach);
+  const start = text.length - text.trimStart().length;
+  const read = text.slice(start, start + reach);
   const ids = tokenizer.encode(read);
+  const cut = ids.length > max_tokens;
+  const end = start + (cut ? lengthWithin(read, tokenizer, max_tokens) : read.length);
   return {
-    passages: [{ start: 0, end: read.length, ids: ids.slice(0, max_tokens) }],
-    truncated: ids.length > max_tokens || read.length < text.trim().length,
+    passages: [{ start, end, ids: ids.slice(0, max_tokens) }],
+    truncated: cut || read.length < text.trim().length,
   };
+}
+
+/** How much of a text, up to white space if possible, has at most so many tokens. */
+function lengthWithin(text: string, tokenizer: Tokenizer, max_tokens: number): number {
+  const fits = (end: number) => tokenizer.encode(text.slice(0, end)).length <= max_tokens;
+  const spaces: number[] = [];
+  for (let i = 1; i < text.length; i++) if (isSpace(text.charCodeAt(i))) spaces.push(i);
+  const [first = text.length] = spaces;
+  const ends = fits(first) ? spaces : Array.from({ length: first }, (_, i) => i);
+  let [low, high] = [0, ends.length];
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (fits(ends[middle] as number)) low = middle;
+    else high = middle;
+  }
+  return ends[low] ?? 0;
 }
 
 function packUnits(text: string, tokenizer: Tokenizer, limits: PassageLimits): Passages {

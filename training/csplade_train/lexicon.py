@@ -37,7 +37,9 @@ FILE = "lexicon.json"
 """Its file in a checkpoint directory."""
 
 RUN = regex.compile(r"[\p{L}\p{N}\p{M}]+")
-IDEOGRAPHS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]+")
+IDEOGRAPHS = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\u30fc]+")
+"""With the long vowel sign, which is of neither syllabary alone."""
+
 PLAIN = regex.compile(r"[a-z]+")
 LONGEST_WORD = 64
 """Code points; longer words are encoded data, no words."""
@@ -51,10 +53,16 @@ HASHED = 0x8000_0000
 ROLES = ("document", "query")
 
 
+def folded(text: str) -> str:
+    """A text in NFKC and lower case, a final sigma written as any other, as the tokenizer writes it."""
+    lower = unicodedata.normalize("NFKC", text).lower().replace("\u03c2", "\u03c3")
+    return unicodedata.normalize("NFKC", lower)
+
+
 def words(text: str) -> list[str]:
     """Words of a text in lower case: runs of letters, digits and marks; Chinese and Japanese in bigrams."""
     found: list[str] = []
-    for run in RUN.findall(unicodedata.normalize("NFKC", text).lower()):
+    for run in RUN.findall(folded(text)):
         at = 0
         for stretch in IDEOGRAPHS.finditer(run):
             found.append(run[at : stretch.start()])

@@ -18,7 +18,7 @@ from . import tokenizer as tok
 from .batches import padded
 from .checkpoints import Description, write
 from .data import wordnet
-from .lexicon import Lexicon, TermSpace, words
+from .lexicon import Lexicon, TermSpace, hashed_id, stem, words
 from .model import ModelConfig, SparseEncoder, top_terms
 
 LIMITS = {"document": 32, "query": 16}
@@ -42,6 +42,26 @@ TEXTS = [
 def glosses_of(wordnet_directory: Path) -> list[str]:
     """Every sixth gloss of WordNet's first 60,000."""
     return [s.definition for s in itertools.islice(wordnet.read(wordnet_directory), 0, 60000, 6)]
+
+
+WORDS = [
+    "The who, the WHAT and the why",
+    "the who",
+    "deadlocks DEADLOCKED dead-locks",
+    "snake_case kebab-case dotted.name x1y2 3.14 1954 c c++ C#",
+    "don't we'll l'\u00e9t\u00e9 o\u2019clock",
+    "na\u00efve cafe\u0301 caf\u00e9 \ufb01ne \u00bd \u210c\u2460\u3392 \uff21\uff22\uff23 \u0130stanbul Stra\u00dfe \u1e9e",
+    "\u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2 \u03a3\u0391\u03a3 \u03bb\u03cc\u03b3\u03bf\u03c2",
+    "\u4e2d\u6587\u68c0\u7d22 \u65e5 \u65e5\u672c\u8a9e\u306e\u30c6\u30ad\u30b9\u30c8 \u30b3\u30fc\u30d2\u30fc \uff8e\uff9f\uff9d\uff84",
+    "\u65e5\u672c\u8a9etext\u65e5\u672c Tokyo\u6771\u4eac2020 \U00020bb7\u91ce\u5c4b",
+    "\ud55c\uad6d\uc5b4 \u1112\u1161\u11ab \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940",
+    "emoji \U0001f680\U0001f431 family \U0001f468\u200d\U0001f469\u200d\U0001f467 zero\u200bwidth soft\u00adhyphen",
+    "constructor __proto__ toString hasOwnProperty",
+    " ".join(["a" * 64, "b" * 65, "\u00e9" * 64, "\u00e9" * 65]),
+    "generously generalizations flies dying skis news succeeding communism happiness relational",
+    "nul \u0000 tab\tand\nnewline\r\nreturn\u00a0nbsp\u3000ideographic",
+]
+"""Texts of which the words alone are written down."""
 
 
 def build(variant: str, wordnet_directory: Path, seed: int = 7) -> tuple[SparseEncoder, str]:
@@ -120,6 +140,26 @@ def expected_with_words(model: SparseEncoder, text: str, lexicon: Lexicon) -> li
     return result
 
 
+def expected_words(text: str, lexicon: Lexicon) -> dict[str, object]:
+    """For each text its words, their stems and term ids; some hashes; the stem of every word."""
+    space = TermSpace(Tokenizer.from_str(text), lexicon)
+    samples = WORDS + TEXTS
+    listed = [
+        {
+            "text": sample,
+            "words": words(sample),
+            "stems": lexicon.stems(sample),
+            "ids": [space.ids[space.column(s)] for s in lexicon.stems(sample)],
+        }
+        for sample in samples
+    ]
+    return {
+        "words": listed,
+        "hashes": {s: hashed_id(s) for s in ["", "a", "deadlock", "caf\u00e9", "\u65e5\u672c"]},
+        "stems": {w: stem(w) for w in sorted({w for sample in samples for w in words(sample)})},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--wordnet", type=Path, required=True, help="directory with data.noun, data.verb, …")
@@ -149,6 +189,8 @@ def main() -> None:
     document = {"max_tokens": LIMITS, "top_k": TOP_K, "texts": expected_with_words(model, text, lexicon)}
     expected_json = json.dumps(document, indent=1, ensure_ascii=True)
     (directory / "expected.json").write_text(expected_json + "\n", encoding="utf-8")
+    words_json = json.dumps(expected_words(text, lexicon), indent=1, ensure_ascii=True)
+    (directory / "words.json").write_text(words_json + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ describe("queries by table", () => {
       put("model.onnx", "this is no model, and nothing may try to load it");
       encoder = await openQueryEncoder(config());
       const text = "water and water";
-      const [ids] = await encoder.tokenize([text]);
+      const [literals] = await encoder.literals([text]);
       const expected = new Map<number, number>();
-      for (const id of ids ?? []) {
+      for (const id of literals?.ids ?? []) {
         const weight = Math.fround(weights[id] ?? 0);
         if (weight === 0) continue;
         const before = repeated === "sum" ? (expected.get(id) ?? 0) : 0;
@@ -86,9 +86,10 @@ describe("queries by table", () => {
     const model = await openEncoder(testConfig({ "model.path": directory }));
     try {
       const text = "the water of the river";
-      const [ids] = await encoder.tokenize([text]);
+      const [literals] = await encoder.literals([text]);
       const [query] = await encoder.encodeQueries([text]);
-      for (const id of vectorOf(query).keys()) assert.ok(ids?.includes(id), "own tokens only");
+      for (const id of vectorOf(query).keys())
+        assert.ok(literals?.ids.includes(id), "own tokens only");
       const [document] = await encoder.encodeDocuments([text]);
       const [same] = await model.encodeDocuments([text]);
       assert.deepEqual(vectorOf(document), vectorOf(same));

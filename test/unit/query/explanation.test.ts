@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { nameTerms, readExplanation } from "../../../src/query/explanation.js";
+import { termNames } from "../../../src/sparse/term-names.js";
 
 function linear(field: string, id: number, weight: number, stored: number) {
   return {
@@ -64,16 +65,14 @@ describe("explanation", () => {
 
   it("tells literal terms from expansions, whatever their case and spacing", () => {
     const terms = ["cat", "·Cat", "dog"];
+    const names = termNames({ term: (id) => terms[id] ?? `#${id}` });
     const { contributions } = readExplanation({
       value: 6,
       description: "sum of:",
       details: [linear("csplade", 0, 2, 2), linear("csplade", 2, 1, 2)],
     });
     const literal = (textIds: number[]) =>
-      nameTerms(contributions, (id) => terms[id] ?? `#${id}`, new Set(textIds)).map((named) => [
-        named.term,
-        named.literal,
-      ]);
+      nameTerms(contributions, names, textIds).map((named) => [named.term, named.literal]);
     assert.deepEqual(literal([0, 7]), [
       ["cat", true],
       ["dog", false],

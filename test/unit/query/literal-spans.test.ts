@@ -4,13 +4,21 @@ import path from "node:path";
 import fc from "fast-check";
 import { nameTerms, type ExplainedTerm } from "../../../src/query/explanation.js";
 import { literalSpans } from "../../../src/query/literal-spans.js";
+import type { LiteralTerms } from "../../../src/sparse/literals.js";
+import { termNames } from "../../../src/sparse/term-names.js";
 import { readVocabulary } from "../../../src/sparse/vocabulary.js";
+import { literalTokens } from "../../../src/text/literal-terms.js";
 import { createTokenizer, readTokenizerFile } from "../../../src/text/tokenizer.js";
 import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 const file = path.join(tinyCheckpoint("bi"), "tokenizer.json");
 const vocabulary = readVocabulary(JSON.parse(readFileSync(file, "utf8")));
+const names = termNames(vocabulary);
 const tokenizer = createTokenizer(readTokenizerFile(file));
+
+function literalsOf(text: string): LiteralTerms {
+  return literalTokens(text, tokenizer.encode(text), vocabulary);
+}
 
 /** The terms of a hit that contributed: those of `matched`, as if they stood in `text`. */
 function termsIn(text: string, matched: string): ExplainedTerm[] {
@@ -22,11 +30,11 @@ function termsIn(text: string, matched: string): ExplainedTerm[] {
     document_weight: 1,
     contribution: ids.length - i,
   }));
-  return nameTerms(contributions, (id) => vocabulary.term(id), new Set(tokenizer.encode(text)));
+  return nameTerms(contributions, names, tokenizer.encode(text));
 }
 
 function highlighted(text: string, matched: string): string[] {
-  const spans = literalSpans(text, tokenizer.encode(text), termsIn(text, matched), vocabulary);
+  const spans = literalSpans(literalsOf(text), termsIn(text, matched), names);
   return spans.map(({ start, end }) => text.slice(start, end));
 }
 
@@ -39,7 +47,7 @@ describe("literal spans", () => {
   it("never mark an expansion", () => {
     const text = "a morbid fear of closed spaces";
     const expansion = termsIn(text, "fear").map((term) => ({ ...term, literal: false }));
-    assert.deepEqual(literalSpans(text, tokenizer.encode(text), expansion, vocabulary), []);
+    assert.deepEqual(literalSpans(literalsOf(text), expansion, names), []);
   });
 
   it("cover every letter when every token matched, whatever the script", () => {
@@ -51,7 +59,7 @@ describe("literal spans", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(word, between), { maxLength: 30 }), (parts) => {
         const text = parts.flat().join("");
-        const spans = literalSpans(text, tokenizer.encode(text), termsIn(text, text), vocabulary);
+        const spans = literalSpans(literalsOf(text), termsIn(text, text), names);
         const marked = new Set<number>();
         for (const { start, end } of spans) {
           assert.ok(start < end && end <= text.length);
@@ -67,7 +75,11 @@ describe("literal spans", () => {
   it("go on after a stretch that the tokenizer dropped", () => {
     const tokens = tokenizer.encode("fear of night and a king");
     const text = "fear of @@##@@ night and a king";
-    const spans = literalSpans(text, tokens, termsIn("king", "king"), vocabulary);
+    const spans = literalSpans(
+      literalTokens(text, tokens, vocabulary),
+      termsIn("king", "king"),
+      names,
+    );
     assert.equal(spans.map(({ start, end }) => text.slice(start, end)).join(""), "king");
   });
 });

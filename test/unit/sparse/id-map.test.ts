@@ -3,12 +3,17 @@ import fc from "fast-check";
 import { idMap, mapVector, MOST_MAPPED_IDS, readIdMap } from "../../../src/sparse/id-map.js";
 import { sparseVector, termsOf } from "../../../src/sparse/sparse-vector.js";
 
-const ids = fc.uniqueArray(fc.integer({ min: 0, max: 130_000 }), { maxLength: 300 });
+/** Rows of a vocabulary, and hashed words far beyond it. */
+const id = fc.oneof(
+  fc.integer({ min: 0, max: 130_000 }),
+  fc.integer({ min: 0x8000_0000, max: 0xffff_ffff }),
+);
+const ids = fc.uniqueArray(id, { maxLength: 300 });
 
 describe("id map", () => {
   it("numbers ids without gaps or collisions, and comes back from its text", () => {
     fc.assert(
-      fc.property(ids, fc.integer({ min: 0, max: 130_000 }), (live, other) => {
+      fc.property(ids, id, (live, other) => {
         const map = idMap(live);
         const again = readIdMap(map.text);
         const numbers = live.map((id) => map.number(id)!);
@@ -45,7 +50,27 @@ describe("id map", () => {
     assert.throws(() => idMap([...all, 1]), { code: "index_invalid" });
   });
 
+  it("is read as it was written before there were hashed words", () => {
+    const map = readIdMap("IgAB"); // bits 1, 5 and 16
+    assert.deepEqual(
+      [1, 5, 16, 0, 17].map((each) => map.number(each)),
+      [0, 1, 2, undefined, undefined],
+    );
+    assert.equal(idMap([16, 1, 5]).text, "IgAB");
+  });
+
+  it("takes kilobytes for a whole index, hashed words included", () => {
+    const rows = Array.from({ length: 20_000 }, (_, i) => 2 * i);
+    const words = Array.from({ length: 10_000 }, (_, i) => 0x8000_0000 + i * 214_748);
+    assert.ok(idMap(rows).text.length < 7_000);
+    assert.ok(idMap([...rows, ...words]).text.length < 70_000);
+  });
+
   it("refuses a text that is damaged", () => {
+    for (const bytes of [[0x80], [1, 0], [0xff, 0xff, 0xff, 0xff, 0x7f], [1, 0x80, 0x80]]) {
+      const text = `delta:${Buffer.from(bytes).toString("base64")}`;
+      assert.throws(() => readIdMap(text), { code: "index_invalid" }, text);
+    }
     assert.throws(() => readIdMap("not base64!"), { code: "index_invalid" });
     assert.throws(() => readIdMap(Buffer.alloc(20_000, 255).toString("base64")), {
       code: "index_invalid",

@@ -1,0 +1,23 @@
+/** What stands in a text itself, as against what a model adds to it. */
+
+/** A word of a text as its vector counts it, in models that have a lexical part. */
+export interface LiteralWord {
+  /** The term's id: a row of the vocabulary, or a hash. */
+  readonly id: number;
+  /** The stem. */
+  readonly term: string;
+  /** How often it stands in the text. */
+  readonly count: number;
+  /** Its inverse document frequency in the texts that the model was made from. */
+  readonly idf: number;
+}
+
+/**
+ * The terms that stand in a text, in order, as parallel arrays. Offsets are UTF-16 code units
+ * into the text; a term whose place is not known has `end` = `start`.
+ */
+export interface LiteralTerms {
+  readonly ids: Uint32Array<ArrayBuffer>;
+  readonly starts: Uint32Array<ArrayBuffer>;
+  readonly ends: Uint32Array<ArrayBuffer>;
+}

@@ -1,0 +1,90 @@
+/**
+ * The lexical part of a vector: stemmed whole words with BM25's weights, added to the model's own
+ * weights in one space of terms. A small language model's pieces are no words ("deadlocks" is
+ * "dead", "l", "ocks"), and rare words are where BM25 wins against it.
+ *
+ *     document  w(t) = u √idf (k1 + 1) tf / (tf + k1 (1 - b + b len / length)) + a_d m(t)
+ *     query     w(t) = count √idf / u                                          + a_q m(t)
+ *
+ * m(t) is the largest weight that the model gives to any row that is a form of t. The dot product
+ * of the first summands is BM25, with the idf of the texts that the model was made from.
+ */
+import type { LiteralWord } from "../sparse/literals.js";
+import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import { idfOf, type TextRole } from "./lexicon.js";
+import type { TermSpace } from "./term-space.js";
+
+/** A text's vector of both parts, and the words of the lexical one. */
+export interface LexicalVector {
+  readonly vector: SparseVector;
+  /** In order of their first appearance. */
+  readonly words: readonly LiteralWord[];
+}
+
+/**
+ * Adds the lexical part of a text to what the model made of it.
+ * @param rows the model's weights by row of its vocabulary.
+ * @param topK terms that stay, the heaviest.
+ */
+export function lexicalVector(
+  text: string,
+  rows: SparseVector,
+  role: TextRole,
+  topK: number,
+  space: TermSpace,
+): LexicalVector {
+  const { words, length } = countWords(text, space);
+  const weights = new Map<number, number>();
+  for (const word of words) {
+    const weight = lexicalWeight(word, length, role, space);
+    weights.set(word.id, (weights.get(word.id) ?? 0) + weight);
+  }
+  const share = space.lexicon.model_weight[role];
+  for (const [id, weight] of byTerm(rows, space)) {
+    weights.set(id, (weights.get(id) ?? 0) + share * weight);
+  }
+  const { ids, weights: all } = sparseVector(weights);
+  return { vector: { ids: ids.slice(0, topK), weights: all.slice(0, topK) }, words };
+}
+
+function countWords(
+  text: string,
+  space: TermSpace,
+): { words: readonly LiteralWord[]; length: number } {
+  const counted = new Map<string, { id: number; count: number }>();
+  const found = space.words(text);
+  for (const { stem, id } of found) {
+    const before = counted.get(stem);
+    if (before === undefined) counted.set(stem, { id, count: 1 });
+    else before.count += 1;
+  }
+  const words = Array.from(counted, ([term, { id, count }]) => ({
+    id,
+    term,
+    count,
+    idf: idfOf(term, space.lexicon),
+  }));
+  return { words, length: found.length };
+}
+
+function lexicalWeight(
+  { count, idf }: LiteralWord,
+  words: number,
+  role: TextRole,
+  { lexicon }: TermSpace,
+): number {
+  const { unit, k1, b, length } = lexicon;
+  if (role === "query") return (count * Math.sqrt(idf)) / unit;
+  const norm = k1 * (1 - b + (b * words) / length);
+  return (unit * Math.sqrt(idf) * (k1 + 1) * count) / (count + norm);
+}
+
+/** The model's weights by term: the largest among its forms. */
+function byTerm(rows: SparseVector, space: TermSpace): Map<number, number> {
+  const best = new Map<number, number>();
+  for (const [row, weight] of termsOf(rows)) {
+    const id = space.idOfRow(row);
+    if (id !== undefined && weight > (best.get(id) ?? 0)) best.set(id, weight);
+  }
+  return best;
+}

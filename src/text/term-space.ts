@@ -1,0 +1,76 @@
+/**
+ * The terms of a model with a lexical part: stems of whole words. A row of the vocabulary that
+ * is such a word ("▁" before it) is a form of its stem; pieces of words are no terms.
+ */
+import { hashedId } from "../sparse/term-id.js";
+import type { Vocabulary } from "../sparse/vocabulary.js";
+import type { Lexicon } from "./lexicon.js";
+import { stemOf } from "./stem.js";
+import { findWords, type Word } from "./words.js";
+
+/** A word of a text that counts, and its term. */
+export interface CountedWord extends Word {
+  readonly stem: string;
+  readonly id: number;
+}
+
+/** The terms of a checkpoint. */
+export interface TermSpace {
+  readonly lexicon: Lexicon;
+  /** The id of a stem: the smallest row that is a form of it, else its hash. */
+  id(stem: string): number;
+  /** The id of the term that a row is a form of; nothing for rows that are no whole words. */
+  idOfRow(row: number): number | undefined;
+  /** The words of a text that count, in order: stop words only where there is nothing else. */
+  words(text: string): CountedWord[];
+}
+
+const SPACE = 0x20;
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The terms of a vocabulary and a lexicon. */
+export function termSpace(
+  lexicon: Lexicon,
+  vocabulary: Pick<Vocabulary, "size" | "bytes">,
+): TermSpace {
+  const { stop_words } = lexicon;
+  const ids = new Map<string, number>();
+  const rows = new Map<number, number>();
+  for (let row = 0; row < vocabulary.size; row++) {
+    const word = wholeWord(vocabulary.bytes(row));
+    if (word === undefined || stop_words.has(word)) continue;
+    const stem = stemOf(word);
+    const id = ids.get(stem) ?? row;
+    ids.set(stem, id);
+    rows.set(row, id);
+  }
+  const idOfStem = (stem: string): number => ids.get(stem) ?? hashedId(stem);
+  return {
+    lexicon,
+    id: idOfStem,
+    idOfRow: (row) => rows.get(row),
+    words(text) {
+      const found = findWords(text);
+      const telling = found.filter((word) => !stop_words.has(word.text));
+      return (telling.length === 0 ? found : telling).map((word) => {
+        const stem = stemOf(word.text);
+        return { ...word, stem, id: idOfStem(stem) };
+      });
+    },
+  };
+}
+
+/** The word of at least two characters that a row consists of, behind its space. */
+function wholeWord(bytes: Uint8Array | undefined): string | undefined {
+  if (bytes === undefined || bytes.length < 3 || bytes[0] !== SPACE) return undefined;
+  let text: string;
+  try {
+    text = utf8.decode(bytes.subarray(1));
+  } catch {
+    return undefined;
+  }
+  const words = findWords(text);
+  return words.length === 1 && words[0]?.text === text && Array.from(text).length > 1
+    ? text
+    : undefined;
+}

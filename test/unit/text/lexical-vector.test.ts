@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import { EMPTY_VECTOR, sparseVector, termsOf } from "../../../src/sparse/sparse-vector.js";
+import { lexicalVector } from "../../../src/text/lexical-vector.js";
+import { readLexicon, type Lexicon } from "../../../src/text/lexicon.js";
+import { termSpace } from "../../../src/text/term-space.js";
+
+const rows = [
+  " comput",
+  "comput",
+  " computers",
+  " the",
+  " x",
+  " sea",
+  "\n",
+  " sea shell",
+  " computing",
+];
+const vocabulary = {
+  size: rows.length,
+  bytes: (id: number) => new TextEncoder().encode(rows[id]),
+};
+const lexicon: Lexicon = {
+  format: 1,
+  stemmer: "porter2",
+  stop_words: new Set(["the"]),
+  documents: 1000,
+  document_frequencies: new Map([
+    ["comput", 100],
+    ["sea", 10],
+  ]),
+  idf_range: [0.02, 9],
+  k1: 1.2,
+  b: 0.75,
+  length: 4,
+  unit: 0.7,
+  model_weight: { document: 0.5, query: 0.25 },
+};
+const space = termSpace(lexicon, vocabulary);
+const [COMPUT, SEA] = [0, 5];
+
+function weights(text: string, role: "document" | "query", model = EMPTY_VECTOR, topK = 100) {
+  return new Map(termsOf(lexicalVector(text, model, role, topK, space).vector));
+}
+
+function close(actual: number | undefined, wanted: number): void {
+  assert.ok(Math.abs((actual ?? 0) - wanted) < 1e-5 * wanted, `${actual} and ${wanted}`);
+}
+
+describe("the lexical part of a vector", () => {
+  it("makes the score of a question's words BM25", () => {
+    const idf = Math.log(1 + 900.5 / 100.5);
+    const document = weights("the computers of a computing sea", "document");
+    const query = weights("the computer", "query");
+    // Words that count: computers, of, a, computing, sea.
+    const norm = 1.2 * (0.25 + (0.75 * 5) / 4);
+    close(query.get(COMPUT)! * document.get(COMPUT)!, (idf * 2.2 * 2) / (2 + norm));
+    close(query.get(COMPUT), Math.sqrt(idf) / 0.7);
+  });
+
+  it("counts a word of a question as often as it stands there", () => {
+    close(weights("sea sea sea", "query").get(SEA), 3 * weights("sea", "query").get(SEA)!);
+  });
+
+  it("adds the model's weight of the heaviest form, and drops rows that are no words", () => {
+    const model = sparseVector([
+      [0, 1], // " comput"
+      [1, 9], // a piece within words
+      [2, 3], // " computers"
+      [3, 9], // a stop word
+      [4, 9], // one letter
+      [6, 9],
+      [7, 9], // two words
+      [8, 2], // " computing"
+    ]);
+    assert.deepEqual([...weights("zebra", "document", model).keys()].includes(1), false);
+    const added = weights("zebra", "document", model);
+    assert.equal(added.size, 2);
+    close(added.get(COMPUT), 0.5 * 3);
+    const both = weights("computer", "query", model);
+    close(both.get(COMPUT), weights("computer", "query").get(COMPUT)! + 0.25 * 3);
+  });
+
+  it("keeps the heaviest terms, whichever part they come from", () => {
+    const word = fc.constantFrom("sea", "computer", "zebra", "the", "quark", "日本語");
+    const row = fc.uniqueArray(
+      fc.tuple(fc.nat({ max: rows.length - 1 }), fc.float({ min: 0.5, max: 8, noNaN: true })),
+      { selector: ([id]) => id },
+    );
+    fc.assert(
+      fc.property(fc.array(word), row, fc.integer({ min: 1, max: 6 }), (words, model, topK) => {
+        const args = [words.join(" "), sparseVector(model)] as const;
+        const whole = lexicalVector(...args, "document", 100, space).vector;
+        const cut = lexicalVector(...args, "document", topK, space).vector;
+        assert.deepEqual([...termsOf(cut)], [...termsOf(whole)].slice(0, topK));
+      }),
+    );
+  });
+
+  it("says which words it counted", () => {
+    const { words } = lexicalVector("The sea, the SEA and zebras", EMPTY_VECTOR, "query", 9, space);
+    assert.deepEqual(
+      words.map(({ term, count }) => [term, count]),
+      [
+        ["sea", 2],
+        ["and", 1],
+        ["zebra", 1],
+      ],
+    );
+    close(words[0]?.idf, Math.log(1 + 990.5 / 10.5));
+    close(words[2]?.idf, Math.log(1 + 1000.5 / 0.5));
+  });
+});
+
+describe("a lexicon", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-lexicon-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  function read(changes: object): Lexicon {
+    const file = path.join(folder, "lexicon.json");
+    const whole = {
+      ...lexicon,
+      stop_words: ["the"],
+      document_frequencies: { comput: 100, constructor: 3 },
+      ...changes,
+    };
+    writeFileSync(file, JSON.stringify(whole));
+    return readLexicon(file);
+  }
+
+  it("is read as it was written, names of JavaScript's own included", () => {
+    assert.equal(read({}).document_frequencies.get("constructor"), 3);
+    assert.equal(read({}).document_frequencies.get("tostring"), undefined);
+    assert.equal(read({}).k1, 1.2);
+  });
+
+  it("is refused with the reason where it is another format or has impossible constants", () => {
+    const wrong = [
+      { format: 2 },
+      { stemmer: "kstem" },
+      { idf_range: [9, 1] },
+      { unit: 0 },
+      { b: 2 },
+    ];
+    for (const changes of wrong) {
+      const [name = ""] = Object.keys(changes);
+      assert.throws(() => read(changes), { code: "model_invalid", message: new RegExp(name) });
+    }
+    writeFileSync(path.join(folder, "broken.json"), "{");
+    assert.throws(() => readLexicon(path.join(folder, "broken.json")), { code: "model_invalid" });
+  });
+});
