@@ -36,18 +36,35 @@ const clauseSettingsSchema = z.object({
   defaults: z.record(z.string(), z.unknown()).optional(),
 });
 
+/** {@link Capabilities.version} of a cluster that does not tell these credentials what it is. */
+export const UNKNOWN_VERSION = "unknown";
+
+/** What every OpenSearch and Elasticsearch can do. */
+const LEAST: Capabilities = {
+  distribution: "opensearch",
+  version: UNKNOWN_VERSION,
+  major: 0,
+  minor: 0,
+  neural_sparse: false,
+  sparse_vector_query: false,
+  plugins: [],
+  max_clause_count: 1024,
+};
+
 const CLAUSE_SETTING = "indices.query.bool.max_clause_count";
 
 /**
- * Asks a cluster what it is and can do (three cheap requests; two of them may be
- * refused by least-privilege credentials, which means "unknown" and not an error).
+ * Asks a cluster what it is and can do (three cheap requests). All of them may be refused by
+ * least-privilege credentials, which means "unknown" and not an error: who may read one index
+ * and nothing else is searched for with what every cluster takes.
  * @throws CspladeError `cluster_unsupported` if the URL is no OpenSearch or Elasticsearch.
  */
 export async function askCapabilities(send: Send, url: string): Promise<Capabilities> {
   const root = await send({ method: "GET", path: "/" });
+  if (root.status === 403) return LEAST;
   if (root.status >= 400) {
     throw new CspladeError(
-      root.status === 401 || root.status === 403 ? "cluster_rejected" : "cluster_unsupported",
+      root.status === 401 ? "cluster_rejected" : "cluster_unsupported",
       `Asking ${url} what it is: it answered ${root.status}: ${reasonOf(root.body)}`,
       { hint: "Check the URL and the credentials (OPENSEARCH_USERNAME, OPENSEARCH_PASSWORD)." },
     );

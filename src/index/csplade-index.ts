@@ -1,7 +1,7 @@
 /** An index that holds CSPLADE vectors: creating it, checking it, asking which model it is of. */
 import { z } from "zod";
 import { packageVersion } from "../config/package-root.js";
-import type { Capabilities } from "../cluster/capabilities.js";
+import { UNKNOWN_VERSION, type Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -150,9 +150,17 @@ async function demandIndex(cluster: Cluster, request: IndexRequest): Promise<Map
 
 /** @returns false if the index exists by now. */
 async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
+  const capabilities = await cluster.capabilities();
+  if (capabilities.version === UNKNOWN_VERSION) {
+    throw new CspladeError(
+      "cluster_rejected",
+      `Creating the index ${request.name}: ${cluster.url} does not tell these credentials its version, on which the mapping depends.`,
+      { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
+    );
+  }
   const guarded = request.guard !== false;
   if (guarded) await putGuard(cluster, request);
-  const constant_keyword = hasConstantKeyword(await cluster.capabilities());
+  const constant_keyword = hasConstantKeyword(capabilities);
   const answer = await cluster.send({
     method: "PUT",
     path: pathOf(request.name),
@@ -252,6 +260,14 @@ async function adoptEmpty(
       {
         hint: `Ingest into an index of another name; csplade reindex copies the documents of ${request.name} into one with vectors.`,
       },
+    );
+  }
+  const capabilities = await cluster.capabilities();
+  if (capabilities.version === UNKNOWN_VERSION) {
+    throw new CspladeError(
+      "cluster_rejected",
+      `Creating the index ${request.name}: ${cluster.url} does not tell these credentials its version, on which the mapping depends.`,
+      { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
     );
   }
   const guarded = request.guard !== false;

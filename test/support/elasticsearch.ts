@@ -6,17 +6,15 @@
  *
  * It is a 35 MB download that is kept, and only tests use it.
  */
-import { spawn } from "node:child_process";
 import { chmod, link, mkdir, writeFile } from "node:fs/promises";
-import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Artifact } from "../../src/servers/distribution-lock.js";
 import { downloadArtifacts } from "../../src/servers/download.js";
-import { homeAt, prepareHome, makeServerFolder, serverUser } from "../../src/servers/home.js";
+import { homeAt, prepareHome, makeServerFolder } from "../../src/servers/home.js";
 import { findJdk } from "../../src/servers/java.js";
 import { findFreePort } from "../../src/servers/port.js";
 import { findProgram } from "../../src/servers/program.js";
+import { CONSOLE_LOGGING, startJavaServer } from "./java-server.js";
 import { makeTestFolder, sharedCache } from "./servers.js";
 import lock from "./elasticsearch-7.17.29.json" with { type: "json" };
 
@@ -30,8 +28,6 @@ export interface TestElasticsearch {
 
 /** Java releases it runs on; a full JDK, since its launcher is started from source. */
 const JAVA = { java: { min: 17, max: 21 } };
-
-const START_MS = 180_000;
 
 /** Its own main class insists on a security policy that the plain jars do not carry. */
 const LAUNCHER = `import java.nio.file.Path;
@@ -65,15 +61,6 @@ public class NodeLauncher extends Node {
     Thread.currentThread().join();
   }
 }
-`;
-
-const LOGGING = `status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
-rootLogger.level = info
-rootLogger.appenderRef.console.ref = console
 `;
 
 let running: Promise<TestElasticsearch | string> | undefined;
@@ -116,13 +103,13 @@ async function start(): Promise<TestElasticsearch | string> {
   await makeServerFolder(config);
   const port = await findFreePort();
   await writeFile(path.join(config, "elasticsearch.yml"), settings(home.data, home.logs, port));
-  await writeFile(path.join(config, "log4j2.properties"), LOGGING);
+  await writeFile(path.join(config, "log4j2.properties"), CONSOLE_LOGGING);
   await chmod(path.join(folder, "server"), 0o755);
-  const outputFile = path.join(folder, "elasticsearch.log");
-  const output = openSync(outputFile, "w");
-  const child = spawn(
-    java.program,
-    [
+  const url = `http://127.0.0.1:${port}`;
+  await startJavaServer({
+    name: "Elasticsearch",
+    program: java.program,
+    args: [
       "-Xms512m",
       "-Xmx512m",
       `-Djava.io.tmpdir=${home.scratch}`,
@@ -134,27 +121,10 @@ async function start(): Promise<TestElasticsearch | string> {
       path.join(folder, "server", "lib", "*"),
       launcher,
     ],
-    {
-      cwd: home.scratch,
-      stdio: ["ignore", output, output],
-      env: { PATH: process.env.PATH, LANG: "C.UTF-8", HOME: home.scratch },
-      ...serverUser(),
-    },
-  );
-  closeSync(output);
-  // Before the folder is removed, which happens in the same event.
-  process.prependOnceListener("exit", () => child.kill("SIGKILL"));
-  const url = `http://127.0.0.1:${port}`;
-  const until = Date.now() + START_MS;
-  while (!(await answers(url))) {
-    if (child.exitCode === null && Date.now() < until) {
-      await sleep(200);
-      continue;
-    }
-    const said = existsSync(outputFile) ? readFileSync(outputFile, "utf8").slice(-2_000) : "";
-    child.kill("SIGKILL");
-    throw new Error(`Elasticsearch does not start: ${said}`);
-  }
+    cwd: home.scratch,
+    outputFile: path.join(folder, "elasticsearch.log"),
+    isUp: () => answers(url),
+  });
   return { url };
 }
 
