@@ -53,10 +53,10 @@ const { values: flags } = parseArgs({
 });
 
 /** Token budgets that the raw loop tries. */
-const BUDGETS = [256, 512, 1024, 2048, 4096, 8192];
+const BUDGETS = [256, 512, 1024, 2048, 4096];
 
 /** Texts that batch sizes are tried on and how often, and texts whose vectors are compared. */
-const TRIAL_TEXTS = 64;
+const TRIAL_TEXTS = 32;
 const TRIALS = 2;
 const COMPARED_TEXTS = 32;
 
@@ -76,6 +76,8 @@ interface System {
   readonly id: string;
   readonly name: string;
   readonly batch: string;
+  /** Tokens per second of the batch sizes that were tried. */
+  readonly tried: ReadonlyMap<number, number>;
   /** Likeness of its vectors to ours: mean cosine. */
   readonly likeness: number;
   readonly turn: () => Promise<Turn>;
@@ -190,6 +192,7 @@ function oursSystem(encoder: Encoder, work: Texts, budget: number, window: numbe
     id: "ours",
     name: "csplade",
     batch: `${budget} tokens`,
+    tried: new Map(),
     likeness: 1,
     async turn() {
       const before = encoder.totals();
@@ -234,11 +237,14 @@ async function rawSystem(work: Texts, closers: (() => unknown)[]): Promise<Syste
     return { ...done, ...timer() };
   };
   const { rows } = part(work, TRIAL_TEXTS);
-  const size = await bestSize("raw onnxruntime-node", BUDGETS, (budget) => timed(rows, budget));
+  const { size, tried } = await bestSize("raw onnxruntime-node", BUDGETS, (budget) =>
+    timed(rows, budget),
+  );
   return {
     id: "raw",
     name: "onnxruntime-node, bare loop",
     batch: `${size} tokens`,
+    tried,
     likeness: 1,
     turn: () => timed(work.rows, size),
   };
@@ -251,7 +257,7 @@ async function pythonSystem(
   ours: readonly SparseVector[],
 ): Promise<System> {
   const trial = part(work, TRIAL_TEXTS);
-  const size = await bestSize(peer.name, peer.sizes, (each) =>
+  const { size, tried } = await bestSize(peer.name, peer.sizes, (each) =>
     peer.encode({ ...trial, size: each }),
   );
   const { vectors } = await peer.encode({ ...part(work, ours.length), size, vectors: true });
@@ -262,6 +268,7 @@ async function pythonSystem(
     id,
     name: peer.name,
     batch: `${size} ${id === "onnxruntime" ? "tokens" : "texts"}`,
+    tried,
     likeness,
     turn: () => peer.encode({ ...work, size }),
   };
@@ -272,7 +279,7 @@ async function bestSize(
   name: string,
   sizes: readonly number[],
   trial: (size: number) => Promise<Turn>,
-): Promise<number> {
+): Promise<{ size: number; tried: Map<number, number> }> {
   const turns = await inRounds(
     TRIALS,
     sizes.map((size) => () => trial(size)),
@@ -282,7 +289,10 @@ async function bestSize(
   say(
     `${name}: ${sizes.map((size, i) => `${size}: ${Math.round(best[i] ?? 0)}`).join(", ")} tokens/s`,
   );
-  return sizes[place] as number;
+  return {
+    size: sizes[place] as number,
+    tried: new Map(sizes.map((size, i) => [size, best[i] as number])),
+  };
 }
 
 function vectorOfPeer(terms: Readonly<Record<string, number>>): SparseVector {
@@ -310,12 +320,13 @@ function reportOf(
 ): BenchReport {
   const speeds = turns.map((each) => each.map(({ tokens, seconds }) => tokens / seconds));
   const efficiencies = turns.map((each) => each.map((one) => one.tokens / one.cpu_seconds));
-  const measured = systems.map(({ id, name, batch, likeness }, i) => {
+  const measured = systems.map(({ id, name, batch, tried, likeness }, i) => {
     const [first] = turns[i] ?? [];
     return {
       id,
       name,
       batch,
+      tried: Object.fromEntries(tried),
       likeness,
       tokens_per_second: median(speeds[i] ?? []),
       waste: 1 - (first?.tokens ?? 0) / (first?.padded_tokens ?? 1),
@@ -332,7 +343,7 @@ function reportOf(
     format: 1,
     bench: "encoder",
     title: "Encoding speed",
-    command: `npm run bench:encoder -- --texts ${texts} --rounds ${flags.rounds}`,
+    command: `npm run bench:encoder -- --texts ${texts} --rounds ${flags.rounds} --threads ${threads}`,
     machine,
     tables: [
       {
@@ -367,6 +378,17 @@ function reportOf(
             : []),
           ...absent,
         ],
+      },
+      {
+        title: "Batch sizes each of them tried",
+        columns: ["system", "tokens/s by size of a batch"],
+        rows: systems
+          .filter(({ tried }) => tried.size > 0)
+          .map(({ name, batch, tried }) => [
+            `${name}, ${batch.replace(/^[0-9]+ /, "")}`,
+            [...tried].map(([size, speed]) => `${size}: ${whole(speed)}`).join(", "),
+          ]),
+        notes: [`The best of ${TRIALS} trials of ${TRIAL_TEXTS} texts each.`],
       },
     ],
     figures: { threads, texts, systems: measured },

@@ -14,7 +14,6 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import readline from "node:readline";
@@ -30,6 +29,7 @@ import { translateQuery } from "../src/query/query-translator.js";
 import { chooseDialect } from "../src/query/query-dialect.js";
 import { fromFeatures, toFeatures, type Features } from "../src/sparse/features.js";
 import { randomVectors } from "../test/support/random-vectors.js";
+import { describeMachine, writeReport, type BenchReport } from "./bench-report.js";
 
 const DOCUMENTS = 1_000;
 /** Few, so that the cluster is far from its limits and what is measured is the way to it. */
@@ -78,6 +78,7 @@ interface Comparison {
   readonly gateway_cpu: number;
 }
 
+const description = describeMachine();
 const cluster = connectCluster(config);
 try {
   await fill(cluster);
@@ -85,9 +86,7 @@ try {
   try {
     const report = { machine: machine(), rate, seconds, results: await measure(gateway.url) };
     print(report);
-    if (options.json !== undefined) {
-      await writeFile(options.json, `${JSON.stringify(report, null, 2)}\n`);
-    }
+    if (options.json !== undefined) await writeReport(options.json, reportOf(report));
   } finally {
     gateway.stop();
   }
@@ -241,6 +240,33 @@ function percentiles(took: readonly number[]): Percentiles {
 function machine(): string {
   const [cpu] = os.cpus();
   return `${os.availableParallelism()} cores (${cpu?.model.trim() ?? "?"}), load ${os.loadavg()[0]?.toFixed(1) ?? "?"}`;
+}
+
+function reportOf(report: { results: readonly Comparison[] }): BenchReport {
+  return {
+    format: 1,
+    bench: "gateway",
+    title: "What the gateway adds to a search",
+    command: `node dist/bench/gateway.js --seconds ${seconds} --rate ${rate}`,
+    machine: description,
+    tables: [
+      {
+        title: `${rate} searches a second each way, ${CONNECTIONS} connections each`,
+        columns: ["search", "ms", "direct:", "gateway:", "adds:"],
+        rows: report.results.flatMap(({ what, direct, gateway, adds, gateway_cpu }) => [
+          ...(["p50", "p90", "p99"] as const).map((name) => [
+            what,
+            name,
+            direct[name].toFixed(2),
+            gateway[name].toFixed(2),
+            adds[name].toFixed(2),
+          ]),
+          [what, "cpu", "", gateway_cpu.toFixed(2), ""],
+        ]),
+      },
+    ],
+    figures: { rate, seconds, results: report.results },
+  };
 }
 
 function print(report: { machine: string; results: readonly Comparison[] }): void {
