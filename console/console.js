@@ -104,6 +104,18 @@ function allTerms(hit) {
   );
 }
 
+/** A hit's text, the words behind its literal terms marked. */
+function markedText({ text, spans }) {
+  const parts = [];
+  let from = 0;
+  for (const { start, end } of spans) {
+    if (start < from) continue;
+    parts.push(text.slice(from, start), element("mark", "", text.slice(start, end)));
+    from = end;
+  }
+  return element("p", "text", ...parts, text.slice(from));
+}
+
 function keyOf(hit) {
   return `${hit.index} ${hit.id}`;
 }
@@ -119,7 +131,7 @@ function showHits(name, other, ranks) {
       element("span", "rank", `${i + 1}.`),
       element("span", "title", hit.title),
       element("span", "score", hit.score.toFixed(3)),
-      ...(hit.text === "" ? [] : [element("p", "text", hit.text)]),
+      ...(hit.text === "" ? [] : [markedText(hit)]),
       matchedTerms(hit),
       element("p", "elsewhere", elsewhere),
     );

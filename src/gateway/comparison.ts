@@ -7,6 +7,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { withBm25Query } from "../query/bm25-query.js";
 import { explanationNodeSchema, nameTerms, type ExplanationNode } from "../query/explanation.js";
+import { literalSpans } from "../query/literal-spans.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
@@ -43,6 +44,8 @@ export interface ComparedHit {
   readonly score: number;
   readonly title: string;
   readonly text: string;
+  /** Stretches of `text` behind literal terms, UTF-16 offsets; of CSPLADE's hits. */
+  readonly spans: readonly { readonly start: number; readonly end: number }[];
   /** Heaviest first. */
   readonly terms: readonly MatchedTerm[];
 }
@@ -122,17 +125,26 @@ async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
   const texts = hits.map((hit) =>
     plan.text_fields.map((name) => textOf(hit.source[name])).join(" "),
   );
-  const literals = await encoder.literals(texts, { signal });
+  const pages = hits.map((hit) => shown(hit.id, hit.index, hit.score, hit.source, plan));
+  const literals = await encoder.literals([...texts, ...pages.map((page) => page.text)], {
+    signal,
+  });
   return {
     total,
     took_ms,
     notes,
-    hits: hits.map(({ id, index: name, score, source, contributions }, i) => ({
-      ...shown(id, name, score, source, plan),
-      terms: nameTerms(contributions, names, literals[i]?.ids ?? []).map(
-        ({ term, contribution, literal }) => ({ term, contribution, literal }),
-      ),
-    })),
+    hits: pages.map((page, i) => {
+      const terms = nameTerms(hits[i]?.contributions ?? [], names, literals[i]?.ids ?? []);
+      const inPage = literals[hits.length + i];
+      return {
+        ...page,
+        spans:
+          inPage === undefined
+            ? []
+            : literalSpans(inPage, terms, names).map(({ start, end }) => ({ start, end })),
+        terms: terms.map(({ term, contribution, literal }) => ({ term, contribution, literal })),
+      };
+    }),
   };
 }
 
@@ -168,6 +180,7 @@ async function rankByBm25(request: ComparisonRequest): Promise<Ranking> {
     notes: [],
     hits: hits.hits.map(({ _id, _index, _score, _source = {}, _explanation }) => ({
       ...shown(_id, _index, _score ?? 0, _source, plan),
+      spans: [],
       terms: _explanation === undefined ? [] : wordsOf(_explanation),
     })),
   };
@@ -179,7 +192,7 @@ function shown(
   score: number,
   source: Readonly<Record<string, unknown>>,
   { title_field, text_fields }: IndexPlan,
-): Omit<ComparedHit, "terms"> {
+): Omit<ComparedHit, "terms" | "spans"> {
   const text = text_fields
     .filter((name) => name !== title_field)
     .map((name) => textOf(source[name]))

@@ -24,6 +24,8 @@ interface Ranking {
     readonly id: string;
     readonly title: string;
     readonly score: number;
+    readonly text: string;
+    readonly spans: readonly { start: number; end: number }[];
     readonly terms: readonly { contribution: number; term: string }[];
   }[];
 }
@@ -72,6 +74,8 @@ describe("the console", () => {
       }
     }
     assert.ok(bm25.hits.some((hit) => hit.terms.some((each) => each.term === "fear")));
+    const [{ text, spans } = { text: "", spans: [] }] = csplade.hits;
+    assert.match(spans.map(({ start, end }) => text.slice(start, end)).join(""), /fe.*ar/);
   });
 
   it("answers what cannot be compared as the cluster would", async () => {
@@ -150,6 +154,12 @@ describe("the console", () => {
       const share = widths[2]! / widths[0]!;
       assert.ok(Math.abs(share - terms[2]!.weight / terms[0]!.weight) < 0.05, String(share));
       assert.ok((await textsOf("#csplade .matched")).every((text) => /\d/.test(text)));
+      const marked = await textsOf("#csplade li:first-child .text mark");
+      const [{ text, spans } = { text: "", spans: [] }] = csplade.hits;
+      assert.deepEqual(
+        marked,
+        spans.map(({ start, end }) => text.slice(start, end)),
+      );
     });
 
     it("can be used with the keyboard alone", async () => {
