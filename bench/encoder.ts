@@ -23,6 +23,7 @@ import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadConfig } from "../src/config/load-config.js";
 import { openEncoder, tokenBudgetOf, type Encoder } from "../src/encoder/encoder.js";
+import { openSession } from "../src/encoder/onnx-session.js";
 import { sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-vector.js";
 import { createTokenizer, readTokenizerFile } from "../src/text/tokenizer.js";
 import {
@@ -118,7 +119,7 @@ async function main(): Promise<void> {
   const absent: string[] = [];
   try {
     const work = await workFor(encoder, Number(flags.texts));
-    const ours = await vectorsOf(encoder, work.texts.slice(0, COMPARED_TEXTS));
+    const ours = await vectorsOf(encoder, work.rows.slice(0, COMPARED_TEXTS));
     const systems: System[] = [
       oursSystem(encoder, work, tokenBudgetOf(config), config["ingest.job_documents"]),
       await rawSystem(work, closers),
@@ -179,12 +180,15 @@ function part(work: Texts, count: number): Texts {
   return { texts: work.texts.slice(0, count), rows: work.rows.slice(0, count) };
 }
 
-async function vectorsOf(encoder: Encoder, texts: readonly string[]): Promise<SparseVector[]> {
-  const encoded = await encoder.encodeDocuments(texts);
-  return encoded.map(({ passages }) => {
-    if (passages.length !== 1) throw new Error("A text of the benchmark is more than one passage.");
-    return passages[0]?.vector as SparseVector;
-  });
+/** Our vectors of tokens, before a lexical part is added: that is not the network's. */
+async function vectorsOf(encoder: Encoder, rows: Texts["rows"]): Promise<SparseVector[]> {
+  const { checkpoint, manifest } = encoder;
+  const session = await openSession(checkpoint.modelFile, { provider: "cpu", threads: 1 });
+  try {
+    return await session.run(rows, manifest.pad_token_id, manifest.top_k.document);
+  } finally {
+    await session.close();
+  }
 }
 
 function oursSystem(encoder: Encoder, work: Texts, budget: number, window: number): System {
