@@ -58,6 +58,9 @@ class Recipe:
     blank_share: float = 0.2
     own_scale: float = 0.7
     lexicon: bool = False
+    bias_shift: float = 0.0
+    """Added to every term's bias before the first step: a run that begins with more terms than it will keep
+    can choose among them, while a term that is never active gets no gradient."""
     query_encoder: str = "model"
     student_temperature: float = 1.0
     teacher_temperature: float = 0.05

@@ -78,6 +78,8 @@ class Trainer:
         if self.space:
             # Pieces within words are no terms beside whole words.
             model.term_mask &= self.space.of_row >= 0
+        with torch.no_grad():
+            model.bias += recipe.bias_shift  # A resumed run's state comes later and has it in it.
         self.lexical = LexicalTeacher([p.query for p in pairs], [p.passage for p in pairs])
         model.to(processes.device)
         model.gradient_checkpointing = recipe.gradient_checkpointing
