@@ -195,7 +195,7 @@ async function report(target: Cluster, growths: readonly Growth[]): Promise<void
     format: 1,
     bench: "growth",
     title: "What a search costs as index and question grow",
-    command: "npm run bench:growth",
+    command: `npm run bench:growth -- --sizes ${flags.sizes} --length-documents ${flags["length-documents"]}`,
     machine: { ...machine, versions: { OpenSearch: version } },
     tables,
     figures: growths,

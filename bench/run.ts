@@ -47,6 +47,15 @@ const benches: readonly Bench[] = [
     full: ["--documents", "200000"],
   },
   {
+    name: "growth",
+    // The picture in docs/ is of the full sizes.
+    quick: [
+      ...["--sizes", "2000,6000,20000", "--length-documents", "20000", "--every", "16"],
+      ...["--svg", path.join(os.tmpdir(), "csplade-growth.svg")],
+    ],
+    full: [],
+  },
+  {
     name: "gateway",
     quick: ["--seconds", "10"],
     full: ["--seconds", "30"],
