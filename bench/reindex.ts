@@ -97,6 +97,7 @@ try {
     opensearchPort: await findFreePort(),
     redisPort: await findFreePort(),
     heap: "1g",
+    healthyWithinMs: 600_000,
     onProgress: say,
   });
   const given = flags.model === undefined ? {} : { "model.path": path.resolve(flags.model) };
@@ -106,7 +107,11 @@ try {
     "redis.url": redis?.url,
     // One thread, so that the encoder takes one core and the servers have another one.
     "model.threads": 1,
-    "reindex.slice_documents": Math.ceil(Number(flags.documents) / 12),
+    "reindex.slice_documents": Math.max(100, Math.ceil(Number(flags.documents) / 12)),
+    // On a machine that has other work to do, what is slow must not count as lost.
+    "opensearch.request_timeout_ms": 600_000,
+    "queue.lock_ms": 600_000,
+    "write.max_bytes": 1_000_000,
     "log.level": "silent",
   };
   const { values: config } = loadConfig({ env: {}, flags: settings });
@@ -214,7 +219,7 @@ async function twoWorkers({ config, cluster }: Bench): Promise<Found> {
 /** The pipeline with vectors that cost nothing, and a loop that only sends bulk requests. */
 async function againstBareLoop({ config: given, cluster }: Bench): Promise<Found> {
   const count = Number(flags["stub-documents"]);
-  const config = { ...given, "reindex.slice_documents": Math.ceil(count / 8) };
+  const config = { ...given, "reindex.slice_documents": Math.max(100, Math.ceil(count / 2)) };
   const texts = await sourceTexts(count);
   await fill(cluster, "bench-overhead", texts);
   const encoder = await stubEncoder(config);

@@ -54,8 +54,8 @@ const WARM_UP_S = Math.min(300, 10 * minutes);
 
 const SAMPLE_MS = 5_000;
 
-/** Documents that are changed, and their place, twice a second. */
-const CHANGED = 25;
+/** Documents that are changed every second; one is deleted. */
+const CHANGED = 10;
 
 const say = (message: string) =>
   process.stderr.write(`${new Date().toISOString().slice(11, 19)} ${message}\n`);
@@ -78,6 +78,7 @@ try {
     opensearchPort: await findFreePort(),
     redisPort: await findFreePort(),
     heap: "1g",
+    healthyWithinMs: 600_000,
     onProgress: say,
   });
   const config = loadConfig({
@@ -155,7 +156,7 @@ async function changeSource({ cluster, signal }: Soak): Promise<void> {
     const gone = pathOf("soak", "_doc", `d${Math.floor(Math.random() * documents)}`);
     await cluster.send({ method: "DELETE", path: gone });
     totals.deleted += 1;
-    await sleep(500, undefined, { signal }).catch(() => {});
+    await sleep(1_000, undefined, { signal }).catch(() => {});
   }
 }
 

@@ -170,21 +170,29 @@ function responseOf({ statusCode, body, headers }: TransportAnswer): ClusterResp
   };
 }
 
+/** A client's errors hold the whole request, texts and credentials too: what is said of them is kept. */
+function causeOf(thrown: unknown): Error {
+  const cause = new Error(messageOf(thrown));
+  cause.name = nameOf(thrown);
+  return cause;
+}
+
 function unanswered(thrown: unknown, url: string, request: ClusterRequest): CspladeError {
+  const cause = causeOf(thrown);
   const what = `${request.method} ${request.path}`;
   if (nameOf(thrown) === "TimeoutError") {
     return new CspladeError("deadline_exceeded", `${url} did not answer ${what} in time.`, {
-      cause: thrown,
+      cause,
     });
   }
   if (nameOf(thrown) === "RequestAbortedError") {
-    return new CspladeError("aborted", `${what} was cancelled.`, { cause: thrown });
+    return new CspladeError("aborted", `${what} was cancelled.`, { cause });
   }
   return new CspladeError(
     "cluster_unreachable",
     `${url} cannot be reached (${what}): ${messageOf(thrown)}`,
     {
-      cause: thrown,
+      cause,
       hint: "Start the embedded servers with csplade up, or point OPENSEARCH_URL at your cluster.",
     },
   );

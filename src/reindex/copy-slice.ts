@@ -60,6 +60,8 @@ export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<Sli
   try {
     for await (const window of windows) {
       const stop = await mayGoOn(task, claim, window.counts.read);
+      // It may have waited long: what is written meanwhile need not be done again.
+      await written.note();
       if (stop !== undefined) {
         ending = stop;
         break;
@@ -172,9 +174,16 @@ async function* ahead<T>(items: AsyncGenerator<T>, most: number): AsyncGenerator
   }
 }
 
+/** A write that was begun. */
+interface Write {
+  readonly counts: Promise<SliceCounts>;
+  readonly next: number;
+  isOver: boolean;
+}
+
 /** Writes in flight, and checkpoints in the order of the windows. */
 class WrittenBehind {
-  readonly #inFlight: { readonly counts: Promise<SliceCounts>; readonly next: number }[] = [];
+  readonly #inFlight: Write[] = [];
   #done = noCounts();
   #position: number | undefined;
   #checkpointAt = performance.now();
@@ -188,12 +197,19 @@ class WrittenBehind {
   async add(write: () => Promise<SliceCounts>, next: number): Promise<void> {
     const careful = this.claim.record.careful > 0;
     while (this.#inFlight.length >= (careful ? 1 : BEHIND)) await this.#settleOldest();
-    const counts = write();
-    counts.catch(() => {});
-    this.#inFlight.push({ counts, next });
-    if (careful) await this.#settleOldest();
-    if (careful || performance.now() - this.#checkpointAt >= CHECKPOINT_MS)
-      await this.#checkpoint();
+    const entry: Write = { counts: write(), next, isOver: false };
+    const over = () => (entry.isOver = true);
+    entry.counts.then(over, over);
+    this.#inFlight.push(entry);
+    if (!careful) return this.note();
+    await this.#settleOldest();
+    await this.#checkpoint();
+  }
+
+  /** Records what is written by now, if the last checkpoint is some time ago. */
+  async note(): Promise<void> {
+    while (this.#inFlight[0]?.isOver === true) await this.#settleOldest();
+    if (performance.now() - this.#checkpointAt >= CHECKPOINT_MS) await this.#checkpoint();
   }
 
   /** Waits for all writes and records the last checkpoint. */

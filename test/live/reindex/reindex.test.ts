@@ -123,11 +123,12 @@ describe("reindex", function () {
       { id: "textless", other: 1 },
       { id: "number", title: 42 },
       { id: "control", text: "nul \u0000 bell \u0007 escape \u001b" },
-      { id: "long", text: "x ".repeat(2_500_000) },
+      { id: "surrogate", text: "half a character \ud83d and a whole one \u{1f600}" },
+      { id: "long", text: "x ".repeat(5_000_000) },
       { id: "x".repeat(512), text: "the longest id there is" },
     ]);
     const summary = await run({ from: ["rx-bad"], alias: "rx-bad-search" });
-    assert.deepEqual([summary.state, summary.read, summary.written], ["done", 56, 53]);
+    assert.deepEqual([summary.state, summary.read, summary.written], ["done", 57, 54]);
     assert.equal(summary.truncated, 1);
     const letters = await deadLettersOf(cluster, summary.run);
     assert.deepEqual([...letters].map(([id, { code }]) => [id, code]).sort(), [

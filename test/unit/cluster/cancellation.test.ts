@@ -3,6 +3,7 @@ import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { inspect } from "node:util";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { testConfig } from "../../support/tiny-checkpoints.js";
@@ -27,6 +28,38 @@ describe("cancelling a request to a cluster", () => {
     await cluster.close();
     server.closeAllConnections();
     server.close();
+  });
+
+  it("keeps what was sent, and who sent it, out of the error", async () => {
+    const failing: Promise<unknown>[] = [
+      { timeoutMs: 50 },
+      { signal: AbortSignal.timeout(50), timeoutMs: 5_000 },
+    ].map((how) =>
+      cluster.send({
+        method: "POST",
+        path: "/slow",
+        body: "pomegranate\n",
+        headers: { authorization: "Basic chrysanthemum" },
+        ...how,
+      }),
+    );
+    const away = connectCluster(
+      testConfig({ "opensearch.url": "http://user:hunter2@127.0.0.1:1" }),
+    );
+    failing.push(away.send({ method: "POST", path: "/away", body: "pomegranate\n" }));
+    for (const each of failing) {
+      const error: unknown = await each.then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      assert.ok(error instanceof CspladeError);
+      assert.ok(error.cause instanceof Error, "the cause is kept");
+      const shown = inspect(error, { depth: 20, showHidden: true });
+      for (const secret of ["pomegranate", "chrysanthemum", "hunter2"]) {
+        assert.ok(!shown.includes(secret), `${error.code} shows ${secret}`);
+      }
+    }
+    await away.close();
   });
 
   it("fails that request with `aborted`, and neither the process nor other requests", async () => {
