@@ -12,6 +12,7 @@ import { downCommand } from "./down.js";
 import { encodeCommand } from "./encode.js";
 import { evalCommand } from "./eval.js";
 import { exporterCommand } from "./exporter.js";
+import { followCommand } from "./follow.js";
 import { ingestCommand } from "./ingest.js";
 import { EXIT, reportError } from "./outcome.js";
 import { reindexCommand } from "./reindex.js";
@@ -48,6 +49,7 @@ const commands = [
   evalCommand(),
   annCommand(),
   workerCommand(),
+  followCommand(),
   statusCommand(),
   steerCommand(),
   exporterCommand(),

@@ -89,7 +89,11 @@ function judgeItem(operation: BulkOperation, item: z.infer<typeof itemSchema>): 
     return settled({ status: "written", result: item.result ?? "unknown" });
   }
   const reason = reasonOf({ error: item.error });
-  if (status === 409 && (operation.version !== undefined || operation.action === "create")) {
+  const conditional =
+    operation.version !== undefined ||
+    operation.if_seq_no !== undefined ||
+    operation.action === "create";
+  if (status === 409 && conditional) {
     return settled({ status: "skipped", reason });
   }
   const cause = reason.startsWith("circuit_breaking_exception")

@@ -15,6 +15,11 @@ export interface BulkOperation {
   readonly routing?: string;
   /** Version kept outside the cluster: an older one never overwrites a newer one. */
   readonly version?: number;
+  /** Write only if the document is still the one that was read; skipped otherwise. */
+  readonly if_seq_no?: number;
+  readonly if_primary_term?: number;
+  /** Ingest pipeline in place of the index's default one; `_none` for no such pipeline. */
+  readonly pipeline?: string;
   /** `external` (default): only a higher version is written; `external_gte`: or the same again. */
   readonly version_type?: "external" | "external_gte";
 }
@@ -37,12 +42,15 @@ export function linesOf(
   operation: BulkOperation,
 ): { readonly lines: string } | { readonly problem: string } {
   const { action, index, id, routing, version, version_type } = operation;
+  const { if_seq_no, if_primary_term, pipeline } = operation;
   const head = JSON.stringify({
     [action]: {
       _index: index,
       _id: id,
       ...(routing === undefined ? {} : { routing }),
       ...(version === undefined ? {} : { version, version_type: version_type ?? "external" }),
+      ...(if_seq_no === undefined ? {} : { if_seq_no, if_primary_term }),
+      ...(pipeline === undefined ? {} : { pipeline }),
     },
   });
   if (action === "delete") return { lines: `${head}\n` };

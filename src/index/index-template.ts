@@ -189,6 +189,26 @@ export function guardPipeline(model: IndexModel): GuardPipeline {
   };
 }
 
+const markFileSchema = z.object({
+  description: z.string(),
+  processors: z.array(z.record(z.string(), z.unknown())).min(1),
+});
+
+/** The pipeline that takes the vector off every document that is written. */
+export function markPipeline(): z.infer<typeof markFileSchema> {
+  return readTemplate("pipelines/csplade-mark.json", markFileSchema);
+}
+
+/** The file's fields of vectors, for an index that has fields of its own. */
+export function vectorFields(): Record<string, object> {
+  const { properties } = readTemplate("mappings/index.json", indexFileSchema).mappings;
+  return Object.fromEntries(
+    Object.entries(properties).filter(
+      ([name]) => name === VECTOR_FIELD || name.startsWith(`${VECTOR_FIELD}_`),
+    ),
+  );
+}
+
 function readTemplate<T>(name: string, schema: z.ZodType<T>): T {
   try {
     return schema.parse(JSON.parse(readFileSync(path.join(packageRoot, name), "utf8")));

@@ -1,8 +1,8 @@
 /** What a worker counts and measures, for Prometheus. Names are listed in docs/reindexing.md. */
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 
-/** Which queue the work came from. */
-export type WorkQueue = "ingest" | "reindex";
+/** Where the work came from: a queue, or an index whose documents are encoded in place. */
+export type WorkQueue = "ingest" | "reindex" | "follow";
 
 /** What became of documents. */
 export interface DocumentOutcomes {

@@ -5,7 +5,6 @@
  */
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
-import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import type { BulkOperation } from "../index/bulk-operation.js";
@@ -23,6 +22,7 @@ import { NOTHING_STORED, readStored, type StoredState } from "../index/stored-st
 import { readVectors, type StoredVectors } from "../index/stored-vectors.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { SourceDocument } from "../sources/source-document.js";
+import { encodeSafely } from "../pipeline/encode-safely.js";
 import { deadLetterOperation } from "./dead-letters.js";
 import { noCounts, type RunRecord, type SliceCounts, type SliceRecord } from "./run-record.js";
 import type { Arrival } from "./slice-reader.js";
@@ -240,31 +240,6 @@ export async function encodeWindow(
 function indexable(arrival: Arrival, document: SourceDocument) {
   const { routing, version } = arrival;
   return { ...document, version, ...(routing === undefined ? {} : { routing }) };
-}
-
-/**
- * Encodes texts; if the encoder itself falls over them, halves them until the one at fault fails
- * alone. An encoder that cannot encode anything any more is an error of the worker, not of a text.
- */
-async function encodeSafely(
-  encoder: Encoder,
-  texts: readonly string[],
-  options: { readonly signal: AbortSignal; readonly max_passages: number },
-): Promise<EncodedText[]> {
-  try {
-    return await encoder.encodeDocuments(texts, options);
-  } catch (thrown) {
-    if (!(thrown instanceof CspladeError) || thrown.code !== "encode_failed") throw thrown;
-    if (texts.length > 1) {
-      const middle = Math.ceil(texts.length / 2);
-      return [
-        ...(await encodeSafely(encoder, texts.slice(0, middle), options)),
-        ...(await encodeSafely(encoder, texts.slice(middle), options)),
-      ];
-    }
-    await encoder.encodeDocuments(["probe"], options);
-    return [{ passages: [], truncated: false, failure: thrown.message }];
-  }
 }
 
 /** Writes a window and its dead letters. @returns its counts, when everything is acknowledged. */

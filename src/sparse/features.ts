@@ -24,7 +24,7 @@ export function featureName(id: number): string {
  */
 export function toFeatures(vector: SparseVector): Features {
   const features: Features = {};
-  for (const [id, weight] of termsOf(vector)) features[featureName(id)] = shortDecimal(weight);
+  for (const [id, weight] of termsOf(vector)) features[featureName(id)] = knownDecimal(weight);
   return features;
 }
 
@@ -57,6 +57,18 @@ function* checkedTerms(
     }
     yield [id, weight];
   }
+}
+
+/** Quantized weights are few: the decimal of each is looked for once. */
+const decimals = new Map<number, number>();
+const MOST_DECIMALS = 16_384;
+
+function knownDecimal(weight: number): number {
+  const known = decimals.get(weight);
+  if (known !== undefined) return known;
+  const decimal = shortDecimal(weight);
+  if (decimals.size < MOST_DECIMALS) decimals.set(weight, decimal);
+  return decimal;
 }
 
 /**

@@ -1,0 +1,98 @@
+/** `csplade follow`: gives the documents of an index their vectors in place, as they are written. */
+import type { Command } from "commander";
+import pc from "picocolors";
+import { connectCluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
+import { openEncoder } from "../encoder/encoder.js";
+import { serveMetrics } from "../observe/metrics-server.js";
+import { createWorkerMetrics } from "../observe/worker-metrics.js";
+import { followMarked, type FollowCounts } from "../pipeline/marked-documents.js";
+import { configOf, configuredCommand } from "./configured-command.js";
+import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
+import { untilInterrupted } from "./interrupt.js";
+import { EXIT, printJson, printLine, printNote } from "./outcome.js";
+
+interface FollowFlags extends DocumentFlags {
+  readonly once?: true;
+  readonly json?: true;
+}
+
+/** How often progress is told, milliseconds. */
+const TELL_MS = 10_000;
+
+/** Builds the command. */
+export function followCommand(): Command {
+  const command = configuredCommand("follow")
+    .description(
+      "Give the documents of an index their vectors in place, as applications write them.",
+    )
+    .argument("<index>", "the index that is written and searched, or its alias");
+  return withDocumentOptions(command)
+    .option("--once", "end when every document has its vector")
+    .option("--json", "print the counts at the end as one JSON object")
+    .addHelpText(
+      "after",
+      `
+The index gets the ingest pipeline csplade-mark, which takes the vector off every document that is
+written; this command encodes what has none. Documents without text get csplade_refused instead.
+Applications that update in bulk requests, or with versions of their own (version_type external), and
+large indices are better served by an index of vectors beside theirs: csplade reindex --follow.
+
+Examples:
+  csplade follow products --text-fields name,description
+  csplade follow products --once`,
+    )
+    .action(async (index: string, _flags: FollowFlags, command: Command) => {
+      const flags: FollowFlags = command.opts();
+      const { values } = configOf(command.opts(), documentSettings(flags));
+      const counts = await untilInterrupted((signal) => follow(values, index, flags, signal));
+      if (flags.json) printJson(counts);
+      else printLine(phrase(counts));
+      if (counts.refused > 0) process.exitCode = EXIT.incomplete;
+    });
+}
+
+async function follow(
+  config: Config,
+  index: string,
+  flags: FollowFlags,
+  signal: AbortSignal,
+): Promise<FollowCounts> {
+  const metrics = createWorkerMetrics();
+  const served = await serveMetrics(config, { registry: metrics.registry });
+  const cluster = connectCluster(config);
+  try {
+    const encoder = await openEncoder(config);
+    try {
+      served?.setReady(true);
+      let told = performance.now();
+      return await followMarked({
+        config,
+        cluster,
+        encoder,
+        index,
+        once: flags.once === true,
+        metrics,
+        onProgress(counts) {
+          if (performance.now() - told < TELL_MS) return;
+          told = performance.now();
+          printNote(phrase(counts));
+        },
+        onTrouble: (message) => printNote(pc.yellow(message)),
+        signal,
+      });
+    } finally {
+      await encoder.close();
+    }
+  } finally {
+    await served?.close();
+    await cluster.close();
+  }
+}
+
+function phrase({ index, encoded, overtaken, refused }: FollowCounts): string {
+  return (
+    `${pc.bold(index)}: ${encoded} encoded, ${overtaken} changed meanwhile, ` +
+    (refused > 0 ? pc.red(`${refused} refused`) : "0 refused")
+  );
+}

@@ -1,0 +1,217 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import { pathOf } from "../../../src/cluster/request.js";
+import type { Config, SettingName } from "../../../src/config/settings.js";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { readIndexModel } from "../../../src/index/csplade-index.js";
+import {
+  followMarked,
+  type FollowCounts,
+  type FollowOptions,
+} from "../../../src/pipeline/marked-documents.js";
+import { csplade } from "../../support/csplade-command.js";
+import { contentOf, discardIndices, fill, testDocuments } from "../../support/reindexing.js";
+import { testServers } from "../../support/servers.js";
+import { testConfig } from "../../support/tiny-checkpoints.js";
+
+describe("csplade follow", function () {
+  this.timeout(180_000);
+  let cluster: Cluster;
+  let config: Config;
+  let encoder: Encoder;
+
+  before(async () => {
+    config = configWith();
+    cluster = connectCluster(config);
+    encoder = await openEncoder(config);
+  });
+  after(async () => {
+    await discardIndices(cluster, "in-");
+    await cluster.send({ method: "DELETE", path: "/_ingest/pipeline/in-own" });
+    await encoder.close();
+    await cluster.close();
+  });
+
+  function configWith(flags: Partial<Record<SettingName, unknown>> = {}): Config {
+    return testConfig({ "opensearch.url": testServers().opensearchUrl, ...flags });
+  }
+
+  function follow(index: string, more: Partial<FollowOptions> = {}): Promise<FollowCounts> {
+    const { signal } = new AbortController();
+    return followMarked({ config, cluster, encoder, index, once: true, signal, ...more });
+  }
+
+  const put = (path: string, body: object) =>
+    cluster.demand({ method: "PUT", path, body }, "Writing");
+  const post = (path: string, body: object | string) =>
+    cluster.demand({ method: "POST", path, body }, "Writing");
+
+  async function vectorOf(index: string, id: string): Promise<Record<string, unknown>> {
+    const found = (await contentOf(cluster, index, { vectors: true })).get(id);
+    return found ?? {};
+  }
+
+  it("gives an index that is there already its vectors, and each document a new one when its text changes", async () => {
+    await put("/in-plain", {
+      mappings: { _meta: { owner: "shop" }, properties: { round: { type: "short" } } },
+    });
+    await fill(cluster, "in-plain", [
+      ...testDocuments(60),
+      { id: "blank", title: " ", text: "" },
+      { id: "wrong", text: 17 },
+    ]);
+    const first = await follow("in-plain");
+    assert.deepEqual([first.encoded, first.overtaken, first.refused], [60, 0, 2]);
+    const info = await readIndexModel(cluster, "in-plain");
+    assert.equal(info.model.fingerprint, encoder.manifest.fingerprint);
+    const mapping = (await cluster.demand(
+      { method: "GET", path: "/in-plain/_mapping" },
+      "Looking",
+    )) as Record<string, { mappings: { _meta: { owner: string } } }>;
+    assert.equal(mapping["in-plain"]?.mappings._meta.owner, "shop");
+    assert.equal((await vectorOf("in-plain", "blank")).csplade_refused, "document_no_text");
+    assert.equal((await vectorOf("in-plain", "wrong")).csplade_refused, "document_wrong_type");
+    const before = await vectorOf("in-plain", "d7");
+    assert.ok(Object.keys(before.csplade as object).length > 0);
+
+    assert.equal((await follow("in-plain")).encoded, 0);
+    await fill(cluster, "in-plain", [
+      ...testDocuments(1, 1, 7),
+      { id: "blank", title: "", text: "a text after all" },
+    ]);
+    assert.equal((await vectorOf("in-plain", "d7")).csplade, undefined, "no vector of an old text");
+    const second = await follow("in-plain");
+    assert.deepEqual([second.encoded, second.refused], [2, 0]);
+    const after = await vectorOf("in-plain", "d7");
+    assert.notDeepEqual(after.csplade, before.csplade);
+    assert.equal(after.round, 1);
+    assert.equal((await vectorOf("in-plain", "blank")).csplade_refused, undefined);
+  });
+
+  it("never overwrites what an application wrote while a document was being encoded", async () => {
+    await fill(cluster, "in-race", testDocuments(30));
+    const slow: Encoder = {
+      ...encoder,
+      async encodeDocuments(texts, options) {
+        const encoded = await encoder.encodeDocuments(texts, options);
+        if (texts.some((text) => text.includes("number 3 in round 0"))) {
+          await fill(cluster, "in-race", testDocuments(1, 1, 3));
+          await cluster.send({ method: "DELETE", path: "/in-race/_doc/d4" });
+        }
+        return encoded;
+      },
+    };
+    const counts = await follow("in-race", { encoder: slow });
+    assert.equal(counts.overtaken, 2);
+    const content = await contentOf(cluster, "in-race", { vectors: true });
+    assert.equal(content.has("d4"), false, "a deleted document stays deleted");
+    assert.equal(content.get("d3")?.round, 1);
+    assert.equal(content.size, 29);
+    assert.ok([...content.values()].every(({ csplade }) => csplade !== undefined));
+  });
+
+  it("goes on as documents come, until it is stopped", async () => {
+    await fill(cluster, "in-live", testDocuments(5));
+    const stop = new AbortController();
+    const running = follow("in-live", { once: false, signal: stop.signal });
+    const missing = async () =>
+      [...(await contentOf(cluster, "in-live", { vectors: true })).values()].filter(
+        ({ csplade }) => csplade === undefined,
+      ).length;
+    while ((await missing()) > 0) await sleep(200);
+    await fill(cluster, "in-live", testDocuments(20, 1, 3));
+    while ((await missing()) > 0) await sleep(200);
+    stop.abort();
+    assert.equal((await running).encoded, 25);
+  });
+
+  it("takes routing, partial updates of one document, and passages in nested mode along", async () => {
+    await put("/in-nested", { settings: { index: { number_of_shards: 3 } } });
+    const long = { title: "long", text: "many words of a story ".repeat(120) };
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: "/in-nested/_doc/a",
+        query: { routing: "x", refresh: true },
+        body: long,
+      },
+      "Writing",
+    );
+    const nested = configWith({ "ingest.passages": "nested" });
+    assert.equal((await follow("in-nested", { config: nested })).encoded, 1);
+    const passages = (await vectorOf("in-nested", "a")).csplade_passages as unknown[];
+    assert.ok(passages.length > 1);
+    assert.equal((await contentOf(cluster, "in-nested")).size, 1, "not written to another shard");
+    await cluster.demand(
+      {
+        method: "POST",
+        path: "/in-nested/_update/a",
+        query: { routing: "x", refresh: true },
+        body: { doc: { text: "short" } },
+      },
+      "Updating",
+    );
+    const counts = await follow("in-nested", { config: nested });
+    assert.equal(counts.encoded, 1, "the update took the vector off");
+    await post(
+      "/in-nested/_bulk",
+      `{"update":{"_id":"a","routing":"x"}}\n{"doc":{"text":"another text"}}\n`,
+    );
+    const bulk = await follow("in-nested", { config: nested });
+    // The cluster runs no pipeline for these: docs/feeding.md says so.
+    assert.equal(bulk.encoded, 0, "update actions of bulk requests pass the pipeline");
+    await assert.rejects(follow("in-nested"), { code: "index_invalid" });
+  });
+
+  it("leaves another default pipeline alone, and says what to add to it", async () => {
+    await put("/_ingest/pipeline/in-own", {
+      processors: [{ set: { field: "seen", value: true } }],
+    });
+    await put("/in-piped", { settings: { index: { default_pipeline: "in-own" } } });
+    await assert.rejects(follow("in-piped"), (error: Error & { code?: string; hint?: string }) => {
+      assert.equal(error.code, "index_invalid");
+      return error.hint?.includes('{"pipeline": {"name": "csplade-mark"}}') === true;
+    });
+    await put("/_ingest/pipeline/in-own", {
+      processors: [{ set: { field: "seen", value: true } }, { pipeline: { name: "csplade-mark" } }],
+    });
+    await fill(cluster, "in-piped", testDocuments(3));
+    assert.equal((await follow("in-piped")).encoded, 3);
+    const found = await vectorOf("in-piped", "d1");
+    assert.ok(found.seen === true && found.csplade !== undefined);
+  });
+
+  it("refuses what is not there, several indices at once, and an index of another model", async () => {
+    await assert.rejects(follow("in-none"), { code: "index_not_found" });
+    await fill(cluster, "in-one", testDocuments(1));
+    await fill(cluster, "in-two", testDocuments(1));
+    await post("/_aliases", { actions: [{ add: { index: "in-*", alias: "in-many" } }] });
+    await assert.rejects(follow("in-many"), { code: "index_invalid" });
+    await follow("in-one");
+    const other = {
+      ...encoder,
+      manifest: { ...encoder.manifest, fingerprint: "0123456789abcdef" },
+    };
+    await assert.rejects(follow("in-one", { encoder: other }), { code: "model_mismatch" });
+  });
+
+  it("is a command", async () => {
+    await fill(cluster, "in-command", [...testDocuments(10), { id: "blank", text: " " }]);
+    const ended = await csplade(["follow", "in-command", "--once", "--json"], {
+      env: {
+        CSPLADE_MODEL: config["model.path"],
+        CSPLADE_THREADS: "1",
+        OPENSEARCH_URL: config["opensearch.url"],
+      },
+    });
+    assert.equal(ended.status, 3, ended.output);
+    const { index, encoded, refused } = JSON.parse(
+      ended.output.split("\n").find((line) => line.startsWith("{")) ?? "",
+    ) as FollowCounts;
+    assert.deepEqual([index, encoded, refused], ["in-command", 10, 1]);
+    const path = pathOf("in-command", "_doc", "d1");
+    const { body } = await cluster.send({ method: "GET", path });
+    assert.ok((body as { _source: { csplade?: object } })._source.csplade !== undefined);
+  });
+});
