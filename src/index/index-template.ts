@@ -200,13 +200,12 @@ export function markPipeline(): z.infer<typeof markFileSchema> {
 }
 
 /** The file's fields of vectors, for an index that has fields of its own. */
-export function vectorFields(): Record<string, object> {
+export function vectorFields(meta: IndexMeta): Record<string, object> {
   const { properties } = readTemplate("mappings/index.json", indexFileSchema).mappings;
-  return Object.fromEntries(
-    Object.entries(properties).filter(
-      ([name]) => name === VECTOR_FIELD || name.startsWith(`${VECTOR_FIELD}_`),
-    ),
+  const ours = Object.entries(properties).filter(
+    ([name]) => name === VECTOR_FIELD || name.startsWith(`${VECTOR_FIELD}_`),
   );
+  return { ...Object.fromEntries(ours), [PASSAGES_FIELD]: passagesField(meta) };
 }
 
 function readTemplate<T>(name: string, schema: z.ZodType<T>): T {

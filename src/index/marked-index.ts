@@ -61,10 +61,9 @@ export async function prepareMarkedIndex(
   const info = { name: index, indices: [index], created: false };
   if (_meta.csplade === undefined) {
     await demandPipeline(cluster, index);
-    const body = {
-      _meta: { ..._meta, csplade: metaOf(plan, packageVersion) },
-      properties: fields(),
-    };
+    const meta = metaOf(plan, packageVersion);
+    const properties = { ...vectorFields(meta), [REFUSED_FIELD]: { type: "keyword" } };
+    const body = { _meta: { ..._meta, csplade: meta }, properties };
     const doing = `Adding the fields of vectors to ${index}`;
     await cluster.demand({ method: "PUT", path: pathOf(index, "_mapping"), body }, doing);
     return { ...info, ...plan };
@@ -76,10 +75,6 @@ export async function prepareMarkedIndex(
   const doing = `Adding the field ${REFUSED_FIELD} to ${index}`;
   await cluster.demand({ method: "PUT", path: pathOf(index, "_mapping"), body }, doing);
   return { ...info, ...found };
-}
-
-function fields(): Record<string, object> {
-  return { ...vectorFields(), [REFUSED_FIELD]: { type: "keyword" } };
 }
 
 async function concreteIndex(cluster: Cluster, name: string): Promise<string> {

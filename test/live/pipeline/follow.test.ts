@@ -68,8 +68,18 @@ describe("csplade follow", function () {
     const mapping = (await cluster.demand(
       { method: "GET", path: "/in-plain/_mapping" },
       "Looking",
-    )) as Record<string, { mappings: { _meta: { owner: string } } }>;
-    assert.equal(mapping["in-plain"]?.mappings._meta.owner, "shop");
+    )) as Record<
+      string,
+      { mappings: { _meta: { owner: string }; properties: Record<string, { type?: string }> } }
+    >;
+    const { _meta, properties = {} } = mapping["in-plain"]?.mappings ?? {};
+    assert.equal(_meta?.owner, "shop");
+    // A nested field would make every search on the vectors slower.
+    assert.ok(Object.values(properties).every(({ type }) => type !== "nested"));
+    assert.deepEqual(
+      [properties.round?.type, properties.csplade?.type],
+      ["short", "rank_features"],
+    );
     assert.equal((await vectorOf("in-plain", "blank")).csplade_refused, "document_no_text");
     assert.equal((await vectorOf("in-plain", "wrong")).csplade_refused, "document_wrong_type");
     const before = await vectorOf("in-plain", "d7");
