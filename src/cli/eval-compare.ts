@@ -10,7 +10,7 @@ import {
 } from "../evaluate/compare-results.js";
 import type { MetricName } from "../evaluate/metrics.js";
 import { readResults } from "../evaluate/saved-evaluation.js";
-import { pValue, round } from "./eval-output.js";
+import { pPhrase, round } from "./eval-output.js";
 import { printJson, printLine } from "./outcome.js";
 
 /** Queries shown to people; JSON has all. */
@@ -107,7 +107,9 @@ function printComparison(
       values.first.toFixed(4).padStart(width),
       pc.cyan(values.second.toFixed(4).padStart(width)),
       signed(difference).padStart(10),
-      pValue(p_value).padStart(9),
+      pPhrase(p_value)
+        .replace(/^p (= )?/, "")
+        .padStart(9),
     ];
     printLine(`${cells.join("")}   ${wins}/${losses}/${ties}`);
   }

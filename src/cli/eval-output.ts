@@ -32,6 +32,8 @@ export interface EvalReport extends Metrics {
   readonly documents: number;
   /** Documents that could not be indexed and so cannot be found. */
   readonly failed_documents: number;
+  /** Documents that only BM25 finds (`ingest.min_quality`). */
+  readonly low_quality_documents: number;
   readonly bm25: Metrics;
   /** nDCG@10 minus BM25's, and its p-value (paired randomization test, two-sided). */
   readonly versus_bm25: Significance;
@@ -57,6 +59,7 @@ export function reportOf({
     queries: queries.length,
     documents: summary.read,
     failed_documents: summary.failed,
+    low_quality_documents: summary.low_quality,
     ...rounded(csplade.metrics),
     bm25: rounded(bm25.metrics),
     versus_bm25: roundedDifference(versus_bm25),
@@ -111,6 +114,9 @@ function settingsOf(config: Config, precision: string): Record<string, string> {
     quantization: `${config["document.quantize_bits"]} bits`,
     ...pruned("document"),
     ...pruned("query"),
+    ...(config["ingest.min_quality"] > 0
+      ? { "static pruning": `quality from ${config["ingest.min_quality"]}` }
+      : {}),
     ...(config["query.encoder"] === "table" ? { queries: "queries by table" } : {}),
   };
 }
@@ -168,9 +174,9 @@ export function round(value: number, digits: number): number {
   return Number(value.toFixed(digits));
 }
 
-/** A p-value as people read it. */
-export function pValue(p: number): string {
-  return p < 0.001 ? "<0.001" : p.toFixed(3);
+/** A p-value as people read it: `p = 0.034`, `p < 0.001`. */
+export function pPhrase(p: number): string {
+  return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
 }
 
 /** Prints the report for people. */
@@ -187,10 +193,13 @@ export function printReport(report: EvalReport): void {
   const { difference, p_value } = report.versus_bm25;
   printLine(
     `nDCG@10 is ${Math.abs(difference).toFixed(4)} ${difference < 0 ? "below" : "above"} BM25 ` +
-      `(p = ${pValue(p_value)})`,
+      `(${pPhrase(p_value)})`,
   );
   printLine(
-    `${report.avg_query_terms} terms per query, ${report.avg_doc_terms ?? "?"} per document, ` +
+    (report.low_quality_documents === 0
+      ? ""
+      : `${report.low_quality_documents} documents of low quality were not encoded; `) +
+      `${report.avg_query_terms} terms per query, ${report.avg_doc_terms ?? "?"} per document, ` +
       `index ${(report.index_bytes / 1e6).toFixed(1)} MB, ${report.ms_per_query_p50} ms per query`,
   );
   if (report.modes !== undefined) printModes(report.modes);
@@ -210,7 +219,7 @@ function printModes(modes: NonNullable<EvalReport["modes"]>): void {
     const versus =
       mode.versus_plain === undefined
         ? ""
-        : `    ${difference < 0 ? "" : "+"}${difference.toFixed(4)} (p = ${pValue(p_value)})`;
+        : `    ${difference < 0 ? "" : "+"}${difference.toFixed(4)} (${pPhrase(p_value)})`;
     printLine(
       `${mode.name.padEnd(16)}${values.map((value) => value.padStart(12)).join("")}${versus}`,
     );

@@ -100,7 +100,8 @@ function newDeadLetterFile(index: string): string {
 
 /** The summary for people. */
 export function printIngestSummary(summary: IngestSummary): void {
-  const { read, encoded, written, skipped, failed, truncated, seconds, tokens } = summary;
+  const { read, encoded, written, skipped, failed, truncated, low_quality, seconds, tokens } =
+    summary;
   printLine(
     `${pc.bold(summary.index)}: ${read} read, ${encoded} encoded, ${written} written, ` +
       `${skipped} skipped (unchanged), ${failed > 0 ? pc.red(`${failed} failed`) : "0 failed"} ` +
@@ -111,6 +112,11 @@ export function printIngestSummary(summary: IngestSummary): void {
       `${(encoded / seconds).toFixed(0)} documents/s, ${(tokens / seconds).toFixed(0)} tokens/s, ` +
         `${(summary.terms / Math.max(1, summary.passages)).toFixed(0)} terms per passage, ` +
         `model ${summary.model}`,
+    );
+  }
+  if (low_quality > 0) {
+    printLine(
+      `${low_quality} documents of low quality have no vector and are found by BM25 only (ingest.min_quality).`,
     );
   }
   if (truncated > 0) {

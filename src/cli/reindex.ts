@@ -239,7 +239,8 @@ function bytesPhrase(bytes: number): string {
 }
 
 function printSummary(summary: RunSummary): void {
-  const { run, state, alias, target, written, unchanged, encoded, reused, deleted } = summary;
+  const { run, state, alias, target, written, unchanged, encoded, reused, low_quality, deleted } =
+    summary;
   printLine(
     `${pc.bold(run)}: ${state}. ${written} written (${encoded} encoded, ${reused} with the vector they had), ` +
       `${unchanged} unchanged, ${deleted} deleted, ` +
@@ -248,6 +249,9 @@ function printSummary(summary: RunSummary): void {
         : "0 dead letters") +
       ` in ${summary.seconds.toFixed(1)} s`,
   );
+  if (low_quality > 0) {
+    printLine(`${low_quality} of them are of low quality and have no vector (ingest.min_quality).`);
+  }
   printLine(`The alias ${alias} leads to ${target}.`);
   if (summary.previous.length > 0) {
     printLine(

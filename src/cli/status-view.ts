@@ -73,7 +73,9 @@ export function runLines(status: RunStatus, meter: RateMeter, columns = 100): st
       (left === undefined || left < 1 ? "" : `, ${duration(left)} left`) +
       (lag === null ? "" : `, lag ${duration(lag)}`) +
       limitsOf(status),
-    `written ${counts.written} (encoded ${counts.encoded}, vectors taken over ${counts.reused}), ` +
+    `written ${counts.written} (encoded ${counts.encoded}, vectors taken over ${counts.reused}` +
+      (counts.low_quality > 0 ? `, without a vector ${counts.low_quality}` : "") +
+      "), " +
       `unchanged ${counts.unchanged}, superseded ${counts.superseded}, deleted ${counts.deleted}, ` +
       (counts.dead_letters > 0 ? pc.red(`dead letters ${counts.dead_letters}`) : "dead letters 0"),
     `slices: ${slices.done} done, ${slices.running} running, ${slices.open} open, ` +

@@ -180,6 +180,11 @@ export const settings = {
     env: "CSPLADE_MAX_PASSAGES",
     help: "Most passages of one document; the rest is left out and counted as truncated.",
   },
+  "ingest.min_quality": {
+    schema: z.coerce.number().min(0).max(1).default(0),
+    env: "CSPLADE_MIN_QUALITY",
+    help: "Documents of lower quality (0 to 1; see docs/pruning.md) are indexed for BM25 only; 0 encodes all.",
+  },
   "ingest.max_document_bytes": {
     schema: count(1024, 104_857_600, 16_777_216),
     env: "CSPLADE_MAX_DOCUMENT_BYTES",

@@ -173,18 +173,28 @@ export function scatterChart(points: readonly LabelledPoint[], axes: ScatterAxes
           ]
         : []),
       Plot.dot(points, { x: "x", y: "y", r: 6, fill: ({ name }: LabelledPoint) => colourOf(name) }),
-      ...placeLabels(points, { x, y, height }).map(({ point, dy }) =>
-        Plot.text([point], { x: "x", y: "y", text: "name", dx: 11, dy, textAnchor: "start" }),
+      ...placeLabels(points, { x, y, height }).map(({ point, side, dy }) =>
+        Plot.text([point], {
+          x: "x",
+          y: "y",
+          text: "name",
+          dx: side === "right" ? 11 : -11,
+          dy,
+          textAnchor: side === "right" ? "start" : "end",
+        }),
       ),
     ],
   });
 }
 
-/** Labels to the right of their points, moved down where they would lie on another one. */
+/**
+ * Labels to the right of their points, or to the left where they would leave the picture; moved
+ * down where they would lie on another one.
+ */
 function placeLabels(
   points: readonly LabelledPoint[],
   { x, y, height }: { readonly x: number[]; readonly y: number[]; readonly height: number },
-): { point: LabelledPoint; dy: number }[] {
+): { point: LabelledPoint; side: "left" | "right"; dy: number }[] {
   const inner = {
     width: HALF_WIDTH - MARGINS.marginLeft - MARGINS.marginRight,
     height: height - MARGINS.marginTop - MARGINS.marginBottom,
@@ -195,15 +205,18 @@ function placeLabels(
   return [...points]
     .sort((a, b) => b.y - a.y)
     .map((point) => {
-      const left = along(point.x, x, inner.width);
-      const right = left + 14 + point.name.length * 7.5;
+      const dot = along(point.x, x, inner.width);
+      const size = 14 + point.name.length * 7.5;
+      const side = dot + size > inner.width + MARGINS.marginRight ? "left" : "right";
+      const left = side === "right" ? dot : dot - size;
+      const right = left + size;
       const own = inner.height - along(point.y, y, inner.height);
       let at = own;
       const collides = () =>
         taken.find((one) => one.left < right && left < one.right && Math.abs(one.at - at) < 15);
       for (let other = collides(); other !== undefined; other = collides()) at = other.at + 15;
       taken.push({ left, right, at });
-      return { point, dy: at - own };
+      return { point, side, dy: at - own };
     });
 }
 
@@ -212,12 +225,15 @@ export function termsChart(of: string, counts: TermCounts): Chart {
   const total = counts.reduce((sum, [, vectors]) => sum + vectors, 0);
   const [first, last] = [counts[0]?.[0] ?? 0, counts.at(-1)?.[0] ?? 0];
   const median = quantileOfCounts(counts, 0.5);
+  const bins = Math.round(Math.min(32, Math.max(6, 1.3 * Math.sqrt(total))));
   const rows = counts.map(([terms, vectors]) => ({ terms, vectors }));
   return draw(
     `Terms per ${of}`,
     `${total} vectors with ${first} to ${last} terms, half of them with at most ${median}`,
     {
-      height: 260,
+      height: 280,
+      // Two rows above the bars: the name of the axis, and below it the median.
+      marginTop: 46,
       x: { label: `terms per ${of} →`, nice: true },
       y: { label: `↑ ${of === "query" ? "queries" : "documents"}`, grid: true },
       marks: [
@@ -225,7 +241,7 @@ export function termsChart(of: string, counts: TermCounts): Chart {
           rows,
           Plot.binX<Plot.RectYOptions>(
             { y: "sum" },
-            { x: "terms", y: "vectors", fill: "var(--ours)", thresholds: 32, inset: 0.5 },
+            { x: "terms", y: "vectors", fill: "var(--ours)", thresholds: bins, inset: 0.5 },
           ),
         ),
         Plot.ruleX([median], { stroke: "var(--theirs)", strokeWidth: 2, strokeDasharray: "5 4" }),
@@ -233,7 +249,7 @@ export function termsChart(of: string, counts: TermCounts): Chart {
           x: (terms: number) => terms,
           frameAnchor: "top",
           text: (terms: number) => `median ${terms}`,
-          dy: -14,
+          dy: -10,
           fill: "var(--theirs)",
           fontWeight: 600,
         }),

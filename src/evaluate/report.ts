@@ -132,6 +132,7 @@ function systemsPart(main: SavedEvaluation): Html {
     return { name: shownName(system), system, ...meanInterval(values) };
   });
   rows.sort((a, b) => b.mean - a.mean);
+  const compared = main.systems.some(({ versus_plain }) => versus_plain !== undefined);
   const names = namesOf(main.systems[0]?.metrics as Metrics);
   return card(
     "Quality by way of searching",
@@ -140,16 +141,20 @@ function systemsPart(main: SavedEvaluation): Html {
     intervalChart("nDCG@10", rows),
     table(
       "Means over the queries",
-      ["way of searching", ...names, "nDCG@10 − plain", "p"],
+      ["way of searching", ...names, ...(compared ? ["nDCG@10 − plain", "p"] : [])],
       rows.map(({ name, system }) => [
         name,
         ...names.map((metric) => figure(system.metrics[metric])),
-        system.versus_plain === undefined ? "" : signed(system.versus_plain.difference),
-        system.versus_plain === undefined ? "" : pText(system.versus_plain.p_value),
+        ...(compared ? versusPlain(system) : []),
       ]),
     ),
     true,
   );
+}
+
+function versusPlain({ versus_plain }: SavedSystem): string[] {
+  if (versus_plain === undefined) return ["", ""];
+  return [signed(versus_plain.difference), pText(versus_plain.p_value)];
 }
 
 function latencyPart(main: SavedEvaluation): Html {

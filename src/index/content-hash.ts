@@ -15,24 +15,31 @@ export interface EncodingChoices extends VectorShape {
 /**
  * 32 hex digits over the document (field order does not matter), the model's
  * fingerprint, the text fields and the encoding choices.
+ * @param worth whether it is encoded at all (`ingest.min_quality`).
  */
 export function contentHash(
   body: Readonly<Record<string, unknown>>,
   plan: IndexPlan,
   choices: EncodingChoices,
+  worth = true,
 ): string {
-  return hashOf(contextOf(plan, choices), JSON.stringify(body, sortKeys));
+  return hashOf(contextOf(plan, choices, worth), JSON.stringify(body, sortKeys));
 }
 
 /**
  * 32 hex digits over what decides a document's vectors: its text, the model's fingerprint and the
  * encoding choices. The same hash means that vectors can be taken over when only other fields changed.
  */
-export function textHash(text: string, plan: IndexPlan, choices: EncodingChoices): string {
-  return hashOf(contextOf(plan, choices), text);
+export function textHash(
+  text: string,
+  plan: IndexPlan,
+  choices: EncodingChoices,
+  worth = true,
+): string {
+  return hashOf(contextOf(plan, choices, worth), text);
 }
 
-function contextOf(plan: IndexPlan, choices: EncodingChoices): unknown {
+function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): unknown {
   const { prune_type, prune_ratio, quantize_bits, max_passages } = choices;
   return [
     // Raise when documents are stored differently, so that they are written again.
@@ -45,6 +52,8 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices): unknown {
     prune_type === "none" ? 0 : prune_ratio,
     quantize_bits,
     max_passages,
+    // The decision and not the threshold: raising it must not encode again what it still lets through.
+    ...(worth ? [] : ["low quality"]),
   ];
 }
 

@@ -263,7 +263,8 @@ function passageFields(
       : "";
   const bodyStart = document.text.startsWith(prefix) ? prefix.length : 0;
   return (passage) => {
-    if (passage === undefined) return body;
+    // Without a passage there is no vector: the whole text stays, for BM25.
+    if (passage === undefined) return { ...document.body };
     const start = Math.max(passage.start, Math.min(bodyStart, passage.end));
     return { ...body, [shown]: document.text.slice(start, passage.end).trim() };
   };

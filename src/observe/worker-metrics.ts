@@ -12,6 +12,7 @@ export interface DocumentOutcomes {
   readonly deleted?: number;
   readonly dead_letters?: number;
   readonly encoded?: number;
+  readonly low_quality?: number;
   readonly reused?: number;
   readonly tokens?: number;
 }
@@ -49,6 +50,10 @@ export function createWorkerMetrics(): WorkerMetrics {
   const encodedDocuments = perQueue(
     "csplade_worker_encoded_documents_total",
     "Documents sent through the model.",
+  );
+  const lowQuality = perQueue(
+    "csplade_worker_low_quality_documents_total",
+    "Documents written without a vector, their quality being below ingest.min_quality.",
   );
   const reused = perQueue(
     "csplade_worker_reused_vectors_total",
@@ -103,6 +108,7 @@ export function createWorkerMetrics(): WorkerMetrics {
       };
       for (const [outcome, n] of Object.entries(counted)) documents.inc({ queue, outcome }, n);
       encodedDocuments.inc({ queue }, outcomes.encoded ?? 0);
+      lowQuality.inc({ queue }, outcomes.low_quality ?? 0);
       reused.inc({ queue }, outcomes.reused ?? 0);
       tokens.inc({ queue }, outcomes.tokens ?? 0);
     },

@@ -21,6 +21,7 @@ import { startIngestWorker, type IngestWorker } from "../queue/ingest-queue.js";
 import { readChunk, type ChunkLine } from "../sources/chunk.js";
 import { parseDocument, type SourceDocument } from "../sources/source-document.js";
 import { indexModelOf } from "./index-model.js";
+import { encodeWorthwhile, judgeTexts } from "./worth-encoding.js";
 
 /** What a worker works with. */
 export interface ChunkWorkerParts {
@@ -47,6 +48,8 @@ interface Taken {
   readonly document: SourceDocument;
   readonly hash: string;
   readonly stored: StoredState;
+  /** Whether it is encoded, or only indexed for BM25 (`ingest.min_quality`). */
+  readonly worth: boolean;
 }
 
 /** An encoded document and the operations that store it. */
@@ -99,9 +102,9 @@ async function processChunk(
   const changed = job.force ? taken : taken.filter(({ hash, stored }) => stored.hash !== hash);
   task.result.skipped = taken.length - changed.length;
   const started = performance.now();
-  const encoded = await parts.encoder.encodeDocuments(
-    changed.map(({ document }) => document.text),
-    { signal },
+  const encoded = await encodeWorthwhile(
+    changed.map(({ document, worth }) => ({ text: document.text, worth })),
+    (texts) => parts.encoder.encodeDocuments(texts, { signal }),
   );
   const encodedAt = performance.now();
   const prepared = changed.flatMap((each, index) => prepare(task, each, encoded[index]));
@@ -114,6 +117,7 @@ async function processChunk(
     unchanged: skipped,
     dead_letters: failures.length,
     encoded: task.result.encoded,
+    low_quality: task.result.low_quality,
     tokens,
   });
   return task.result;
@@ -135,6 +139,7 @@ function emptyResult(): IngestJobResult {
     written: 0,
     skipped: 0,
     truncated: 0,
+    low_quality: 0,
     passages: 0,
     tokens: 0,
     terms: 0,
@@ -164,7 +169,7 @@ function fail(
 async function takeDocuments(task: Task): Promise<Taken[]> {
   const { config, cluster, info, job, signal } = task;
   const choices = { ...vectorShape(config), max_passages: config["ingest.max_passages"] };
-  const good: Omit<Taken, "stored">[] = [];
+  const good: { readonly line: ChunkLine; readonly document: SourceDocument }[] = [];
   for (const line of await readChunk(job.chunk)) {
     const parsed = parseDocument(line.content, job);
     if ("problem" in parsed) {
@@ -178,8 +183,12 @@ async function takeDocuments(task: Task): Promise<Taken[]> {
       fail(task, line, codeOf(thrown), messageOf(thrown), document.id);
       continue;
     }
-    good.push({ line, document, hash: contentHash(document.body, info, choices) });
+    good.push({ line, document });
   }
+  const worth = await judgeTexts(
+    good.map(({ document }) => document.text),
+    config["ingest.min_quality"],
+  );
   const stored = await patiently(task, () =>
     readStored(
       cluster,
@@ -188,13 +197,18 @@ async function takeDocuments(task: Task): Promise<Taken[]> {
       signal,
     ),
   );
-  return good.map((each, index) => ({ ...each, stored: stored[index] as StoredState }));
+  return good.map((each, index) => ({
+    ...each,
+    hash: contentHash(each.document.body, info, choices, worth[index]),
+    stored: stored[index] as StoredState,
+    worth: worth[index] ?? true,
+  }));
 }
 
 /** The write operations of one encoded document; nothing if it failed. */
 function prepare(task: Task, taken: Taken, encoded: EncodedText | undefined): Prepared[] {
   const { config, info, result } = task;
-  const { line, document, hash, stored } = taken;
+  const { line, document, hash, stored, worth } = taken;
   if (encoded === undefined || encoded.failure !== undefined) {
     fail(
       task,
@@ -205,11 +219,12 @@ function prepare(task: Task, taken: Taken, encoded: EncodedText | undefined): Pr
     );
     return [];
   }
-  if (encoded.passages.length === 0) {
+  if (worth && encoded.passages.length === 0) {
     fail(task, line, "document_no_text", "The document's text has no tokens.", document.id);
     return [];
   }
-  result.encoded += 1;
+  if (worth) result.encoded += 1;
+  else result.low_quality += 1;
   if (encoded.truncated) result.truncated += 1;
   for (const passage of encoded.passages) {
     result.passages += 1;

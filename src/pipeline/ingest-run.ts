@@ -25,6 +25,8 @@ export interface IngestCounts {
   failed: number;
   /** Documents of which some text was left out (`ingest.max_passages`). */
   truncated: number;
+  /** Documents written without a vector, because their quality is below `ingest.min_quality`. */
+  low_quality: number;
   passages: number;
   tokens: number;
   /** Term weights written, over all passages. */
@@ -69,6 +71,7 @@ function noCounts(): IngestCounts {
     skipped: 0,
     failed: 0,
     truncated: 0,
+    low_quality: 0,
     passages: 0,
     tokens: 0,
     terms: 0,
@@ -168,6 +171,7 @@ async function account(
   counts.written += result.written;
   counts.skipped += result.skipped;
   counts.truncated += result.truncated;
+  counts.low_quality += result.low_quality;
   counts.passages += result.passages;
   counts.tokens += result.tokens;
   counts.terms += result.terms;

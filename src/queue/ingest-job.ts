@@ -46,6 +46,8 @@ export const ingestJobResultSchema = z.object({
   written: z.number().int(),
   skipped: z.number().int(),
   truncated: z.number().int(),
+  /** Documents written without a vector (`ingest.min_quality`). */
+  low_quality: z.number().int().default(0),
   passages: z.number().int(),
   tokens: z.number().int(),
   terms: z.number().int(),

@@ -3,6 +3,7 @@ import type { Encoder } from "../encoder/encoder.js";
 import { linesOf } from "../index/bulk-operation.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
+import { encodeFrom } from "../pipeline/worth-encoding.js";
 import type { SourceDocument } from "../sources/source-document.js";
 import { planRun, type PlanContext, type ReindexRequest } from "./plan-run.js";
 import { readSlice } from "./slice-reader.js";
@@ -84,9 +85,14 @@ export async function estimateRun(
   // Once to warm up: the first batches also pay for the memory they take.
   await encoder.encodeDocuments(documents.slice(0, 8).map(({ text }) => text));
   const started = performance.now();
-  const encoded = await encoder.encodeDocuments(
+  const encoded = await encodeFrom(
+    run.encoding.min_quality,
     documents.map(({ text }) => text),
-    { signal: patience.signal, max_passages: run.encoding.max_passages },
+    (texts) =>
+      encoder.encodeDocuments(texts, {
+        signal: patience.signal,
+        max_passages: run.encoding.max_passages,
+      }),
   );
   const seconds = Math.max(0.001, (performance.now() - started) / 1_000);
   let tokens = 0;

@@ -80,7 +80,11 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
     text_fields: [...config["ingest.text_fields"]],
     title_field: config["ingest.title_field"],
     passages,
-    encoding: { ...vectorShape(config), max_passages: config["ingest.max_passages"] },
+    encoding: {
+      ...vectorShape(config),
+      max_passages: config["ingest.max_passages"],
+      min_quality: config["ingest.min_quality"],
+    },
     ...(reuse === undefined ? {} : { reuse }),
     slice_documents: config["reindex.slice_documents"],
     control: {

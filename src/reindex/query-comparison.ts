@@ -12,6 +12,7 @@ import { searchedFields } from "../query/searched-fields.js";
 import type { StoredDocument } from "../sources/index-source.js";
 import { textOf } from "../sources/source-document.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
+import { passageQuality } from "../text/passage-quality.js";
 import type { RunRecord, Verification } from "./run-record.js";
 
 /** What comparing needs. */
@@ -37,7 +38,10 @@ export async function compareQueries(
   const { encoder, cluster, patience } = context;
   const questions = sampled.slice(0, MOST_QUERIES).flatMap((document) => {
     const found = textOf(document.id, document.body, run.text_fields);
-    return "problem" in found ? [] : [{ id: document.id, text: wordsOf(found.text) }];
+    // What was left without a vector on purpose cannot be found by one.
+    return "problem" in found || passageQuality(found.text) < run.encoding.min_quality
+      ? []
+      : [{ id: document.id, text: wordsOf(found.text) }];
   });
   const none = { queries: 0, overlap_at_10: null, found_new: null, found_old: null };
   if (questions.length === 0) return none;

@@ -97,6 +97,8 @@ export const countsSchema = z.object({
   /** Removed from the target because the source has them no more. */
   deleted: z.number().int(),
   truncated: z.number().int(),
+  /** Of the written ones: without a vector (`ingest.min_quality`). */
+  low_quality: z.number().int().default(0),
   tokens: z.number().int(),
 });
 
@@ -133,6 +135,8 @@ export const runSchema = z.object({
     prune_ratio: z.number(),
     quantize_bits: z.number().int(),
     max_passages: z.number().int(),
+    /** Setting `ingest.min_quality`. */
+    min_quality: z.number().default(0),
   }),
   /** An index of the same model whose vectors are taken over where the text is the same. */
   reuse: z.string().optional(),
@@ -235,6 +239,7 @@ export function noCounts(): SliceCounts {
     reused: 0,
     deleted: 0,
     truncated: 0,
+    low_quality: 0,
     tokens: 0,
   };
 }

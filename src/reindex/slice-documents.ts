@@ -21,6 +21,7 @@ import {
 import { NOTHING_STORED, readStored, type StoredState } from "../index/stored-state.js";
 import { readVectors, type StoredVectors } from "../index/stored-vectors.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
+import { encodeWorthwhile, judgeTexts } from "../pipeline/worth-encoding.js";
 import type { SourceDocument } from "../sources/source-document.js";
 import { encodeSafely } from "../pipeline/encode-safely.js";
 import { deadLetterOperation } from "./dead-letters.js";
@@ -48,6 +49,8 @@ interface Taken {
   readonly hash: string;
   readonly text_hash: string;
   readonly stored: StoredState;
+  /** Whether it is encoded, or only indexed for BM25 (`ingest.min_quality`). */
+  readonly worth: boolean;
   /** Vectors made from the same text by the same model. */
   vectors?: Readonly<Record<string, unknown>>;
 }
@@ -84,7 +87,12 @@ export async function prepareWindow(
   const states = await readStates(context, arrivals);
   const work: Taken[] = [];
   const refusals: Refusal[] = [];
+  const worths = await judgeTexts(
+    arrivals.map(({ content }) => ("document" in content ? content.document.text : "")),
+    run.encoding.min_quality,
+  );
   for (const [i, arrival] of arrivals.entries()) {
+    const worth = worths[i] ?? true;
     const stored = states[i] ?? NOTHING_STORED;
     if (stored.version !== undefined && stored.version > arrival.version) {
       counts.superseded += 1;
@@ -101,13 +109,13 @@ export async function prepareWindow(
       refusals.push({ arrival, stored, code: codeOf(thrown), reason: messageOf(thrown) });
       continue;
     }
-    const hash = contentHash(document.body, info, run.encoding);
+    const hash = contentHash(document.body, info, run.encoding, worth);
     if (stored.hash === hash && stored.version === arrival.version) {
       counts.unchanged += 1;
       continue;
     }
-    const text_hash = textHash(document.text, info, run.encoding);
-    work.push({ arrival, document, hash, text_hash, stored });
+    const text_hash = textHash(document.text, info, run.encoding, worth);
+    work.push({ arrival, document, hash, text_hash, stored, worth });
   }
   await findVectors(context, work);
   return { next: (arrivals.at(-1) as Arrival).next, counts, work, refusals };
@@ -144,12 +152,13 @@ function keyOf({ id, routing }: Arrival) {
 async function findVectors(context: WindowContext, work: readonly Taken[]): Promise<void> {
   const { run, info } = context;
   if (run.passages === "documents") return;
-  const kept = work.filter(
+  const encodable = work.filter(({ worth }) => worth);
+  const kept = encodable.filter(
     ({ stored, hash, text_hash }) => stored.hash === hash || stored.text_hash === text_hash,
   );
   await takeOver(context, info.name, kept);
   if (run.reuse === undefined) return;
-  const rest = work.filter(({ vectors }) => vectors === undefined);
+  const rest = encodable.filter(({ vectors }) => vectors === undefined);
   await takeOver(context, run.reuse, rest);
 }
 
@@ -193,10 +202,10 @@ export async function encodeWindow(
   const missing = work.filter(({ vectors }) => vectors === undefined);
   const started = performance.now();
   const before = encoder.totals();
-  const encoded = await encodeSafely(
-    encoder,
-    missing.map(({ document }) => document.text),
-    { signal: patience.signal, max_passages: run.encoding.max_passages },
+  const options = { signal: patience.signal, max_passages: run.encoding.max_passages };
+  const encoded = await encodeWorthwhile(
+    missing.map(({ document, worth }) => ({ text: document.text, worth })),
+    (texts) => encodeSafely(encoder, texts, options),
   );
   if (missing.length > 0) {
     metrics.encoded((performance.now() - started) / 1_000);
@@ -220,13 +229,14 @@ export async function encodeWindow(
       const result = vectors.get(taken);
       if (result === undefined || result.failure !== undefined) {
         refuse("encode_failed", result?.failure ?? "The encoder returned nothing.");
-      } else if (result.passages.length === 0) {
+      } else if (taken.worth && result.passages.length === 0) {
         refuse("document_no_text", "The document's text has no tokens.");
       } else {
         const shaped = { shape: run.encoding, hash, text_hash, stored };
         const steps = documentSteps(info, document, result.passages, shaped);
         documents.push({ taken, steps });
-        counts.encoded += 1;
+        if (taken.worth) counts.encoded += 1;
+        else counts.low_quality += 1;
         counts.truncated += result.truncated ? 1 : 0;
         for (const passage of result.passages) counts.tokens += passage.tokens;
       }

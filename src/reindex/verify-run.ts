@@ -11,6 +11,7 @@ import { refreshIndex } from "../index/csplade-index.js";
 import { PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
+import { encodeFrom } from "../pipeline/worth-encoding.js";
 import type { StoredDocument } from "../sources/index-source.js";
 import { textOf } from "../sources/source-document.js";
 import { fromFeatures } from "../sparse/features.js";
@@ -168,9 +169,14 @@ async function compareVectors(
     const found = textOf(id, own, run.text_fields);
     return "problem" in found ? [] : [{ id, text: found.text, own, stored: body }];
   });
-  const encoded = await encoder.encodeDocuments(
+  const encoded = await encodeFrom(
+    run.encoding.min_quality,
     documents.map(({ text }) => text),
-    { signal: patience.signal, max_passages: run.encoding.max_passages },
+    (texts) =>
+      encoder.encodeDocuments(texts, {
+        signal: patience.signal,
+        max_passages: run.encoding.max_passages,
+      }),
   );
   const info = { ...run, name: run.target, indices: [run.target], created: false };
   return documents.map(({ id, text, own, stored }, i) => {

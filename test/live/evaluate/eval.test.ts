@@ -291,7 +291,7 @@ describe("csplade eval", function () {
     const page = path.join(folder, "report.html");
     const drawn = await run(["eval", "--report", page, "--results", saved]);
     assert.equal(drawn.code, 0, drawn.err);
-    assert.match(readFileSync(page, "utf8"), /<h2>terms<\/h2>.*<svg .*fear of a confined space/s);
+    assert.match(readFileSync(page, "utf8"), /<h2>terms<\/h2>.*<svg .*Query by query/s);
     const shown = await run(["eval", "--data", data, "--compare", ours, ours]);
     assert.match(shown.out, /ndcg@10 .* \+0\.0000 +1\.000 +0\/0\/3/);
     assert.match(shown.out, /nDCG@10 is the same on every query/);

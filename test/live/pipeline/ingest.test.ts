@@ -96,6 +96,79 @@ describe("ingest", function () {
       text: `This is the text of document number ${i}, about subject ${i % 17}.`,
     }));
 
+  it("leaves documents of low quality without a vector, for BM25 alone, and encodes them when that changes", async () => {
+    const licence = {
+      _id: "licence",
+      title: "",
+      text:
+        "Permission is hereby granted, free of charge, to any person obtaining a copy of this " +
+        "software, without warranty of any kind. In no event shall the authors be liable for any claim.",
+    };
+    const prose = {
+      _id: "prose",
+      title: "",
+      text:
+        "The morning train along the river was late because a herd of cattle had wandered onto the " +
+        "track near the old bridge, and the driver waited until the farmer came with his dogs.",
+    };
+    for (const passages of ["merged", "nested", "documents"] as const) {
+      const index = `ingest-quality-${passages}`;
+      const file = write("quality.ndjson", [licence, prose]);
+      const with_ = (min_quality: number) => ({
+        config: liveConfig({ "ingest.passages": passages, "ingest.min_quality": min_quality }),
+      });
+      const counts = ({ written, encoded, low_quality, skipped, failed }: IngestSummary) => ({
+        written,
+        encoded,
+        low_quality,
+        skipped,
+        failed,
+      });
+      assert.deepEqual(counts(await ingest(index, [file], with_(0.4))), {
+        written: 2,
+        encoded: 1,
+        low_quality: 1,
+        skipped: 0,
+        failed: 0,
+      });
+      const terms = async () => {
+        const hits = await hitsOf(index);
+        return Object.fromEntries(
+          hits.map(({ _id, _source }) => {
+            const nested = _source.csplade_passages as { csplade: object }[] | undefined;
+            const vectors = nested?.map(({ csplade }) => csplade) ?? [_source.csplade ?? {}];
+            const count = vectors.reduce((sum: number, one) => sum + Object.keys(one).length, 0);
+            return [_id.replace(/#.*/, ""), count] as const;
+          }),
+        );
+      };
+      const found = await terms();
+      assert.equal(found.licence, 0);
+      assert.ok(found.prose! > 0);
+      const words = (await cluster.demand(
+        {
+          method: "POST",
+          path: `${pathOf(index)}/_search`,
+          body: { query: { match: { text: "permission granted" } } },
+        },
+        "Searching by words",
+      )) as { hits: { hits: Hit[] } };
+      assert.deepEqual(
+        words.hits.hits.map(({ _id }) => _id.replace(/#.*/, "")),
+        ["licence"],
+      );
+      // Another threshold with the same outcome encodes nothing again.
+      const same = counts(await ingest(index, [file], with_(0.3)));
+      assert.deepEqual([same.written, same.encoded, same.skipped], [0, 0, 2]);
+      const all = counts(await ingest(index, [file], with_(0)));
+      assert.deepEqual([all.written, all.encoded, all.low_quality, all.skipped], [1, 1, 0, 1]);
+      assert.ok((await terms()).licence! > 0);
+      const back = counts(await ingest(index, [file], with_(0.4)));
+      assert.deepEqual([back.written, back.encoded, back.low_quality, back.skipped], [1, 0, 1, 1]);
+      assert.equal((await terms()).licence, 0);
+    }
+  });
+
   it("writes every document once with its vector, and a second run changes nothing", async () => {
     const file = write("plain.ndjson", documents(230));
     const first = await ingest("ingest-plain", [file]);

@@ -43,6 +43,30 @@ describe("reindex", function () {
   const run = (what: ReindexOptions["what"], more: Partial<ReindexOptions> = {}) =>
     reindexWith({ config, cluster, encoder }, what, more);
 
+  it("leaves documents of low quality without a vector, counts them, and verifies the rest", async () => {
+    const stub = { id: "stub", title: "", text: "Back to top" };
+    const long = testDocuments(40).map((each) => ({
+      ...each,
+      text: `${String(each.text)} The river rises in the mountains of the north, runs past seven small towns and reaches the sea in a wide delta full of birds.`,
+    }));
+    await fill(cluster, "rx-quality", [...long, stub]);
+    const judged = { ...config, "ingest.min_quality": 0.4 };
+    const first = await reindexWith(
+      { config: judged, cluster, encoder },
+      { from: ["rx-quality"], alias: "rx-quality-search" },
+    );
+    assert.deepEqual(
+      [first.state, first.written, first.encoded, first.low_quality, first.dead_letters],
+      ["done", 41, 40, 1, 0],
+    );
+    const made = await contentOf(cluster, "rx-quality-search-v1", { vectors: true });
+    assert.deepEqual(made.get("stub")?.csplade, {});
+    assert.equal(made.get("stub")?.text, "Back to top");
+    // Without the threshold it is encoded, and only it: the others' vectors are taken over.
+    const second = await run({ from: ["rx-quality"], alias: "rx-quality-search" });
+    assert.deepEqual([second.encoded, second.reused, second.low_quality], [1, 40, 0]);
+  });
+
   it("copies every document once, moves the alias, and takes vectors over the next time", async () => {
     await cluster.demand(
       {

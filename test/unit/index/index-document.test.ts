@@ -288,6 +288,7 @@ describe("content hash", () => {
       contentHash(body, plan, { ...choices, quantize_bits: 9 }),
       contentHash(body, plan, { ...choices, prune_type: "top_k", prune_ratio: 100 }),
       contentHash(body, plan, { ...choices, max_passages: 11 }),
+      contentHash(body, plan, choices, false),
     ];
     assert.equal(new Set(hashes).size, hashes.length);
   });
