@@ -99,12 +99,6 @@ async function fill(into: Cluster): Promise<void> {
   const { manifest } = await openCheckpoint(model);
   const plan = { model: manifest, text_fields: ["text"], title_field: "title" };
   await ensureIndex(into, { name: index, passages: "merged", ...plan });
-  // Of ten hits here the default, best_compression, makes ten blocks to inflate: the cluster
-  // would be busy with that and not with searches.
-  await into.demand({ method: "POST", path: `/${index}/_close` }, "Closing the index");
-  const codec = { "index.codec": "default" };
-  await into.demand({ method: "PUT", path: `/${index}/_settings`, body: codec }, "The codec");
-  await into.demand({ method: "POST", path: `/${index}/_open` }, "Opening the index");
   const draw = randomVectors(5);
   for (let from = 0; from < DOCUMENTS; from += 1_000) {
     const lines = Array.from({ length: 1_000 }, (_, i) => [

@@ -101,7 +101,7 @@ export function hitKey({ _index, _id }: Pick<AnsweredHit, "_index" | "_id">): st
 /** The value by which a hit was, or is to be, collapsed. */
 export function collapsedBy(hit: AnsweredHit, collapse: string | undefined): string | undefined {
   const shared = collapse === undefined ? undefined : hit.fields?.[collapse]?.[0];
-  return typeof shared === "string" ? shared : undefined;
+  return typeof shared === "string" || typeof shared === "number" ? String(shared) : undefined;
 }
 
 /** A hit for our callers. */

@@ -44,7 +44,7 @@ export interface SearchRequest {
   /** `false`: no source; a list: these fields; otherwise everything but the vectors. */
   readonly source?: false | readonly string[] | undefined;
   /**
-   * A keyword field that several hits share (`csplade_parent` where an index holds a document
+   * A keyword or number field that several hits share (`csplade_parent` where an index holds a document
    * per passage): only the best hit of each value comes back. `total` still counts them all.
    */
   readonly collapse?: string | undefined;

@@ -124,6 +124,36 @@ describe("approximate search", function () {
     assert.match(notes[0]!, /^\d+ query terms stood in no document/);
   });
 
+  it("keeps min_score, highlights, fields, post_filter, collapse and counting around it", async () => {
+    const vector = queries[1]!;
+    const all = await find(vector, { mode: "ann", size: 10 });
+    const min_score = (all.hits[4]!.score + all.hits[3]!.score) / 2;
+    const around = {
+      min_score,
+      fields: ["year"],
+      highlight: { fields: { text: {} }, highlight_query: { match: { text: "number" } } },
+      track_total_hits: true,
+    };
+    const some = await find(vector, { mode: "ann", around });
+    assert.deepEqual(
+      some.hits.map((hit) => hit.id),
+      all.hits.filter((hit) => hit.score >= min_score).map((hit) => hit.id),
+    );
+    for (const { fields, highlight, source } of some.hits) {
+      assert.deepEqual(fields?.year, [source.year]);
+      assert.match(highlight?.text?.[0] ?? "", /<em>number<\/em>/);
+    }
+    const post_filter = { range: { year: { lt: 1950 } } };
+    const later = await find(vector, { mode: "ann", around: { post_filter } });
+    assert.ok(later.hits.every((hit) => (hit.source.year as number) < 1950));
+    const collapsed = await find(vector, { mode: "ann", collapse: "year", size: 5 });
+    assert.equal(new Set(collapsed.hits.map((hit) => hit.collapsed_by)).size, 5);
+    await assert.rejects(
+      find(vector, { mode: "ann", around: { sort: ["year"] } }),
+      /takes no sort/,
+    );
+  });
+
   it("finds a document that is written afterwards", async () => {
     await write(into, 5000, topical(3));
     await refreshIndex(cluster, into);
