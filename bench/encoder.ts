@@ -392,7 +392,7 @@ function reportOf(
             `${name}, ${batch.replace(/^[0-9]+ /, "")}`,
             [...tried].map(([size, speed]) => `${size}: ${whole(speed)}`).join(", "),
           ]),
-        notes: [`The best of ${TRIALS} trials of ${TRIAL_TEXTS} texts each.`],
+        notes: [`The best of ${TRIALS} trials of ${Math.min(TRIAL_TEXTS, texts)} texts each.`],
       },
     ],
     figures: { threads, texts, systems: measured },
