@@ -278,7 +278,8 @@ async function report(
 \`npm run soak -- --minutes ${minutes} --documents ${documents}\` on ${os.availableParallelism()} of ${os.cpus().length} cores, load ${load_before.toFixed(1)} before it
 began, Node ${process.versions.node}, ${new Date().toISOString().slice(0, 10)}. One \`csplade worker\` worked without a pause for two kinds of runs at once:
 \`csplade reindex --follow\` copied what a writer changed (${count(totals.changed)} documents) and deleted (${count(totals.deleted)}) in an index of
-${count(documents)}, and ${totals.runs} reindexings of the whole index followed each other (${count(totals.copied)} documents encoded and written).
+${count(documents)}, and one reindexing of the whole index followed another (${totals.runs} ended, with ${count(totals.copied)} documents encoded and
+written). The machine was shared with other work: it shows what becomes of memory, not how fast anything is.
 The model is the tiny one of the tests.
 
 ![Memory over time](reindexing-soak.svg)
