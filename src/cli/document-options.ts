@@ -10,10 +10,14 @@ export interface DocumentFlags {
   readonly passages?: string;
 }
 
-/** Adds the options to a command. */
+/** Adds all options to a command that reads files. */
 export function withDocumentOptions(command: Command): Command {
+  return withTextOptions(command.option("--id-field <field>", "field of the id in files (_id)"));
+}
+
+/** Adds the options to a command whose documents have their ids. */
+export function withTextOptions(command: Command): Command {
   return command
-    .option("--id-field <field>", "field of the id in files (_id)")
     .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
     .option("--title-field <field>", "field shown as title (title)")
     .addOption(

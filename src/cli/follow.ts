@@ -8,7 +8,7 @@ import { serveMetrics } from "../observe/metrics-server.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { followMarked, type FollowCounts } from "../pipeline/marked-documents.js";
 import { configOf, configuredCommand } from "./configured-command.js";
-import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
+import { documentSettings, withTextOptions, type DocumentFlags } from "./document-options.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
 
@@ -22,12 +22,12 @@ const TELL_MS = 10_000;
 
 /** Builds the command. */
 export function followCommand(): Command {
-  const command = configuredCommand("follow")
+  const command = configuredCommand("follow", ["opensearch.url", "model.path"])
     .description(
       "Give the documents of an index their vectors in place, as applications write them.",
     )
     .argument("<index>", "the index that is written and searched, or its alias");
-  return withDocumentOptions(command)
+  return withTextOptions(command)
     .option("--once", "end when every document has its vector")
     .option("--json", "print the counts at the end as one JSON object")
     .addHelpText(
