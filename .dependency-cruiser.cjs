@@ -41,7 +41,17 @@ const mayImport = {
     "observe",
     "pipeline",
   ],
-  searcher: ["errors", "sparse", "text", "encoder", "cluster", "index", "query", "pipeline"],
+  searcher: [
+    "errors",
+    "config",
+    "sparse",
+    "text",
+    "encoder",
+    "cluster",
+    "index",
+    "query",
+    "pipeline",
+  ],
   evaluate: [
     "errors",
     "config",

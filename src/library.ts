@@ -31,6 +31,14 @@ export {
   type Contribution,
   type ExplainedTerm,
 } from "./query/explanation.js";
+export {
+  createCorpusIdf,
+  type CorpusIdf,
+  type CorpusIdfOptions,
+  type IdfTarget,
+  type WeighedVector,
+  type WordedVector,
+} from "./query/corpus-idf.js";
 export type { AnnField, AnnOptions } from "./query/ann.js";
 export type { GuidedOptions } from "./query/guided.js";
 export type { HybridOptions } from "./query/hybrid.js";
@@ -61,6 +69,9 @@ export {
 export { fromFeatures, toFeatures, type Features } from "./sparse/features.js";
 export { prune, type PruneOptions, type PruneType } from "./sparse/prune.js";
 export { quantize } from "./sparse/quantize.js";
+export type { IdfScale } from "./sparse/idf.js";
+export type { LiteralTerms, LiteralWord } from "./sparse/literals.js";
+export { termNames, type TermNames } from "./sparse/term-names.js";
 export { idMap, mapVector, readIdMap, type IdMap } from "./sparse/id-map.js";
 export { maxMerge, sparseVector, termsOf, type SparseVector } from "./sparse/sparse-vector.js";
 export { readVocabulary, type Vocabulary } from "./sparse/vocabulary.js";

@@ -18,6 +18,7 @@ import { writeRun } from "../evaluate/run-file.js";
 import { readEvaluation, saveEvaluation } from "../evaluate/saved-evaluation.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
+import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { prune } from "../sparse/prune.js";
@@ -222,6 +223,27 @@ async function evaluateIndex(place: Place): Promise<Evaluation> {
   const { config, cluster, encoder, collection, index, flags, signal } = place;
   const { queries, qrels } = collection;
   const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
+  const { fields } = searchedFields(passages);
+  const corpusIdf = createCorpusIdf({
+    scale: encoder.lexicon,
+    idf: config["query.idf"],
+    // Figures must not depend on how busy the cluster is.
+    idf_timeout_ms: config["opensearch.request_timeout_ms"],
+    onTrouble: (note) => printNote(pc.yellow(note)),
+  });
+  const encode = async (texts: readonly string[]): Promise<SparseVector[]> => {
+    const vectors: SparseVector[] = [];
+    for (const question of await encodeQueries(encoder, texts, signal)) {
+      const { vector } = await corpusIdf.weigh(question, { cluster, index, fields, signal });
+      vectors.push(
+        prune(vector, {
+          prune_type: config["query.prune_type"],
+          prune_ratio: config["query.prune_ratio"],
+        }),
+      );
+    }
+    return vectors;
+  };
   return await evaluate({
     cluster,
     index,
@@ -230,7 +252,7 @@ async function evaluateIndex(place: Place): Promise<Evaluation> {
     queries,
     qrels,
     metrics: flags.metrics,
-    encode: (texts) => encodeQueries(config, encoder, texts, signal),
+    encode,
     signal,
   });
 }
@@ -257,11 +279,10 @@ async function compareOnIndex(
 }
 
 async function encodeQueries(
-  config: Config,
   encoder: Encoder,
   texts: readonly string[],
   signal: AbortSignal,
-): Promise<SparseVector[]> {
+): Promise<WordedVector[]> {
   const encoded = await encoder.encodeQueries(texts, { signal });
   return encoded.map(({ passages, failure }, i) => {
     if (failure !== undefined) {
@@ -270,10 +291,7 @@ async function encodeQueries(
         `The query ${JSON.stringify(texts[i])} cannot be encoded: ${failure}`,
       );
     }
-    return prune(passages[0]?.vector ?? EMPTY_VECTOR, {
-      prune_type: config["query.prune_type"],
-      prune_ratio: config["query.prune_ratio"],
-    });
+    return passages[0] ?? { vector: EMPTY_VECTOR };
   });
 }
 

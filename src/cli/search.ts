@@ -137,7 +137,13 @@ function searcherFor({ config, cluster, encoder }: Question): Searcher {
     prune_type: config["query.prune_type"],
     prune_ratio: config["query.prune_ratio"],
   };
-  return openSearcher({ cluster, encoder, pruning });
+  return openSearcher({
+    cluster,
+    encoder,
+    pruning,
+    idf: config["query.idf"],
+    idf_timeout_ms: config["query.idf_timeout_ms"],
+  });
 }
 
 /** {@link ask}, printed for people. */

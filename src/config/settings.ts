@@ -260,6 +260,16 @@ export const settings = {
     env: "CSPLADE_QUERY_ENCODER",
     help: "How queries are encoded: model, or table (the checkpoint's query_weights.json, without inference).",
   },
+  "query.idf": {
+    schema: z.enum(["corpus", "model"]).default("corpus"),
+    env: "CSPLADE_QUERY_IDF",
+    help: "How common a question's words are: in the index that is searched (corpus), or in the texts the model was made from (model); only for checkpoints with a lexicon.",
+  },
+  "query.idf_timeout_ms": {
+    schema: count(10, 600_000, 1_000),
+    env: "CSPLADE_QUERY_IDF_TIMEOUT_MS",
+    help: "How long a question waits to hear how common its words are in the index, milliseconds; after it they weigh as the model has them.",
+  },
   "write.max_bytes": {
     schema: count(10_000, 104_857_600, 5_242_880),
     env: "CSPLADE_WRITE_MAX_BYTES",

@@ -8,13 +8,14 @@ import type { Capabilities } from "../cluster/capabilities.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { PASSAGES_FIELD, type IndexPlan } from "../index/index-meta.js";
+import type { WeighedVector, WordedVector } from "../query/corpus-idf.js";
 import { estimateClauses, type QueryClause } from "../query/query-clause.js";
 import { chooseDialect } from "../query/query-dialect.js";
 import { translateQuery, type VectorField } from "../query/query-translator.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { fromFeatures } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
+import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { ClauseError, readClause, type CspladeClause } from "./csplade-clause.js";
 import type { EncodedVector } from "./encode-service.js";
 import type { SearchedIndices } from "./index-plans.js";
@@ -34,6 +35,8 @@ export interface RewriteContext {
   readonly indices: (pit: string | undefined) => Promise<SearchedIndices>;
   readonly capabilities: () => Promise<Capabilities>;
   readonly encode: (texts: readonly string[]) => Promise<EncodedVector[]>;
+  /** A question weighed by the indices that it is put to. */
+  readonly weigh: (question: WordedVector, indices: SearchedIndices) => Promise<WeighedVector>;
   /** Pruning of queries that do not say their own. */
   readonly pruning: PruneOptions;
   /** Whether the model can give a term of this id. */
@@ -125,7 +128,9 @@ export async function rewriteBody(text: string, context: RewriteContext): Promis
       return [{ ...place, clause, widened: true }];
     });
     const places = [...asked, ...widened];
-    return places.length === 0 ? UNCHANGED : await replace(text, places, plan, context);
+    return places.length === 0
+      ? UNCHANGED
+      : await replace(text, places, { ...indices, plan }, context);
   } catch (thrown) {
     // Nobody asked for a rule's help by name: without it the search is what it was.
     if (asked.length > 0 || !(thrown instanceof CspladeError)) throw thrown;
@@ -177,12 +182,13 @@ function ruleFor(
 async function replace(
   text: string,
   places: readonly Place[],
-  plan: IndexPlan,
+  indices: SearchedIndices & { readonly plan: IndexPlan },
   context: RewriteContext,
 ): Promise<RewrittenBody> {
+  const { plan } = indices;
   const capabilities = await context.capabilities();
   const share = clauseShare(text, places, capabilities.max_clause_count);
-  const { vectors, warnings } = await vectorsOf(places, context);
+  const { vectors, warnings } = await vectorsOf(places, indices, context);
   const edits: Edit[] = [];
   const insertions = new Map<Node, string[]>();
   for (const [i, place] of places.entries()) {
@@ -232,13 +238,15 @@ function clauseShare(text: string, places: readonly Place[], limit: number): num
 
 async function vectorsOf(
   places: readonly Place[],
+  indices: SearchedIndices,
   context: RewriteContext,
 ): Promise<{ vectors: SparseVector[]; warnings: string[] }> {
   const texts = places.flatMap(({ clause }) => clause.query_text ?? []);
   const encoded = await context.encode(texts);
   const warnings: string[] = [];
+  const vectors: SparseVector[] = [];
   let next = 0;
-  const vectors = places.map(({ clause, query, path }) => {
+  for (const { clause, query, path } of places) {
     let vector: SparseVector;
     if (clause.query_tokens === undefined) {
       const found = encoded[next++];
@@ -251,12 +259,14 @@ async function vectorsOf(
       if (found?.truncated === true) {
         warnings.push(`The text of ${path} is longer than the model reads; its end was left out.`);
       }
-      vector = found?.vector ?? fromFeatures({});
+      const weighed = await context.weigh(found ?? { vector: EMPTY_VECTOR }, indices);
+      vector = weighed.vector;
+      warnings.push(...weighed.notes.filter((note) => !warnings.includes(note)));
       if (vector.ids.length === 0)
         warnings.push(`The text of ${path} has no terms: it matches nothing.`);
     } else vector = readyVector(clause.query_tokens, query, path, context.isTerm);
-    return pruned(vector, clause, query, path, context.pruning);
-  });
+    vectors.push(pruned(vector, clause, query, path, context.pruning));
+  }
   return { vectors, warnings };
 }
 

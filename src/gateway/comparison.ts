@@ -21,6 +21,8 @@ export interface ComparisonRequest {
   readonly question: string;
   /** The question's, pruned as searches are. */
   readonly vector: SparseVector;
+  /** What is to be said about it. */
+  readonly notes: readonly string[];
   /** Hits of each ranking. */
   readonly size: number;
   readonly encoder: Pick<Encoder, "literals">;
@@ -132,7 +134,7 @@ async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
   return {
     total,
     took_ms,
-    notes,
+    notes: [...request.notes, ...notes],
     hits: pages.map((page, i) => {
       const terms = nameTerms(hits[i]?.contributions ?? [], names, literals[i]?.ids ?? []);
       const inPage = literals[hits.length + i];

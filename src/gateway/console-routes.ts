@@ -8,6 +8,8 @@ import { packageRoot } from "../config/package-root.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { CorpusIdf } from "../query/corpus-idf.js";
+import { searchedFields } from "../query/searched-fields.js";
 import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
 import { termNames } from "../sparse/term-names.js";
@@ -27,6 +29,7 @@ export interface ConsoleRouteOptions {
   readonly encoder: Encoder;
   readonly service: EncodeService;
   readonly plans: IndexPlans;
+  readonly corpusIdf: CorpusIdf;
   /** A connection without credentials of its own. */
   readonly cluster: Cluster;
 }
@@ -62,7 +65,7 @@ const EVERYWHERE: SearchTarget = { body: "search", expression: undefined, option
 
 /** Adds the page and its two routes. */
 export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOptions): void {
-  const { config, encoder, service, plans, cluster } = options;
+  const { config, encoder, service, plans, corpusIdf, cluster } = options;
   for (const [route, file, type] of FILES) {
     const content = readFileSync(path.join(packageRoot, "console", file));
     app.get(CONSOLE + route, (_request, reply) => reply.headers(HEADERS).type(type).send(content));
@@ -87,16 +90,25 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
     }
     const [encoded] = await service.encode([question], "query", signal);
-    const vector = prune(encoded?.vector ?? EMPTY_VECTOR, {
+    const asCaller = onBehalfOf(cluster, caller.headers);
+    const weighed = await corpusIdf.weigh(encoded ?? { vector: EMPTY_VECTOR }, {
+      cluster: asCaller,
+      index,
+      fields: searchedFields(plan.passages).fields,
+      caller: caller.key,
+      signal,
+    });
+    const vector = prune(weighed.vector, {
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
     });
     const comparison = await compare({
-      cluster: onBehalfOf(cluster, caller.headers),
+      cluster: asCaller,
       index,
       plan,
       question,
       vector,
+      notes: weighed.notes,
       size,
       encoder,
       names: termNames(service.vocabulary, encoded?.words),

@@ -6,6 +6,7 @@ import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { createCorpusIdf } from "../query/corpus-idf.js";
 import { addConsoleRoutes, CONSOLE } from "./console-routes.js";
 import { addEncodeRoutes, sendError } from "./encode-routes.js";
 import { createEncodeService } from "./encode-service.js";
@@ -63,7 +64,21 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
   const anonymous = connectCluster(withoutCredentials(config));
   const upstream = createUpstream(config);
   const plans = createIndexPlans(anonymous, encoder.manifest);
-  const proxy = createProxy({ config, service, plans, upstream, metrics });
+  const corpusIdf = createCorpusIdf({
+    scale: encoder.lexicon,
+    idf: config["query.idf"],
+    idf_timeout_ms: config["query.idf_timeout_ms"],
+    onTrouble: (note) => process.stderr.write(`gateway: ${note}\n`),
+  });
+  const proxy = createProxy({
+    config,
+    service,
+    plans,
+    corpusIdf,
+    cluster: anonymous,
+    upstream,
+    metrics,
+  });
   let draining = false;
   let server: Server | undefined;
   const app = fastify({
@@ -94,7 +109,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     }),
   );
   addEncodeRoutes(app, { config, service });
-  addConsoleRoutes(app, { config, encoder, service, plans, cluster: anonymous });
+  addConsoleRoutes(app, { config, encoder, service, plans, corpusIdf, cluster: anonymous });
   if (config["gateway.queue_board"]) addQueueRoutes(app, { config, cluster: anonymous });
   addStatusRoutes(app, {
     service,

@@ -3,6 +3,7 @@
  * other request, and every answer, streams through as it is, with the caller's own credentials.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { onBehalfOf, type Cluster } from "../cluster/client-cluster.js";
 import type { Config } from "../config/settings.js";
 import {
   mayHaveClause,
@@ -11,6 +12,8 @@ import {
   type RewrittenBody,
 } from "./body-rewriter.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { CorpusIdf } from "../query/corpus-idf.js";
+import { searchedFields } from "../query/searched-fields.js";
 import { callerOf, type Caller } from "./caller.js";
 import { textsOf } from "./encode-requests.js";
 import type { EncodeService } from "./encode-service.js";
@@ -28,6 +31,9 @@ export interface ProxyOptions {
   readonly config: Config;
   readonly service: EncodeService;
   readonly plans: IndexPlans;
+  readonly corpusIdf: CorpusIdf;
+  /** A connection without credentials of its own. */
+  readonly cluster: Cluster;
   readonly upstream: Upstream;
   readonly metrics: Metrics;
 }
@@ -85,7 +91,7 @@ function contextOf(
   target: SearchTarget,
   caller: Caller,
   signal: AbortSignal,
-  { config, service, plans }: ProxyOptions,
+  { config, service, plans, corpusIdf, cluster }: ProxyOptions,
 ): RewriteContext {
   return {
     rules: config["gateway.rules"],
@@ -103,6 +109,14 @@ function contextOf(
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
     },
+    weigh: (question, { names, plan }) =>
+      corpusIdf.weigh(question, {
+        cluster: onBehalfOf(cluster, caller.headers),
+        index: indexOf(names, target),
+        fields: searchedFields(plan?.passages ?? "merged").fields,
+        caller: caller.key,
+        signal,
+      }),
     isTerm: (id) => service.isTerm(id),
   };
 }
@@ -139,6 +153,15 @@ async function rewriteMany(
     text: changed ? lines.join("\n") : undefined,
     warnings: rewritten.flatMap((each) => each.warnings),
   };
+}
+
+/** Longer lists of names would not fit into a URL. */
+const MOST_NAMES_CHARS = 3_000;
+
+/** The indices with vectors by name; behind a pattern of very many, the pattern. */
+function indexOf(names: readonly string[], { expression }: SearchTarget): string {
+  const all = names.join(",");
+  return all.length > MOST_NAMES_CHARS ? decoded(expression).join(",") : all;
 }
 
 function decoded(expression: string | undefined): string[] {

@@ -7,11 +7,11 @@ import type { Encoder } from "../encoder/encoder.js";
 import { indicesBehind } from "../index/alias.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { withBm25Query } from "../query/bm25-query.js";
+import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import type { StoredDocument } from "../sources/index-source.js";
 import { textOf } from "../sources/source-document.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
 import { passageQuality } from "../text/passage-quality.js";
 import type { RunRecord, Verification } from "./run-record.js";
 
@@ -25,6 +25,9 @@ export interface ComparisonContext {
 /** Questions asked at most, and the words of one. */
 const MOST_QUERIES = 50;
 const QUERY_WORDS = 8;
+
+/** A verification has time. */
+const IDF_TIMEOUT_MS = 30_000;
 
 /** Hits compared. */
 const SIZE = 10;
@@ -56,13 +59,13 @@ export async function compareQueries(
   let foundOld = 0;
   let asked = 0;
   for (const [i, { id, text }] of questions.entries()) {
-    const vector = encoded[i]?.passages[0]?.vector;
-    if (vector === undefined || vector.ids.length === 0) continue;
+    const question = encoded[i]?.passages[0];
+    if (question === undefined || question.vector.ids.length === 0) continue;
     asked += 1;
-    const now = await patiently(patience, () => askNew(vector));
+    const now = await patiently(patience, () => askNew(question));
     foundNew += now.includes(id) ? 1 : 0;
     if (askOld === undefined) continue;
-    const before = await patiently(patience, () => askOld(vector, text));
+    const before = await patiently(patience, () => askOld(question, text));
     foundOld += before.includes(id) ? 1 : 0;
     if (before.length > 0) {
       overlaps.push(before.filter((hit) => now.includes(hit)).length / before.length);
@@ -81,14 +84,14 @@ export async function compareQueries(
   async function oldSearch(
     { cluster: on }: ComparisonContext,
     { alias, target, model }: RunRecord,
-  ): Promise<((vector: SparseVector, text: string) => Promise<string[]>) | undefined> {
+  ): Promise<((question: WordedVector, text: string) => Promise<string[]>) | undefined> {
     const [old, ...more] = (await indicesBehind(on, alias)).filter((index) => index !== target);
     if (old === undefined || more.length > 0) return undefined;
     const info = await readIndexModel(on, old).catch(() => undefined);
     if (info?.model.fingerprint === model.fingerprint) {
       return vectorSearch(context, old, info.passages);
     }
-    return (_vector, text) => bm25(cluster, old, run.text_fields, text);
+    return (_question, text) => bm25(cluster, old, run.text_fields, text);
   }
 }
 
@@ -100,19 +103,22 @@ function wordsOf(text: string): string {
 }
 
 function vectorSearch(
-  { cluster, patience }: ComparisonContext,
+  { cluster, encoder, patience: { signal } }: ComparisonContext,
   index: string,
   passages: RunRecord["passages"],
-): (vector: SparseVector) => Promise<string[]> {
+): (question: WordedVector) => Promise<string[]> {
   const where = searchedFields(passages);
-  return async (vector) => {
+  const corpusIdf = createCorpusIdf({ scale: encoder.lexicon, idf_timeout_ms: IDF_TIMEOUT_MS });
+  return async (question) => {
+    const target = { cluster, index, fields: where.fields, signal };
+    const { vector } = await corpusIdf.weigh(question, target);
     const { hits } = await search(cluster, {
       index,
       vector,
       size: SIZE,
       source: false,
       ...where,
-      signal: patience.signal,
+      signal,
     });
     return hits.map((hit) => hit.collapsed_by ?? hit.id);
   };

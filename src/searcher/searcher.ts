@@ -3,11 +3,13 @@
  * answered with the terms that matched. What the command line, the examples and programs use.
  */
 import type { Cluster } from "../cluster/cluster.js";
+import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
 import { demandSameModel } from "../index/index-meta.js";
 import { indexModelOf } from "../pipeline/index-model.js";
+import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import { literalSpans, type LiteralSpan } from "../query/literal-spans.js";
 import { chooseDialect } from "../query/query-dialect.js";
@@ -34,6 +36,15 @@ export interface SearcherOptions {
   readonly encoder: Encoder;
   /** How query vectors are pruned; not at all without it. */
   readonly pruning?: PruneOptions | undefined;
+  /**
+   * By what a question's own words weigh, for models with a lexical part: how common they are in
+   * the index (`corpus`, also without it) or in the texts that the model was made from (`model`).
+   */
+  readonly idf?: Config["query.idf"] | undefined;
+  /** How long a question waits for the index to say so, milliseconds; 1,000 without it. */
+  readonly idf_timeout_ms?: number | undefined;
+  /** Told once for each index that cannot say how common words are. */
+  readonly onTrouble?: ((note: string) => void) | undefined;
 }
 
 /** How one question is asked; options of the modes as in {@link SearchRequest}. */
@@ -83,7 +94,10 @@ export interface Searcher {
    * and what a search throws.
    */
   search(index: string, question: string, options?: QuestionOptions): Promise<Answer>;
-  /** The question's vector and its terms. @throws CspladeError `encode_failed`. */
+  /**
+   * The question's vector and its terms, as they are before an index is known: its words weigh as
+   * the model has them. @throws CspladeError `encode_failed`.
+   */
   encode(question: string, signal?: AbortSignal): Promise<EncodedQuestion>;
   /**
    * The question as one clause of query DSL, to put into a search body of your own: anywhere a
@@ -107,7 +121,9 @@ const BELIEVED_MS = 10_000;
  * Opens a searcher.
  * @throws CspladeError `model_invalid` if the checkpoint's tokenizer cannot be read.
  */
-export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Searcher {
+export function openSearcher(options: SearcherOptions): Searcher {
+  const { cluster, encoder, pruning } = options;
+  const corpusIdf = createCorpusIdf({ ...options, scale: encoder.lexicon });
   const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
   const known = new Map<string, { readonly info: IndexInfo; readonly until: number }>();
 
@@ -120,37 +136,48 @@ export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Se
     return info;
   }
 
-  const searcher: Searcher = {
+  /** The whole vector: it is pruned when its weights are final. */
+  async function encodeWhole(question: string, signal: AbortSignal | undefined): Promise<Encoded> {
+    const [encoded] = await encoder.encodeQueries(
+      [question],
+      signal === undefined ? {} : { signal },
+    );
+    if (encoded?.failure !== undefined) {
+      throw new CspladeError("encode_failed", `The question cannot be encoded: ${encoded.failure}`);
+    }
+    const { vector, words } = encoded?.passages[0] ?? { vector: EMPTY_VECTOR };
+    return { vector, words, truncated: encoded?.truncated ?? false };
+  }
+
+  async function encodeFor(
+    index: string,
+    info: IndexInfo,
+    question: string,
+    signal: AbortSignal | undefined,
+  ): Promise<Encoded & { readonly notes: readonly string[] }> {
+    const whole = await encodeWhole(question, signal);
+    const { fields } = searchedFields(info.passages);
+    const { vector, notes } = await corpusIdf.weigh(whole, { cluster, index, fields, signal });
+    return { ...whole, vector: pruned(vector), notes };
+  }
+
+  const pruned = (vector: SparseVector) =>
+    pruning === undefined ? vector : prune(vector, pruning);
+
+  return {
     async encode(question, signal) {
-      const options = signal === undefined ? {} : { signal };
-      const [encoded] = await encoder.encodeQueries([question], options);
-      if (encoded?.failure !== undefined) {
-        throw new CspladeError(
-          "encode_failed",
-          `The question cannot be encoded: ${encoded.failure}`,
-        );
-      }
-      const { vector: whole, words } = encoded?.passages[0] ?? { vector: EMPTY_VECTOR };
-      const vector = pruning === undefined ? whole : prune(whole, pruning);
-      const names = termNames(vocabulary, words);
-      const terms = Array.from(termsOf(vector), ([id, weight]) => ({
-        id,
-        term: names.term(id),
-        weight,
-      }));
-      return {
-        vector,
-        terms,
-        ...(words === undefined ? {} : { words }),
-        truncated: encoded?.truncated ?? false,
-      };
+      const { vector: whole, words, truncated } = await encodeWhole(question, signal);
+      const vector = pruned(whole);
+      const terms = namedTerms(vector, termNames(vocabulary, words));
+      return { vector, terms, ...(words === undefined ? {} : { words }), truncated };
     },
-    async search(index, question, options = {}) {
-      const { signal } = options;
+    async search(index, question, asked = {}) {
+      const { signal } = asked;
       const info = await indexInfo(index, signal);
-      const { vector, terms, words, truncated } = await searcher.encode(question, signal);
+      const { vector, words, notes, truncated } = await encodeFor(index, info, question, signal);
+      const names = termNames(vocabulary, words);
       const { hits, ...result } = await search(cluster, {
-        ...options,
+        ...asked,
         ...searchedFields(info.passages, info.ann),
         index,
         vector,
@@ -160,27 +187,37 @@ export function openSearcher({ cluster, encoder, pruning }: SearcherOptions): Se
       return {
         question,
         ...result,
-        query_terms: terms,
+        notes: [...notes, ...result.notes],
+        query_terms: namedTerms(vector, names),
         truncated,
         title_field: info.title_field,
         text_fields: info.text_fields,
-        hits: await nameHits(encoder, termNames(vocabulary, words), hits, info, signal),
+        hits: await nameHits(encoder, names, hits, info, signal),
       };
     },
-    async query(index, question, options = {}) {
+    async query(index, question, asked = {}) {
       const info = await indexInfo(index, undefined);
-      const { vector } = await searcher.encode(question);
+      const { vector, notes } = await encodeFor(index, info, question, undefined);
       const capabilities = await cluster.capabilities();
-      return translateQuery({
-        ...options,
+      const translated = translateQuery({
+        ...asked,
         vector,
-        dialect: options.dialect ?? chooseDialect(capabilities),
+        dialect: asked.dialect ?? chooseDialect(capabilities),
         fields: searchedFields(info.passages).fields,
         max_clause_count: capabilities.max_clause_count,
       });
+      return { ...translated, notes: [...notes, ...translated.notes] };
     },
   };
-  return searcher;
+}
+
+/** A question's whole vector. */
+interface Encoded extends WordedVector {
+  readonly truncated: boolean;
+}
+
+function namedTerms(vector: SparseVector, names: TermNames): EncodedQuestion["terms"] {
+  return Array.from(termsOf(vector), ([id, weight]) => ({ id, term: names.term(id), weight }));
 }
 
 async function nameHits(

@@ -32,6 +32,7 @@ export async function fillEncodedIndex(
   encoder: Encoder,
   passages: PassagesMode = "merged",
   name = `encoded-${randomBytes(6).toString("hex")}`,
+  sentences = SENTENCES,
 ): Promise<string> {
   await ensureIndex(cluster, {
     name,
@@ -40,7 +41,7 @@ export async function fillEncodedIndex(
     text_fields: ["title", "text"],
     title_field: "title",
   });
-  await fillWithSentences(cluster, encoder, passages, name);
+  await fillWithSentences(cluster, encoder, passages, name, sentences);
   return name;
 }
 
@@ -50,9 +51,10 @@ export async function fillWithSentences(
   encoder: Encoder,
   passages: PassagesMode,
   name: string,
+  sentences = SENTENCES,
 ): Promise<void> {
-  const encoded = await encoder.encodeDocuments(SENTENCES);
-  const lines = SENTENCES.flatMap((text, i) => {
+  const encoded = await encoder.encodeDocuments(sentences);
+  const lines = sentences.flatMap((text, i) => {
     const features = (encoded[i]?.passages ?? []).map((each) => toFeatures(each.vector));
     const vectors =
       passages === "nested"
