@@ -94,11 +94,11 @@ interface Limits {
 
 const answerSchema = z.object({
   timed_out: z.boolean().optional(),
-  terminated_early: z.boolean().optional(),
   _shards: z.object({ failed: z.number() }),
   hits: z.object({ total: z.object({ value: z.number() }).optional() }).optional(),
   aggregations: z
     .object({
+      any: z.object({ doc_count: z.number() }),
       words: z.object({ buckets: z.record(z.string(), z.object({ doc_count: z.number() })) }),
     })
     .optional(),
@@ -206,17 +206,19 @@ async function countWords(
   limits: Limits,
 ): Promise<Map<number, Frequency>> {
   const clauses = ids.map((id) => hasTerm(id, target.fields));
-  const { aggregations, terminated_early } = await ask(target, limits, {
+  const { aggregations } = await ask(target, limits, {
     track_total_hits: false,
     terminate_after: limits.terminate_after,
     query: { bool: { filter: [{ bool: { should: clauses, minimum_should_match: 1 } }] } },
     aggs: {
+      any: { filter: { match_all: {} } },
       words: {
         filters: { filters: Object.fromEntries(ids.map((id, i) => [featureName(id), clauses[i]])) },
       },
     },
   });
-  const cut = terminated_early === true;
+  // `terminated_early` is also said where nothing was cut (3.6.0, without counted hits).
+  const cut = (aggregations?.any.doc_count ?? 0) >= limits.terminate_after;
   if (cut && ids.length > 1) {
     const apart = await Promise.all(ids.map((id) => countWords([id], target, limits)));
     return new Map(apart.flatMap((each) => [...each]));

@@ -51,15 +51,11 @@ function countWords(
   text: string,
   space: TermSpace,
 ): { words: readonly LiteralWord[]; length: number } {
-  const counted = new Map<string, { id: number; count: number }>();
-  const found = space.words(text);
-  for (const { stem, id } of found) {
-    const before = counted.get(stem);
-    if (before === undefined) counted.set(stem, { id, count: 1 });
-    else before.count += 1;
-  }
-  const words = Array.from(counted, ([term, { id, count }]) => ({
-    id,
+  const counts = new Map<string, number>();
+  const found = space.stems(text);
+  for (const stem of found) counts.set(stem, (counts.get(stem) ?? 0) + 1);
+  const words = Array.from(counts, ([term, count]) => ({
+    id: space.id(term),
     term,
     count,
     idf: idfOf(term, space.lexicon),

@@ -19,6 +19,7 @@ const LONGEST_WORD = 64;
 const STRETCH = /[^ \t\n\r]+/g;
 const RUN = /[\p{L}\p{N}\p{M}]+/gu;
 /** The long vowel sign is common to both syllabaries and so of neither script. */
+const IDEOGRAPH = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}ー]/u;
 const IDEOGRAPHS = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}ー]+/gu;
 // eslint-disable-next-line no-control-regex
 const ASCII = /^[\x00-\x7f]*$/;
@@ -26,12 +27,22 @@ const ASCII_WORD = /[a-z0-9]+/g;
 
 const characters = new Intl.Segmenter("en", { granularity: "grapheme" });
 
+/** The words of a text, in order, without their places: much faster than {@link findWords}. */
+export function wordTexts(text: string): string[] {
+  if (ASCII.test(text)) return (text.toLowerCase().match(ASCII_WORD) ?? []).filter(isWord);
+  const folded = fold(text);
+  const words = IDEOGRAPH.test(folded)
+    ? Array.from(wordsIn(folded), ([from, to]) => folded.slice(from, to))
+    : (folded.match(RUN) ?? []);
+  return words.filter(isWord);
+}
+
 /** The words of a text, in order. A character that stands for several words has them all. */
 export function findWords(text: string): Word[] {
   const words: Word[] = [];
   if (ASCII.test(text)) {
     for (const { 0: word, index } of text.toLowerCase().matchAll(ASCII_WORD)) {
-      keep(words, word, index, index + word.length);
+      if (isWord(word)) words.push({ text: word, start: index, end: index + word.length });
     }
     return words;
   }
@@ -39,16 +50,15 @@ export function findWords(text: string): Word[] {
     const { folded, place } = foldStretch(stretch);
     for (const [from, to] of wordsIn(folded)) {
       const { start, end } = place(from, to);
-      keep(words, folded.slice(from, to), index + start, index + end);
+      const word = folded.slice(from, to);
+      if (isWord(word)) words.push({ text: word, start: index + start, end: index + end });
     }
   }
   return words;
 }
 
-function keep(words: Word[], text: string, start: number, end: number): void {
-  if (text.length <= LONGEST_WORD || Array.from(text).length <= LONGEST_WORD) {
-    words.push({ text, start, end });
-  }
+function isWord(text: string): boolean {
+  return text.length <= LONGEST_WORD || Array.from(text).length <= LONGEST_WORD;
 }
 
 /** Words of a folded text as pairs of offsets. */
@@ -89,10 +99,12 @@ interface FoldedStretch {
 }
 
 function foldStretch(stretch: string): FoldedStretch {
-  if (ASCII.test(stretch)) {
-    return { folded: stretch.toLowerCase(), place: (start, end) => ({ start, end }) };
-  }
   const folded = fold(stretch);
+  // Most letters fold to one letter each; of those in NFKC only İ has a longer lower case.
+  const oneToOne = stretch.normalize("NFKC") === stretch && !stretch.includes("İ");
+  if (oneToOne && folded.length === stretch.length) {
+    return { folded, place: (start, end) => ({ start, end }) };
+  }
   const starts: number[] = [];
   const ends: number[] = [];
   for (const { segment, index } of characters.segment(stretch)) {

@@ -7,7 +7,7 @@ import { readVocabulary } from "../../../src/sparse/vocabulary.js";
 import { readLexicon } from "../../../src/text/lexicon.js";
 import { stemOf } from "../../../src/text/stem.js";
 import { termSpace } from "../../../src/text/term-space.js";
-import { findWords } from "../../../src/text/words.js";
+import { findWords, wordTexts } from "../../../src/text/words.js";
 import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 const folder = tinyCheckpoint("lexical");
@@ -78,6 +78,20 @@ describe("words", () => {
           const slice = folded(whole.slice(word.start, word.end));
           assert.ok(slice.includes(word.text), JSON.stringify([whole, word, slice]));
         }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it("are the same with and without their places", () => {
+    fc.assert(
+      fc.property(text, (whole) => {
+        const placed = findWords(whole).map((word) => word.text);
+        assert.deepEqual(wordTexts(whole), placed);
+        assert.deepEqual(
+          space.stems(whole),
+          space.words(whole).map(({ stem }) => stem),
+        );
       }),
       { numRuns: 1_000 },
     );
