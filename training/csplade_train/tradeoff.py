@@ -129,19 +129,21 @@ def draw(rows: list[Row], out: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    means = [statistics.mean(row.ndcg.values()) for row in rows]
     axes_of = (("model.onnx, MB", lambda r: r.bytes / 1e6), ("tokens per second", lambda r: r.tokens_per_second))
     for axes, (title, value) in zip(panels, axes_of, strict=True):
         for n, row in enumerate(rows):
             x, y = value(row), statistics.mean(row.ndcg.values())
-            axes.plot(x, y, "o", markersize=9, color=COLOURS[n % len(COLOURS)])
-            axes.annotate(
-                f"{row.precision}, {row.layers} layers", (x, y), xytext=(7, 6), textcoords="offset points", fontsize=9
-            )
+            label = f"{row.precision}, {row.layers} layers"
+            axes.plot(x, y, "o", markersize=9, color=COLOURS[n % len(COLOURS)], label=label)
         axes.set_xlabel(title)
-        axes.margins(x=0.25, y=0.25)
+        axes.margins(x=0.1)
         axes.set_xlim(left=0)
+        # A tenth around what was measured: differences of a thousandth should look like what they are.
+        axes.set_ylim(0.9 * min(means), 1.1 * max(means))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("mean nDCG@10")
+    panels[1].legend(loc="lower right", frameon=False)
     figure.savefig(out, dpi=120)
     plt.close(figure)
