@@ -13,9 +13,11 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY tsconfig.json ./
 COPY src src
-# Only src/: tests and benchmarks are neither compiled nor shipped.
+# Only src/: tests and benchmarks are neither compiled nor shipped. The compiler stays behind as an
+# optional peer of a package that runs (valibot), which never loads it.
 RUN node_modules/.bin/tsc -p tsconfig.json --incremental false --sourceMap false --declaration false \
   && npm prune --omit=dev \
+  && rm -rf node_modules/typescript \
   && find node_modules/onnxruntime-node/bin/napi-v6 -mindepth 1 -maxdepth 2 \
     -not -path '*/linux' -not -path "*/linux/$(node -p process.arch)" -exec rm -rf {} +
 
