@@ -219,6 +219,9 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
   }
 }
 
+/** Questions whose words are counted at the same time. */
+const WEIGHED_AT_ONCE = 8;
+
 async function evaluateIndex(place: Place): Promise<Evaluation> {
   const { config, cluster, encoder, collection, index, flags, signal } = place;
   const { queries, qrels } = collection;
@@ -231,16 +234,18 @@ async function evaluateIndex(place: Place): Promise<Evaluation> {
     idf_timeout_ms: config["opensearch.request_timeout_ms"],
     onTrouble: (note) => printNote(pc.yellow(note)),
   });
+  const pruning = {
+    prune_type: config["query.prune_type"],
+    prune_ratio: config["query.prune_ratio"],
+  };
   const encode = async (texts: readonly string[]): Promise<SparseVector[]> => {
+    const questions = await encodeQueries(encoder, texts, signal);
     const vectors: SparseVector[] = [];
-    for (const question of await encodeQueries(encoder, texts, signal)) {
-      const { vector } = await corpusIdf.weigh(question, { cluster, index, fields, signal });
-      vectors.push(
-        prune(vector, {
-          prune_type: config["query.prune_type"],
-          prune_ratio: config["query.prune_ratio"],
-        }),
-      );
+    for (let at = 0; at < questions.length; at += WEIGHED_AT_ONCE) {
+      const some = questions.slice(at, at + WEIGHED_AT_ONCE);
+      const target = { cluster, index, fields, signal };
+      const weighed = await Promise.all(some.map((each) => corpusIdf.weigh(each, target)));
+      vectors.push(...weighed.map(({ vector }) => prune(vector, pruning)));
     }
     return vectors;
   };

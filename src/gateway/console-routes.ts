@@ -85,7 +85,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
     const caller = callerOf(request.raw);
     const signal = requestSignal(reply.raw, config["gateway.request_timeout_ms"]);
     const target = { ...EVERYWHERE, expression: encodeURIComponent(index) };
-    const { plan } = await plans.plan(target, caller);
+    const { names, plan } = await plans.plan(target, caller);
     if (plan === undefined) {
       throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
     }
@@ -94,6 +94,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
     const weighed = await corpusIdf.weigh(encoded ?? { vector: EMPTY_VECTOR }, {
       cluster: asCaller,
       index,
+      indices: names,
       fields: searchedFields(plan.passages).fields,
       caller: caller.key,
       signal,

@@ -112,7 +112,10 @@ function contextOf(
     weigh: (question, { names, plan }) =>
       corpusIdf.weigh(question, {
         cluster: onBehalfOf(cluster, caller.headers),
-        index: indexOf(names, target),
+        // As the caller named them, whose rights may be on an alias only.
+        index: decoded(target.expression).join(",") || names.join(","),
+        options: target.options,
+        indices: names,
         fields: searchedFields(plan?.passages ?? "merged").fields,
         caller: caller.key,
         signal,
@@ -153,15 +156,6 @@ async function rewriteMany(
     text: changed ? lines.join("\n") : undefined,
     warnings: rewritten.flatMap((each) => each.warnings),
   };
-}
-
-/** Longer lists of names would not fit into a URL. */
-const MOST_NAMES_CHARS = 3_000;
-
-/** The indices with vectors by name; behind a pattern of very many, the pattern. */
-function indexOf(names: readonly string[], { expression }: SearchTarget): string {
-  const all = names.join(",");
-  return all.length > MOST_NAMES_CHARS ? decoded(expression).join(",") : all;
 }
 
 function decoded(expression: string | undefined): string[] {

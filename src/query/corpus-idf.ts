@@ -31,6 +31,10 @@ export interface IdfTarget {
   readonly cluster: Cluster;
   /** An index, an alias, a pattern, or several with commas between them. */
   readonly index: string;
+  /** `ignore_unavailable` and the like: what the index expression means. */
+  readonly options?: Readonly<Record<string, string>> | undefined;
+  /** The indices behind an alias or a pattern, if known: when they change, words are counted anew. */
+  readonly indices?: readonly string[] | undefined;
   readonly fields: readonly VectorField[];
   /** Whose rights the cluster is asked with; what one sees is not for another. */
   readonly caller?: string | undefined;
@@ -151,6 +155,8 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
       const place = [
         target.caller ?? "",
         target.index,
+        JSON.stringify(target.options ?? {}),
+        (target.indices ?? []).join(","),
         ...target.fields.map(({ name }) => name),
       ].join("\0");
       const before = silent.get(place);
@@ -236,7 +242,8 @@ async function countWords(
  * making all documents. (`exists` is not supported on `rank_features`.)
  */
 async function countDocuments(target: IdfTarget, limits: Limits): Promise<number> {
-  const ours = { bool: { filter: [{ exists: { field: "csplade_model" } }] } };
+  // Not inside a bool: alone, it is answered from the segments' own counts.
+  const ours = { exists: { field: "csplade_model" } };
   const total = async (query: QueryClause) => {
     const { hits } = await ask(target, limits, { track_total_hits: true, query });
     return hits?.total?.value ?? 0;
@@ -257,7 +264,7 @@ function hasTerm(id: number, fields: readonly VectorField[]): QueryClause {
 
 /** A search for numbers only. @throws CspladeError for anything but a whole answer. */
 async function ask(
-  { cluster, index, signal }: IdfTarget,
+  { cluster, index, options = {}, signal }: IdfTarget,
   { deadlineMs }: Pick<Limits, "deadlineMs">,
   body: Readonly<Record<string, unknown>>,
 ): Promise<z.infer<typeof answerSchema>> {
@@ -265,6 +272,7 @@ async function ask(
   const answer = await cluster.send({
     method: "POST",
     path,
+    query: options,
     body: { size: 0, timeout: `${deadlineMs}ms`, ...body },
     timeoutMs: deadlineMs,
     ...(signal === undefined ? {} : { signal }),

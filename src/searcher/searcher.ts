@@ -157,7 +157,13 @@ export function openSearcher(options: SearcherOptions): Searcher {
   ): Promise<Encoded & { readonly notes: readonly string[] }> {
     const whole = await encodeWhole(question, signal);
     const { fields } = searchedFields(info.passages);
-    const { vector, notes } = await corpusIdf.weigh(whole, { cluster, index, fields, signal });
+    const { vector, notes } = await corpusIdf.weigh(whole, {
+      cluster,
+      index,
+      indices: info.indices,
+      fields,
+      signal,
+    });
     return { ...whole, vector: pruned(vector), notes };
   }
 
