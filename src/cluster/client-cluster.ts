@@ -7,6 +7,7 @@
  */
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
+import { onAbort } from "./on-abort.js";
 import {
   codeOfStatus,
   reasonOf,
@@ -73,6 +74,8 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
   async function send(asked: ClusterRequest): Promise<ClusterResponse> {
     asked.signal?.throwIfAborted();
     const { method, path, query, body, headers, timeoutMs, signal } = asked;
+    // Elasticsearch's client listens to the signal that it gets: it gets one of its own.
+    const cancelled = new AbortController();
     const sent = request(
       {
         method,
@@ -86,15 +89,14 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
         requestTimeout: timeoutMs ?? requestTimeoutMs,
         // Elasticsearch's client: the status as well as the body, and its way to cancel.
         meta: true,
-        ...(signal === undefined ? {} : { signal }),
+        ...(signal === undefined ? {} : { signal: cancelled.signal }),
       },
     );
-    // OpenSearch's client: its abort() returns the request itself. Handed back to the event
-    // target, its rejection would end the process.
-    const abort = (): void => {
+    const stopListening = onAbort(signal, () => {
+      cancelled.abort(signal?.reason);
+      // OpenSearch's client. It returns the request itself, whose rejection is met below.
       sent.abort?.();
-    };
-    signal?.addEventListener("abort", abort, { once: true });
+    });
     try {
       return responseOf((await sent) as TransportAnswer);
     } catch (thrown) {
@@ -102,7 +104,7 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
       if (refused !== undefined) return responseOf(refused);
       throw unanswered(thrown, url, asked);
     } finally {
-      signal?.removeEventListener("abort", abort);
+      stopListening();
     }
   }
 

@@ -6,6 +6,7 @@
 import { setTimeout as startTimer, clearTimeout as stopTimer } from "node:timers";
 import { performance } from "node:perf_hooks";
 import type { Cluster } from "../cluster/cluster.js";
+import { onAbort } from "../cluster/on-abort.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { judgeAnswer, type BulkVerdict } from "./bulk-answer.js";
@@ -127,8 +128,7 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
   const waitingForIdle: (() => void)[] = [];
 
   const aborted = () => new CspladeError("aborted", `Writing to ${cluster.url} was cancelled.`);
-  const onAbort = () => doom([...calls], aborted());
-  options.signal?.addEventListener("abort", onAbort, { once: true });
+  const stopListening = onAbort(options.signal, () => doom([...calls], aborted()));
 
   /** Lets calls of the same turn of the event loop share the first request. */
   function pumpSoon(): void {
@@ -389,13 +389,12 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
       }
       if (operations.length === 0) return Promise.resolve([]);
       return new Promise((resolve, reject) => {
-        const cancel = () => doom([call], aborted());
         const call: Call = {
           results: operations.map(() => undefined),
           open: operations.length,
           doomed: undefined,
           end() {
-            signal?.removeEventListener("abort", cancel);
+            stopWaiting();
             calls.delete(call);
             if (calls.size === 0) waitingForIdle.splice(0).forEach((resolve) => resolve());
             const results = call.results.filter((result) => result !== undefined);
@@ -406,7 +405,7 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
         // Trouble of writes that were given up is not this one's.
         if (calls.size === 0) troubledSince = undefined;
         calls.add(call);
-        signal?.addEventListener("abort", cancel, { once: true });
+        const stopWaiting = onAbort(signal, () => doom([call], aborted()));
         const added = operations.map((operation, slot): Pending => ({
           operation,
           call,
@@ -424,7 +423,7 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
       closed = true;
       if (calls.size > 0) await new Promise<void>((resolve) => waitingForIdle.push(resolve));
       stopTimer(timer);
-      options.signal?.removeEventListener("abort", onAbort);
+      stopListening();
     },
   };
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { getEventListeners, once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -75,5 +75,37 @@ describe("cancelling a request to a cluster", () => {
     // An unhandled rejection would end the process on the next turn of the event loop.
     await sleep(20);
     assert.equal((await cluster.send({ method: "GET", path: "/other" })).status, 200);
+  });
+
+  it("listens once to a signal that many requests share, and no longer than they take", async () => {
+    const warnings: string[] = [];
+    const warned = (warning: Error) => warnings.push(warning.message);
+    process.on("warning", warned);
+    try {
+      const { signal } = new AbortController();
+      const sent = Array.from({ length: 30 }, () =>
+        cluster.send({ method: "GET", path: "/other", signal }),
+      );
+      assert.equal(getEventListeners(signal, "abort").length, 1);
+      await Promise.all(sent);
+      assert.equal(getEventListeners(signal, "abort").length, 0);
+      // Warnings are emitted on the next turn of the event loop.
+      await sleep(10);
+      assert.deepEqual(warnings, []);
+    } finally {
+      process.off("warning", warned);
+    }
+  });
+
+  it("cancels every one of many requests that share a signal", async () => {
+    const interruption = new AbortController();
+    const slow = Array.from({ length: 30 }, () =>
+      cluster.send({ method: "GET", path: "/slow", signal: interruption.signal }),
+    );
+    setTimeout(() => interruption.abort(), 20);
+    for (const each of await Promise.allSettled(slow)) {
+      assert.equal(each.status, "rejected");
+      assert.equal((each.reason as CspladeError).code, "aborted");
+    }
   });
 });
