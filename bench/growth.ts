@@ -34,7 +34,7 @@ const { values: flags } = parseArgs({
     sizes: { type: "string", default: "10000,30000,100000,300000,1000000" },
     lengths: { type: "string", default: "2,4,8,16,32,64" },
     "length-documents": { type: "string", default: "100000" },
-    every: { type: "string", default: "4" },
+    every: { type: "string", default: "2" },
     questions: { type: "string", default: "100" },
     rounds: { type: "string", default: "5" },
     heap: { type: "string", default: "2g" },
@@ -89,7 +89,7 @@ async function measure(target: Cluster, texts: SearchCorpus, made: IndexModel): 
   const steps = [...new Set([...sizes, lengthDocuments])].sort((a, b) => a - b);
   for (const recipe of RECIPES) await createIndex(target, made, recipe);
   for (const [step, size] of steps.entries()) {
-    await grow(target, texts, steps[step - 1] ?? 0, size);
+    await grow(target, texts, made, steps[step - 1] ?? 0, size);
     if (sizes.includes(size)) {
       await add(target, bySize, size, [bm25(target), ...modes(target)], texts.questions);
     }
@@ -103,11 +103,17 @@ async function measure(target: Cluster, texts: SearchCorpus, made: IndexModel): 
 }
 
 /** The same documents come first at every size: an index grows by those that are not in it yet. */
-async function grow(target: Cluster, texts: SearchCorpus, from: number, to: number): Promise<void> {
+async function grow(
+  target: Cluster,
+  texts: SearchCorpus,
+  made: IndexModel,
+  from: number,
+  to: number,
+): Promise<void> {
   const writer = createBulkWriter(target, bulkWriterOptions(config));
   try {
     for (const recipe of RECIPES) {
-      await addDocuments(writer, recipe, beyond(texts.documents(to), from), from);
+      await addDocuments(writer, made, recipe, beyond(texts.documents(to), from), from);
       await settle(target, recipe.name, 0);
       console.error(`${recipe.name}: ${to} documents`);
     }

@@ -1,6 +1,7 @@
 /**
  * A large corpus out of a small one that a model encoded: every document mixes several texts of
- * the small corpus, words and weights alike, as the passages of a longer document are merged.
+ * the small corpus, words and weights alike, an equal share of each, so that it has as many words
+ * and terms as one of them.
  * Weights and how often a term occurs stay those of the model; what documents mean does not, so
  * figures from it are about speed, and about how much of plain scoring's quality another way to
  * search keeps.
@@ -31,9 +32,6 @@ export interface Resampling {
   readonly seed: number;
 }
 
-/** Share of the terms and words that a document takes from each of its texts. */
-const SHARE = 0.7;
-
 /** A reproducible source of numbers in [0, 1) (xorshift32). */
 export function randomNumbers(seed: number): () => number {
   let state = seed;
@@ -53,6 +51,7 @@ export function* resampled(
 ): Generator<ResampledText> {
   const random = randomNumbers(seed);
   const span = Math.min(neighbourhood, bases.length);
+  const share = 1 / mixed;
   for (let i = 0; i < count; i++) {
     const start = Math.floor(random() * (bases.length - span + 1));
     const weights = new Map<number, number>();
@@ -62,11 +61,11 @@ export function* resampled(
       const place = start + Math.floor(random() * span);
       const { text, vector } = bases[place] as BaseText;
       for (const [id, weight] of termsOf(vector)) {
-        if (random() >= SHARE) continue;
+        if (random() >= share) continue;
         const jittered = weight * (0.8 + 0.4 * random());
         weights.set(id, Math.max(jittered, weights.get(id) ?? 0));
       }
-      words.push(...text.split(/\s+/).filter(() => random() < SHARE));
+      words.push(...text.split(/\s+/).filter(() => random() < share));
       parts.push(place);
     }
     yield { text: words.join(" "), vector: sparseVector(weights), parts };

@@ -47,6 +47,15 @@ const benches: readonly Bench[] = [
     full: ["--documents", "200000"],
   },
   {
+    name: "index-size",
+    // The picture in docs/ is of the full size.
+    quick: [
+      ...["--documents", "3000", "--every", "16", "--questions", "60"],
+      ...["--svg", path.join(os.tmpdir(), "csplade-index-size.svg")],
+    ],
+    full: [],
+  },
+  {
     name: "growth",
     // The picture in docs/ is of the full sizes.
     quick: [

@@ -1,6 +1,6 @@
 /**
- * The corpus that searching is measured on: documents resampled from encoded WordNet glosses,
- * and questions that are worn-down glosses, whose relevant documents are therefore known.
+ * The corpus that searching is measured on: documents resampled from encoded articles of WordNet,
+ * and questions that are worn-down articles, whose relevant documents are therefore known.
  */
 import { EMPTY_VECTOR, sparseVector, type SparseVector } from "../src/sparse/sparse-vector.js";
 import type { Config } from "../src/config/settings.js";
@@ -9,16 +9,16 @@ import type { EncodedText } from "../src/encoder/encoder-protocol.js";
 import { openQueryTable, QUERY_TABLE_FILE } from "../src/encoder/query-table.js";
 import type { IndexModel } from "../src/index/index-meta.js";
 import type { Qrels } from "../src/evaluate/metrics.js";
-import { encodedGlosses } from "./gloss-vectors.js";
+import { encodedArticles } from "./encoded-texts.js";
 import { randomNumbers, resampled, type BaseText, type ResampledText } from "./resampled-corpus.js";
 
-/** Words kept of a gloss that becomes a question, and the most of them. */
+/** Words kept of an article that becomes a question, and the most of them. */
 const KEPT_WORDS = 0.7;
 const QUESTION_WORDS = 16;
 
-/** Glosses a document is made of, and how near each other they lie in WordNet's order. */
-const MIXED = 5;
-const NEIGHBOURHOOD = 64;
+/** Articles a document is made of, and how near each other they lie in WordNet's order. */
+const MIXED = 2;
+const NEIGHBOURHOOD = 16;
 
 /** A question, as every system wants it. */
 export interface Question {
@@ -26,17 +26,17 @@ export interface Question {
   readonly vector: SparseVector;
   /** Tokens of the question, weighed without a model. */
   readonly tokens: SparseVector;
-  /** Place of the gloss it was made of. */
+  /** Place of the article it was made of. */
   readonly place: number;
 }
 
 /** Everything that is indexed and asked. */
 export interface SearchCorpus {
-  readonly glosses: readonly BaseText[];
+  readonly articles: readonly BaseText[];
   readonly questions: readonly Question[];
   /** The documents, the same at every call. Their ids are their places, from 0. */
   documents(count: number): Generator<ResampledText>;
-  /** The documents that hold a question's gloss; question ids are places in `questions`. */
+  /** The documents that hold a question's article; question ids are places in `questions`. */
   relevant(count: number): Qrels;
   /** Where the weights of `Question.tokens` come from. */
   readonly token_weights: "checkpoint" | "idf";
@@ -44,9 +44,9 @@ export interface SearchCorpus {
 
 /** How large the corpus is made of. */
 export interface CorpusOptions {
-  /** Folder of encoded glosses. */
+  /** Folder of encoded texts. */
   readonly folder: string;
-  /** Only each n-th gloss is encoded. */
+  /** Only each n-th article is encoded. */
   readonly every: number;
   readonly questions: number;
 }
@@ -60,24 +60,25 @@ export async function openCorpus(
   try {
     const { fingerprint, name, variant, vocabulary_size } = encoder.manifest;
     const model = { fingerprint, name, variant, vocabulary_size };
-    return { corpus: await makeCorpus(encoder, options), model };
+    return { corpus: await searchCorpus(encoder, options), model };
   } finally {
     await encoder.close();
   }
 }
 
-async function makeCorpus(
+/** The corpus, by an encoder that is open already. */
+export async function searchCorpus(
   encoder: Encoder,
   { folder, every, questions: wanted }: CorpusOptions,
 ): Promise<SearchCorpus> {
-  const glosses = await encodedGlosses(encoder, folder, every);
-  const worn = wornGlosses(glosses, wanted);
+  const articles = await encodedArticles(encoder, folder, every);
+  const worn = wornTexts(articles, wanted);
   const texts = worn.map(({ text }) => text);
   const vectors = firstPassages(await encoder.encodeQueries(texts));
   const hasTable = QUERY_TABLE_FILE in encoder.manifest.files;
   const tokens = hasTable
     ? firstPassages(openQueryTable(encoder.checkpoint).encode(texts))
-    : await weighedByIdf(encoder, glosses, texts);
+    : await weighedByIdf(encoder, articles, texts);
   const questions = worn.map(({ place, text }, i) => ({
     place,
     text,
@@ -85,9 +86,9 @@ async function makeCorpus(
     tokens: tokens[i] ?? EMPTY_VECTOR,
   }));
   const documents = (count: number) =>
-    resampled(glosses, count, { mixed: MIXED, neighbourhood: NEIGHBOURHOOD, seed: 7 });
+    resampled(articles, count, { mixed: MIXED, neighbourhood: NEIGHBOURHOOD, seed: 7 });
   return {
-    glosses,
+    articles,
     questions,
     documents,
     relevant: (count) => relevantTo(questions, documents(count)),
@@ -100,15 +101,15 @@ function firstPassages(encoded: readonly EncodedText[]): SparseVector[] {
   return encoded.map(({ passages }) => passages[0]?.vector ?? EMPTY_VECTOR);
 }
 
-function wornGlosses(
-  glosses: readonly BaseText[],
+function wornTexts(
+  articles: readonly BaseText[],
   wanted: number,
 ): { place: number; text: string }[] {
   const random = randomNumbers(5);
   const worn: { place: number; text: string }[] = [];
   while (worn.length < wanted) {
-    const place = Math.floor(random() * glosses.length);
-    const words = (glosses[place]?.text ?? "").split(/\s+/).filter(() => random() < KEPT_WORDS);
+    const place = Math.floor(random() * articles.length);
+    const words = (articles[place]?.text ?? "").split(/\s+/).filter(() => random() < KEPT_WORDS);
     if (words.length >= 3) worn.push({ place, text: words.slice(0, QUESTION_WORDS).join(" ") });
   }
   return worn;
@@ -117,11 +118,11 @@ function wornGlosses(
 /** What a checkpoint without a table of query weights gets: the rarer a term, the heavier. */
 async function weighedByIdf(
   encoder: Encoder,
-  glosses: readonly BaseText[],
+  articles: readonly BaseText[],
   texts: readonly string[],
 ): Promise<SparseVector[]> {
   const holders = new Map<number, number>();
-  for (const { vector } of glosses) {
+  for (const { vector } of articles) {
     for (const id of vector.ids) holders.set(id, (holders.get(id) ?? 0) + 1);
   }
   const literals = await encoder.literals(texts);
@@ -129,7 +130,7 @@ async function weighedByIdf(
     sparseVector(
       [...new Set(ids)]
         .filter((id) => holders.has(id))
-        .map((id) => [id, Math.log(glosses.length / (holders.get(id) ?? 1))]),
+        .map((id) => [id, Math.log(articles.length / (holders.get(id) ?? 1))]),
     ),
   );
 }

@@ -5,14 +5,18 @@ import type { Cluster } from "../src/cluster/cluster.js";
 import { pathOf } from "../src/cluster/request.js";
 import { mergeSegments } from "../src/evaluate/index-footprint.js";
 import { makeAnnIndex } from "../src/index/ann-index.js";
+import type { BulkOperation } from "../src/index/bulk-operation.js";
 import type { BulkWriter } from "../src/index/bulk-writer.js";
+import { contentHash, textHash } from "../src/index/content-hash.js";
 import { ensureIndex } from "../src/index/csplade-index.js";
-import type { IndexModel } from "../src/index/index-meta.js";
+import { documentSteps } from "../src/index/index-document.js";
+import { VECTOR_FIELD, type IndexModel, type IndexPlan } from "../src/index/index-meta.js";
 import { indexStats } from "../src/index/index-stats.js";
+import { NOTHING_STORED } from "../src/index/stored-state.js";
 import { toFeatures } from "../src/sparse/features.js";
-import { prune, type PruneOptions } from "../src/sparse/prune.js";
+import type { PruneOptions } from "../src/sparse/prune.js";
 import { quantize } from "../src/sparse/quantize.js";
-import type { ResampledText } from "./resampled-corpus.js";
+import type { SparseVector } from "../src/sparse/sparse-vector.js";
 
 /** Documents in one call of the bulk writer. */
 const PAGE = 5000;
@@ -28,7 +32,26 @@ export interface IndexRecipe {
   /** Vectors in `_source`, as is the default. */
   readonly store_vectors?: boolean;
   readonly pruning?: PruneOptions;
+  /** Significant bits of a weight; 9, as is the default, without it. */
+  readonly quantize_bits?: number;
+  /** Weights in as many digits as their float32 has. */
+  readonly all_digits?: boolean;
+  /** `index.codec`: how stored fields are compressed. */
+  readonly codec?: string;
 }
+
+/** What is indexed of a document. */
+export interface IndexedText {
+  /** Its place in the corpus without it. */
+  readonly id?: string;
+  /** Its fields; the text alone without them. */
+  readonly body?: Readonly<Record<string, unknown>>;
+  readonly text: string;
+  readonly vector: SparseVector;
+}
+
+/** How the indices keep documents: as csplade's own do. */
+const PLAN = { passages: "merged", text_fields: ["text"], title_field: "title" } as const;
 
 /** What came of it. */
 export interface MadeIndex {
@@ -42,11 +65,11 @@ export async function makeIndex(
   writer: BulkWriter,
   model: IndexModel,
   recipe: IndexRecipe,
-  documents: Iterable<ResampledText>,
+  documents: Iterable<IndexedText>,
 ): Promise<MadeIndex> {
   const started = performance.now();
   await createIndex(cluster, model, recipe);
-  await addDocuments(writer, recipe, documents, 0);
+  await addDocuments(writer, model, recipe, documents, 0);
   // Only an index that leaves something out of the source keeps a second copy of it for recovery.
   await settle(cluster, recipe.name, recipe.store_vectors === false ? LEASE_MS : 0);
   const { bytes } = await indexStats(cluster, recipe.name);
@@ -57,49 +80,86 @@ export async function makeIndex(
 export async function createIndex(
   cluster: Cluster,
   model: IndexModel,
-  { name, store_vectors = true }: IndexRecipe,
+  { name, store_vectors = true, codec }: IndexRecipe,
 ): Promise<void> {
   await cluster.send({ method: "DELETE", path: pathOf(name) });
   await ensureIndex(cluster, {
     name,
     model,
-    passages: "merged",
-    text_fields: ["text"],
-    title_field: "title",
+    ...PLAN,
     shards: 1,
     replicas: 0,
     store_vectors,
     guard: false,
   });
+  if (codec !== undefined) await setCodec(cluster, name, codec);
 }
 
-/** Writes documents; their ids count on from `first`. */
+/** Only a closed index takes another codec. */
+async function setCodec(cluster: Cluster, name: string, codec: string): Promise<void> {
+  const doing = `Giving ${name} the codec ${codec}`;
+  await cluster.demand({ method: "POST", path: pathOf(name, "_close") }, doing);
+  await cluster.demand(
+    { method: "PUT", path: pathOf(name, "_settings"), body: { index: { codec } } },
+    doing,
+  );
+  await cluster.demand({ method: "POST", path: pathOf(name, "_open") }, doing);
+}
+
+/** Writes documents as csplade writes them; ids that they do not have count on from `first`. */
 export async function addDocuments(
   writer: BulkWriter,
-  { name, vectors, pruning }: IndexRecipe,
-  documents: Iterable<ResampledText>,
+  model: IndexModel,
+  recipe: IndexRecipe,
+  documents: Iterable<IndexedText>,
   first: number,
 ): Promise<void> {
-  let page: { id: string; document: object }[] = [];
+  const { name } = recipe;
+  let page: BulkOperation[] = [];
   let written = first;
   const flush = async () => {
-    const operations = page.map((one) => ({ index: name, action: "index" as const, ...one }));
-    const failed = (await writer.write(operations)).find(({ status }) => status !== "written");
+    const failed = (await writer.write(page)).find(({ status }) => status !== "written");
     if (failed !== undefined) throw new Error(`${name}: ${JSON.stringify(failed)}`);
     written += page.length;
     page = [];
     if (written % (PAGE * 10) === 0) console.error(`${name}: ${written} documents written`);
   };
-  for (const { text, vector } of documents) {
-    const kept = pruning === undefined ? vector : prune(vector, pruning);
-    page.push({
-      id: String(written + page.length),
-      document: vectors ? { text, csplade: toFeatures(quantize(kept, STORED_BITS)) } : { text },
-    });
+  for (const document of documents) {
+    const id = document.id ?? String(written + page.length);
+    page.push(operationOf(model, recipe, { ...document, id }));
     if (page.length >= PAGE) await flush();
   }
   if (page.length > 0) await flush();
 }
+
+function operationOf(
+  model: IndexModel,
+  recipe: IndexRecipe,
+  { id, text, vector, body = { text } }: IndexedText & { readonly id: string },
+): BulkOperation {
+  const { name, vectors, quantize_bits = STORED_BITS, pruning = UNPRUNED } = recipe;
+  if (!vectors) return { index: name, id, action: "index", document: body };
+  const plan: IndexPlan = { model, ...PLAN };
+  const shape = { ...pruning, quantize_bits };
+  const choices = { ...shape, max_passages: 200 };
+  const [step] = documentSteps(
+    { ...plan, name, indices: [name], created: true },
+    { id, text, body },
+    [{ start: 0, end: text.length, vector }],
+    {
+      shape,
+      hash: contentHash(body, plan, choices),
+      text_hash: textHash(text, plan, choices),
+      stored: NOTHING_STORED,
+    },
+  );
+  const operation = step?.[0] as BulkOperation;
+  if (recipe.all_digits !== true) return operation;
+  const spelled = { [VECTOR_FIELD]: toFeatures(quantize(vector, quantize_bits)) };
+  return { ...operation, document: { ...operation.document, ...spelled } };
+}
+
+const UNPRUNED: PruneOptions = { prune_type: "none", prune_ratio: 0 };
 
 /** The copy for approximate search, made by `csplade ann`'s own code. */
 export async function makeApproximateIndex(
@@ -125,7 +185,7 @@ export async function measureMade(cluster: Cluster, index: string): Promise<Made
  * How long after the last write a merge may drop the copy of the source that is kept for
  * recovery: retention leases are renewed twice a minute.
  */
-const LEASE_MS = 35_000;
+export const LEASE_MS = 35_000;
 
 const tasksSchema = z.object({ nodes: z.record(z.string(), z.unknown()) });
 

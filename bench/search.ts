@@ -12,7 +12,7 @@
  *   npm run bench:search -- --opensearch URL --keep   keep the indices; --reuse measures them again
  *   npm run bench:search -- --json FILE
  *
- * Documents are resampled from encoded WordNet glosses, questions are worn-down glosses
+ * Documents are resampled from encoded articles of WordNet, questions are worn-down articles
  * (search-corpus.ts), so nDCG@10 has true judgements; "agreement" takes exhaustive scoring's own
  * ten best as the judgement instead (10 for the first to 1 for the tenth), the stricter figure.
  * Systems answer each question in turn. Times are the caller's; those of Python libraries are the
@@ -52,7 +52,7 @@ import {
 const { values: flags } = parseArgs({
   options: {
     documents: { type: "string", default: "200000" },
-    every: { type: "string", default: "4" },
+    every: { type: "string", default: "2" },
     questions: { type: "string", default: "200" },
     rounds: { type: "string", default: "3" },
     clients: { type: "string", default: "1,2,4,8" },
@@ -271,7 +271,7 @@ async function report(
   const { version } = await target.capabilities();
   const { questions } = corpus;
   const about =
-    `${documents} documents resampled from ${corpus.glosses.length} WordNet glosses, ` +
+    `${documents} documents resampled from ${corpus.articles.length} encoded articles of WordNet, ` +
     `${meanTerms(sample(corpus)).toFixed(0)} terms each; ${questions.length} questions of ` +
     `${meanTerms(questions.map(({ vector }) => vector)).toFixed(0)} terms; model ${model.name} ` +
     `(${model.fingerprint}); OpenSearch ${version}, ${flags.heap} heap, one shard, one segment.`;

@@ -1,9 +1,9 @@
 /** What is stored for a document: its own fields plus the vectors of its passages. */
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { toFeatures, type Features } from "../sparse/features.js";
+import { toFeatures, toStoredFeatures, type Features } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
-import { quantize } from "../sparse/quantize.js";
+import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
 import type { BulkOperation } from "./bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
@@ -33,7 +33,7 @@ export interface PassageVector {
 
 /** How a document vector is made smaller before it is stored. */
 export interface VectorShape extends PruneOptions {
-  /** Significant bits kept of a weight, 4 to 24; Lucene keeps 9. */
+  /** Significant bits kept of a weight, 4 to 24; Lucene keeps 9, and `_source` no more digits than it takes. */
   readonly quantize_bits: number;
 }
 
@@ -294,7 +294,8 @@ function hashesOf({ hash, text_hash }: Pick<DocumentContext, "hash" | "text_hash
 }
 
 function featuresOf(vector: SparseVector, shape: VectorShape): Features {
-  return toFeatures(quantize(prune(vector, shape), shape.quantize_bits));
+  const rounded = quantize(prune(vector, shape), shape.quantize_bits);
+  return shape.quantize_bits > LUCENE_BITS ? toFeatures(rounded) : toStoredFeatures(rounded);
 }
 
 function put(

@@ -5,6 +5,7 @@
  * take them.
  */
 import { CspladeError } from "../errors/csplade-error.js";
+import { luceneStored } from "./quantize.js";
 import { MIN_WEIGHT, sparseVector, termsOf, type SparseVector } from "./sparse-vector.js";
 
 /** Feature name (decimal token id) → weight, as documents and queries carry it. */
@@ -25,6 +26,17 @@ export function featureName(id: number): string {
 export function toFeatures(vector: SparseVector): Features {
   const features: Features = {};
   for (const [id, weight] of termsOf(vector)) features[featureName(id)] = knownDecimal(weight);
+  return features;
+}
+
+/**
+ * A document's vector as features: weights in the fewest digits of which the index keeps the same
+ * number as of the weight itself (see {@link storedDecimal}). `_source` is what most bytes of an
+ * index are, and digits beyond those that count are most of its bytes.
+ */
+export function toStoredFeatures(vector: SparseVector): Features {
+  const features: Features = {};
+  for (const [id, weight] of termsOf(vector)) features[featureName(id)] = storedDecimal(weight);
   return features;
 }
 
@@ -60,15 +72,39 @@ function* checkedTerms(
 }
 
 /** Quantized weights are few: the decimal of each is looked for once. */
-const decimals = new Map<number, number>();
 const MOST_DECIMALS = 16_384;
 
-function knownDecimal(weight: number): number {
-  const known = decimals.get(weight);
-  if (known !== undefined) return known;
-  const decimal = shortDecimal(weight);
-  if (decimals.size < MOST_DECIMALS) decimals.set(weight, decimal);
-  return decimal;
+const knownDecimal = remembering(shortDecimal);
+
+/**
+ * The shortest decimal that a `rank_features` field stores as it stores `weight`: Lucene cuts a
+ * weight off after 9 significant bits, so 1.223 is kept as 1.22265625 is. Three or four digits.
+ */
+export const storedDecimal = remembering(shortestStored);
+
+function remembering(decimalOf: (weight: number) => number): (weight: number) => number {
+  const decimals = new Map<number, number>();
+  return (weight) => {
+    const known = decimals.get(weight);
+    if (known !== undefined) return known;
+    const decimal = decimalOf(weight);
+    if (decimals.size < MOST_DECIMALS) decimals.set(weight, decimal);
+    return decimal;
+  };
+}
+
+function shortestStored(weight: number): number {
+  const stored = luceneStored(weight);
+  const magnitude = Math.floor(Math.log10(stored));
+  for (let digits = 1; digits < 9; digits++) {
+    // What is next above as well: below lies another stored weight.
+    const above = stored + 0.5 * 10 ** (magnitude - digits + 1);
+    for (const near of [stored, above]) {
+      const short = Number(near.toPrecision(digits));
+      if (luceneStored(short) === stored) return short;
+    }
+  }
+  return shortDecimal(stored);
 }
 
 /**

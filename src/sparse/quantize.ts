@@ -2,14 +2,14 @@
  * Quantization: fewer significant bits per weight. Lucene's feature field keeps a term
  * frequency of 16 bits, the upper half of the float32 shifted by one (`FeatureField`):
  * sign aside, 8 exponent bits and 8 of the 23 fraction bits, so 9 significant bits, the
- * rest cut off. Rounding to nearest before sending halves the error of that cut and makes
- * `_source`, the stored weight and the score agree.
+ * rest cut off. Rounding to nearest before sending halves the error of that cut; what is sent
+ * then in fewer digits (`toStoredFeatures`) is stored as the same weight.
  */
 import { CspladeError } from "../errors/csplade-error.js";
 import { sparseVector, termsOf, type SparseVector } from "./sparse-vector.js";
 
 /** Significant bits (the leading one included) of a weight in Lucene's feature field. */
-const LUCENE_BITS = 9;
+export const LUCENE_BITS = 9;
 
 const LUCENE_DROPPED_BITS = 24 - LUCENE_BITS;
 const LARGEST_FLOAT32 = 0x7f7fffff;

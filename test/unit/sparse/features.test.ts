@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
-import { fromFeatures, shortDecimal, toFeatures } from "../../../src/sparse/features.js";
+import {
+  fromFeatures,
+  shortDecimal,
+  storedDecimal,
+  toFeatures,
+  toStoredFeatures,
+} from "../../../src/sparse/features.js";
+import { luceneStored, quantize } from "../../../src/sparse/quantize.js";
 import { sparseVector } from "../../../src/sparse/sparse-vector.js";
 import { anyWeights, vectors } from "./arbitrary-vector.js";
 
@@ -34,6 +41,28 @@ describe("features", () => {
     fc.assert(
       fc.property(anyWeights, (weight) => {
         assert.equal(Math.fround(shortDecimal(weight)), weight);
+      }),
+    );
+  });
+
+  it("of documents are stored as the weights they stand for, in no more digits than that takes", () => {
+    assert.equal(JSON.stringify(storedDecimal(1.22265625)), "1.223");
+    assert.equal(JSON.stringify(storedDecimal(0.099853515625)), "0.1");
+    assert.equal(JSON.stringify(storedDecimal(512)), "512");
+    fc.assert(
+      fc.property(anyWeights, (weight) => {
+        const short = storedDecimal(weight);
+        assert.equal(luceneStored(Math.fround(short)), luceneStored(weight));
+        const digits = short.toExponential().replace(/e.*/, "").replace(".", "").length;
+        assert.ok(digits <= 4, `${short} has ${digits} digits`);
+      }),
+    );
+    fc.assert(
+      fc.property(vectors(200, anyWeights), fc.integer({ min: 1, max: 9 }), (vector, bits) => {
+        const rounded = quantize(vector, bits);
+        const read = fromFeatures(toStoredFeatures(rounded));
+        assert.deepEqual(quantize(read, 24).ids, rounded.ids);
+        assert.deepEqual(read.weights.map(luceneStored), rounded.weights);
       }),
     );
   });
