@@ -22,8 +22,11 @@ const OWN_PARTS: ReadonlyMap<string, string> = new Map([
 /** Own parts that nothing of ours stands for in a plain search. */
 const FREE_IN_PLAIN: ReadonlySet<string> = new Set(["rescore", "search_pipeline"]);
 
-/** Parts that need a ranking by the query's own score. */
-const PLAIN_ONLY: ReadonlySet<string> = new Set(["sort", "search_after"]);
+/** Why a mode takes no `sort`, and what to do; the other modes sort what they find. */
+const UNSORTED: Readonly<Partial<Record<SearchMode, string>>> = {
+  hybrid: "its scores are made of places in two rankings",
+  ann: "it ranks the best that an approximate index finds, and there is no order but theirs",
+};
 
 /** Parts that decide which documents are ranked, or how many are counted. */
 const RANKING: ReadonlySet<string> = new Set([
@@ -58,7 +61,8 @@ export interface Around {
  * mode cannot keep.
  */
 export function checkAround(around: BodyParts | undefined, mode: SearchMode): Around {
-  const { min_score: least, ...parts } = around ?? {};
+  const { min_score: least, ...given } = around ?? {};
+  const parts = withoutIdleSort(given, mode);
   for (const name of Object.keys(parts)) {
     const option = OWN_PARTS.get(name);
     if (option !== undefined && !(mode === "plain" && FREE_IN_PLAIN.has(name))) {
@@ -68,16 +72,24 @@ export function checkAround(around: BodyParts | undefined, mode: SearchMode): Ar
         { hint: `Use the option ${option}.` },
       );
     }
-    if (PLAIN_ONLY.has(name) && mode !== "plain") {
+    const unsorted = UNSORTED[mode];
+    if ((name === "sort" || name === "search_after") && unsorted !== undefined) {
       throw new CspladeError(
         "query_invalid",
-        `A search in mode ${mode} ranks by its own scores and takes no ${name}.`,
-        { hint: "Page with from and size, or search in mode plain." },
+        `A search in mode ${mode} takes no ${name}: ${unsorted}.`,
+        {
+          hint: `Leave ${name} out and page with from and size, or search in mode plain or two_phase.`,
+        },
       );
     }
   }
   if (least !== undefined && (typeof least !== "number" || !Number.isFinite(least))) {
     throw new CspladeError("query_invalid", `min_score is a number; got ${JSON.stringify(least)}.`);
+  }
+  if (parts.search_after !== undefined && parts.sort === undefined) {
+    throw new CspladeError("query_invalid", "search_after goes on from the last hit of a sort.", {
+      hint: 'Give the same sort as before, its last key unique to a document, such as {"_score": "desc"} and {"id": "asc"}.',
+    });
   }
   const pick = (wanted: (name: string) => boolean) =>
     Object.fromEntries(Object.entries(parts).filter(([name]) => wanted(name)));
@@ -87,4 +99,19 @@ export function checkAround(around: BodyParts | undefined, mode: SearchMode): Ar
     shown: pick((name) => !RANKING.has(name) && !WHOLE.has(name)),
     min_score: least,
   };
+}
+
+/** Sorting by the score alone is what every mode does; engines take it beside `rescore`, too. */
+function withoutIdleSort(parts: BodyParts, mode: SearchMode): BodyParts {
+  const { sort, ...rest } = parts;
+  const idle = mode !== "plain" && rest.search_after === undefined && isByScore(sort);
+  return idle ? rest : parts;
+}
+
+function isByScore(sort: unknown): boolean {
+  if (Array.isArray(sort)) return sort.length === 1 && isByScore(sort[0]);
+  if (sort === "_score") return true;
+  if (sort === null || typeof sort !== "object" || Object.keys(sort).length !== 1) return false;
+  const { _score: order } = sort as { readonly _score?: unknown };
+  return order === "desc" || JSON.stringify(order) === '{"order":"desc"}';
 }

@@ -110,6 +110,8 @@ export async function accepted(asked: AskedSearch, answer: ClusterResponse): Pro
 /** The parts of a body that return documents. */
 export function shownParts({ request, fields, around }: AskedSearch): BodyParts {
   return {
+    // Without it the engine gives no scores beside a sort by other things.
+    ...(around.shown.sort === undefined ? {} : { track_scores: true }),
     ...around.shown,
     _source: request.source ?? { excludes: fields.map((field) => field.name) },
   };

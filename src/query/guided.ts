@@ -19,6 +19,11 @@ export interface GuidedOptions {
   readonly rescore_query_weight: number;
 }
 
+/** What a guided search adds to the body. */
+export interface GuidedBody extends RankedBody {
+  readonly weights: Pick<GuidedOptions, "query_weight" | "rescore_query_weight">;
+}
+
 const DEFAULTS: GuidedOptions = { window_size: 1000, query_weight: 0, rescore_query_weight: 1 };
 
 /**
@@ -30,7 +35,7 @@ export function guided(
   request: TranslationRequest,
   options: Partial<GuidedOptions> | undefined,
   depth: number,
-): RankedBody {
+): GuidedBody {
   const { window_size, query_weight, rescore_query_weight } = { ...DEFAULTS, ...options };
   if (!(Number.isInteger(window_size) && window_size >= 1 && window_size <= 10_000)) {
     throw new CspladeError(
@@ -53,6 +58,7 @@ export function guided(
   });
   return {
     window,
+    weights: { query_weight, rescore_query_weight },
     parts: {
       rescore: {
         window_size: window,

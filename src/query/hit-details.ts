@@ -56,7 +56,7 @@ export async function withReasons(
   asked: AskedSearch,
   ranked: readonly AnsweredHit[],
 ): Promise<{ readonly hits: readonly Hit[]; readonly took_ms: number }> {
-  const hits = ranked.map((hit) => readHit(hit, undefined));
+  const hits = ranked.map((hit) => readHit(hit, asked.request.collapse));
   if (asked.request.explain !== true && !isNested(asked)) return { hits, took_ms: 0 };
   const details = await hitDetails(asked, ranked, "why");
   return {

@@ -17,6 +17,7 @@ export interface RankingPart {
 export interface Hit {
   readonly id: string;
   readonly index: string;
+  /** 0 where `track_scores: false` asked for none beside a `sort`. */
   readonly score: number;
   /** The document as it was indexed, without vectors; empty where no source was asked for. */
   readonly source: Readonly<Record<string, unknown>>;

@@ -29,6 +29,7 @@ import {
 import { demandVectorFields } from "./search-failure.js";
 import type { SearchRequest } from "./search-request.js";
 import type { Hit, SearchResult } from "./search-result.js";
+import { isSorted, searchSorted, type FirstLook } from "./sorted-search.js";
 import { twoPhase } from "./two-phase.js";
 
 /** Passages of one document that collapsing allows for, at first. */
@@ -99,19 +100,28 @@ async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
     ...asked,
     around: { ...around, ranking: { track_total_hits: false, ...around.ranking } },
   };
-  return searchRanked(uncounted, phases, (body) => post(uncounted, body(phases.query)));
+  const send: SendBody = (body) => post(uncounted, body(phases.query));
+  if (!isSorted(asked)) return searchRanked(uncounted, phases, send);
+  const clauses = phases.strong_terms * asked.fields.length + estimateClauses(request.filter);
+  return inOrder(uncounted, { clauses, query_weight: 0, rescore_query_weight: 1 }, send);
 }
 
 async function searchGuided(asked: AskedSearch): Promise<SearchResult> {
   const { cluster, request, translation, plain, text_fields, from, size } = asked;
   const others = estimateClauses(request.filter);
-  const { text, notes } = fitText(asked.text, text_fields, translation.max_clause_count, others);
+  const limit = translation.max_clause_count;
+  // Sorted, both are one query and share the limit.
+  const terms = isSorted(asked) ? Math.min(plain.vector.ids.length, Math.floor(limit / 2)) : 0;
+  const { text, words, notes } = fitText(asked.text, text_fields, limit, others + terms);
   const ranked = guided({ ...translation, vector: plain.vector }, request.guided, from + size);
-  const result = await searchRanked(asked, ranked, (body) =>
+  const send: SendBody = (body) =>
     withBm25Query(cluster, text, text_fields, (bm25) =>
       post(asked, body(filtered(bm25, request.filter))),
-    ),
-  );
+    );
+  const clauses = words * text_fields.length + others;
+  const result = await (isSorted(asked)
+    ? inOrder(asked, { clauses, ...ranked.weights }, send)
+    : searchRanked(asked, ranked, send));
   return { ...result, notes: [...result.notes, ...notes] };
 }
 
@@ -133,6 +143,13 @@ async function searchAnn(asked: AskedSearch): Promise<SearchResult> {
 
 /** Sends what a body builder makes of the query of the first look. */
 type SendBody = (body: (query: QueryClause) => BodyParts) => Promise<ClusterResponse>;
+
+/** The documents of a first look, scored and sorted as the caller asks. */
+async function inOrder(asked: AskedSearch, look: FirstLook, send: SendBody): Promise<SearchResult> {
+  const { answer, hits, took_ms, note } = await searchSorted(asked, look, send);
+  const result = resultOf(asked, answer, hits, took_ms);
+  return { ...result, notes: [...result.notes, note] };
+}
 
 /** A mode whose first look finds candidates and whose `rescore` ranks them. */
 async function searchRanked(

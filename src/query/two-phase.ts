@@ -26,6 +26,8 @@ export interface TwoPhaseOptions extends PruneOptions {
 export interface TwoPhaseBody extends RankedBody {
   /** The query of the strong terms. */
   readonly query: QueryClause;
+  /** How many those are. */
+  readonly strong_terms: number;
 }
 
 /**
@@ -74,6 +76,7 @@ export function twoPhase(
   const rescored = nested ? plain.vector : weak;
   return {
     query: translateQuery({ ...half, vector: strong }).query,
+    strong_terms: strong.ids.length,
     window,
     parts: {
       rescore: {

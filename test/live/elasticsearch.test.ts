@@ -137,6 +137,29 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
     });
   }
 
+  for (const mode of ["plain", "two_phase", "guided"] as const satisfies SearchMode[]) {
+    it(`${mode} sorts what it finds by a field, with scores, and pages through it`, async () => {
+      const sort = [{ year: "desc" }, { place: "asc" }];
+      const all = await find(3, { mode, around: { sort }, size: 40 });
+      assert.equal(all.hits.length, 40);
+      const first = await find(3, { mode, around: { sort }, size: 20 });
+      const around = { sort, search_after: first.hits.at(-1)!.sort! };
+      const second = await find(3, { mode, around, size: 20 });
+      const ids = [...first.hits, ...second.hits].map((hit) => hit.id);
+      assert.deepEqual(
+        all.hits.map((hit) => hit.id),
+        ids,
+      );
+      assert.deepEqual(
+        ids,
+        ids.toSorted((a, b) => documents[+b]!.year - documents[+a]!.year || +a - +b),
+      );
+      for (const { id, score } of all.hits) {
+        close(score, exactScore(queries[3]!, documents[+id]!.vector));
+      }
+    });
+  }
+
   it("refuses what Elasticsearch cannot do with the code and a sentence: ann, other dialects", async () => {
     await assert.rejects(find(0, { mode: "ann" }), { code: "index_invalid" });
     for (const dialect of ["neural_sparse", "sparse_vector"] as const) {

@@ -60,6 +60,7 @@ export async function fillVectorIndex(
         text: { type: "text", analyzer },
         year: { type: "integer" },
         parent: { type: "keyword" },
+        place: { type: "integer" },
       },
     },
   };
@@ -68,6 +69,7 @@ export async function fillVectorIndex(
     { index: { _id: String(i) } },
     {
       ...fields,
+      place: i,
       csplade: toFeatures(vector),
       csplade_passages: passages.map((passage) => ({ csplade: toFeatures(passage) })),
     },

@@ -323,7 +323,9 @@ function modesOn(version: OpenSearchVersion): void {
 
   it("refuses what a mode cannot keep, naming it", async () => {
     const wrong: [Partial<SearchRequest>, RegExp][] = [
-      [{ mode: "hybrid", around: { sort: ["year"] } }, /takes no sort/],
+      [{ mode: "hybrid", around: { sort: ["year"] } }, /hybrid takes no sort: its scores/],
+      [{ mode: "ann", around: { sort: ["year"] } }, /ann takes no sort: it ranks/],
+      [{ mode: "two_phase", around: { search_after: [3] } }, /search_after goes on/],
       [{ mode: "guided", text: undefined }, /needs the question in words/],
       [{ around: { query: { match_all: {} } } }, /query is made from the request/],
       [{ around: { min_score: "high" } }, /min_score is a number/],

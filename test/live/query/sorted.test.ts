@@ -1,0 +1,169 @@
+/** `sort` and `search_after` in the modes that rank a first look, on real clusters. */
+import assert from "node:assert/strict";
+import type { Cluster } from "../../../src/cluster/cluster.js";
+import type { VectorField } from "../../../src/query/query-translator.js";
+import { search } from "../../../src/query/search.js";
+import type { SearchRequest } from "../../../src/query/search-request.js";
+import {
+  distributionLock,
+  type OpenSearchVersion,
+} from "../../../src/servers/distribution-lock.js";
+import { findJdk } from "../../../src/servers/java.js";
+import { split } from "../../../src/sparse/prune.js";
+import type { SparseVector } from "../../../src/sparse/sparse-vector.js";
+import { randomVectors } from "../../support/random-vectors.js";
+import { startTestOpenSearch, type TestOpenSearch } from "../../support/servers.js";
+import { testCluster } from "../../support/test-index.js";
+import { exactScore, fillVectorIndex, vectorDocuments } from "../../support/vector-index.js";
+
+const INDEX = "csplade-sort-test";
+const NESTED: readonly VectorField[] = [
+  { name: "csplade_passages.csplade", nested_path: "csplade_passages" },
+];
+const TEXT = "fear of the ocean in winter";
+
+const documents = vectorDocuments(400, 7);
+const random = randomVectors(99);
+const queries = Array.from({ length: 6 }, () => random(25, 400));
+
+function close(actual: number, expected: number, message = ""): void {
+  const tolerance = 2e-6 * Math.max(1, Math.abs(expected));
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${message} ${actual} ≠ ${expected}`);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function sortingOn(version: OpenSearchVersion): void {
+  let server: TestOpenSearch | undefined;
+  let opened: Cluster | undefined;
+  let cluster: Cluster;
+  const find = (vector: SparseVector, changes: Partial<SearchRequest> = {}) =>
+    search(cluster, { index: INDEX, vector, text: TEXT, ...changes });
+
+  before(async function () {
+    this.timeout(600_000); // the first run on a machine downloads it
+    if (version !== "3.6.0") {
+      if (findJdk(distributionLock(version)) === undefined) this.skip();
+      server = await startTestOpenSearch(version);
+    }
+    opened = cluster = testCluster(server?.url);
+    await fillVectorIndex(cluster, INDEX, documents);
+  });
+
+  after(async function () {
+    this.timeout(120_000);
+    await opened?.send({ method: "DELETE", path: `/${INDEX}` });
+    await opened?.close();
+    await server?.stop();
+  });
+
+  for (const mode of ["two_phase", "guided"] as const) {
+    for (const fields of [undefined, NESTED]) {
+      it(`${mode} sorts all that its first look finds, ${fields ? "nested" : "whole"}, and pages through it`, async () => {
+        const query = queries[1]!;
+        const { strong } = split(query, { prune_type: "alpha_mass", prune_ratio: 0.6 });
+        const best = (vector: SparseVector, { vector: whole, passages }: (typeof documents)[0]) =>
+          Math.max(...(fields ? passages : [whole]).map((each) => exactScore(vector, each)));
+        const words = /fear|ocean|winter/;
+        const expected = documents
+          .map((document, i) => ({ ...document, id: String(i), score: best(query, document) }))
+          .filter((each) =>
+            mode === "guided" ? words.test(each.title + each.text) : best(strong, each) > 0,
+          )
+          .sort((a, b) => b.year - a.year || +a.id - +b.id);
+        assert.ok(expected.length > 60 && expected.length < documents.length);
+
+        const around = {
+          sort: [{ year: "desc" }, { place: "asc" }],
+          track_total_hits: true,
+          aggs: { latest: { max: { field: "year" } } },
+        };
+        const first = await find(query, { mode, fields, around, size: 30, explain: true });
+        assert.deepEqual([first.total, first.total_relation], [expected.length, "eq"]);
+        assert.deepEqual(first.aggregations, { latest: { value: expected[0]!.year } });
+        assert.match(first.notes.join(), /scores every document of its first look/);
+        const search_after = first.hits.at(-1)!.sort!;
+        const second = await find(query, {
+          mode,
+          fields,
+          around: { ...around, search_after },
+          size: 30,
+        });
+        const hits = [...first.hits, ...second.hits];
+        assert.deepEqual(
+          hits.map((hit) => hit.id),
+          expected.slice(0, 60).map(({ id }) => id),
+        );
+        hits.forEach((hit, i) => close(hit.score, expected[i]!.score));
+        for (const { id, score, contributions, passage } of first.hits) {
+          close(sum(contributions.map((term) => term.contribution)), score);
+          if (!fields || score === 0) continue;
+          const scores = documents[+id]!.passages.map((vector) => exactScore(query, vector));
+          assert.equal(passage, scores.indexOf(Math.max(...scores)));
+        }
+      });
+    }
+
+    it(`${mode} sorts by the score first, then by a field, and collapses`, async () => {
+      const sort = [{ _score: "desc" }, { year: "asc" }];
+      const query = queries[2]!;
+      const sorted = await find(query, { mode, around: { sort }, size: 20 });
+      const [last, ...scores] = sorted.hits.map(({ score }) => score).reverse();
+      assert.ok(scores.every((score, i) => score >= (scores[i - 1] ?? last!)));
+      const window = { two_phase: { expansion_rate: 1000 }, guided: {} };
+      const ranked = await find(query, { mode, ...window, size: 20 });
+      ranked.hits.forEach((hit, i) => close(sorted.hits[i]!.score, hit.score));
+
+      const collapse = "parent";
+      const around = { sort: [{ year: "desc" }], min_score: last! };
+      const { hits } = await find(query, { mode, collapse, around });
+      assert.ok(hits.length > 1);
+      assert.equal(new Set(hits.map((hit) => hit.collapsed_by)).size, hits.length);
+      assert.ok(hits.every((hit) => hit.score >= last! && hit.source.parent === hit.collapsed_by));
+    });
+  }
+
+  it("sorts by the score alone in every mode as if it was not asked to", async () => {
+    for (const mode of ["two_phase", "guided", "hybrid"] as const) {
+      const without = await find(queries[0]!, { mode });
+      for (const sort of [
+        "_score",
+        ["_score"],
+        [{ _score: "desc" }],
+        { _score: { order: "desc" } },
+      ]) {
+        const { hits } = await find(queries[0]!, { mode, around: { sort } });
+        assert.deepEqual(hits, without.hits);
+      }
+    }
+  });
+
+  it("sorted guided adds BM25's own score by its share, and hits have no score where none is wanted", async () => {
+    const options = { query_weight: 0.5, rescore_query_weight: 2 };
+    const changes = { mode: "guided", guided: options, size: 400 } as const;
+    const sort = [{ year: "asc" }];
+    const [ranked, sorted, unscored] = await Promise.all([
+      find(queries[0]!, changes),
+      find(queries[0]!, { ...changes, around: { sort } }),
+      find(queries[0]!, { ...changes, around: { sort, track_scores: false } }),
+    ]);
+    const scores = new Map(ranked.hits.map((hit) => [hit.id, hit.score]));
+    assert.equal(sorted.hits.length, scores.size);
+    for (const { id, score } of sorted.hits) close(score, scores.get(id)!);
+    assert.ok(unscored.hits.every(({ score }) => score === 0));
+  });
+
+  it("sorts the answer to a question of 100,000 words within the clause limit", async () => {
+    const long = random(1500, 40_000);
+    const text = `fear ${"ocean and other words ".repeat(25_000)}`;
+    for (const mode of ["plain", "two_phase", "guided"] as const) {
+      const { hits } = await find(long, { mode, text, around: { sort: [{ year: "desc" }] } });
+      assert.equal(hits.length, 10, mode);
+    }
+  });
+}
+
+describe("sorted search on OpenSearch 3.6.0", () => sortingOn("3.6.0"));
+describe("sorted search on OpenSearch 2.19.1", () => sortingOn("2.19.1"));
