@@ -6,11 +6,14 @@ import assert from "node:assert/strict";
 import { Client } from "@elastic/elasticsearch";
 import { clusterOf } from "../../src/cluster/client-cluster.js";
 import type { Cluster } from "../../src/cluster/cluster.js";
+import { openEncoder, type Encoder } from "../../src/encoder/encoder.js";
+import { openQueryEncoder } from "../../src/encoder/query-encoder.js";
 import { metaOf, type PassagesMode } from "../../src/index/index-meta.js";
 import type { SearchMode } from "../../src/query/search-mode.js";
 import type { SearchRequest } from "../../src/query/search-request.js";
 import { search } from "../../src/query/search.js";
 import { indexModelOf } from "../../src/pipeline/index-model.js";
+import { openSearcher } from "../../src/searcher/searcher.js";
 import {
   ELASTICSEARCH_VERSION,
   testElasticsearch,
@@ -18,8 +21,10 @@ import {
 } from "../support/elasticsearch.js";
 import { fillWithSentences, SENTENCES } from "../support/encoded-index.js";
 import { startTestGateway, type TestGateway } from "../support/gateway.js";
+import { scoresByHand, ZEBRA_QUESTION, ZEBRA_TEXTS } from "../support/idf-by-hand.js";
 import { randomVectors } from "../support/random-vectors.js";
 import { testCluster } from "../support/test-index.js";
+import { testConfig, tinyCheckpoint } from "../support/tiny-checkpoints.js";
 import { exactScore, fillVectorIndex, vectorDocuments } from "../support/vector-index.js";
 
 const VECTORS = "vectors";
@@ -56,8 +61,8 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
     cluster = testCluster(server.url);
     await fillVectorIndex(cluster, VECTORS, documents, "standard");
     gateway = await startTestGateway({ "opensearch.url": server.url });
-    await fillSentences("sentences", "merged");
-    await fillSentences("passages", "nested");
+    await fillSentences("sentences", "merged", gateway.encoder);
+    await fillSentences("passages", "nested", gateway.encoder);
   });
   after(async () => {
     if (cluster === undefined) return;
@@ -66,9 +71,14 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
   });
 
   /** As `csplade ingest` would, but for what this server lacks: analyzers and the guard pipeline. */
-  async function fillSentences(name: string, passages: PassagesMode): Promise<void> {
+  async function fillSentences(
+    name: string,
+    passages: PassagesMode,
+    encoder: Encoder,
+    sentences = SENTENCES,
+  ): Promise<void> {
     const plan = {
-      model: indexModelOf(gateway.encoder.manifest),
+      model: indexModelOf(encoder.manifest),
       passages,
       text_fields: ["title", "text"],
       title_field: "title",
@@ -77,11 +87,15 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
     const body = {
       mappings: {
         _meta: { csplade: metaOf(plan, "test") },
-        properties: { csplade, csplade_passages: { type: "nested", properties: { csplade } } },
+        properties: {
+          csplade,
+          csplade_passages: { type: "nested", properties: { csplade } },
+          csplade_model: { type: "keyword" },
+        },
       },
     };
     await cluster!.demand({ method: "PUT", path: `/${name}`, body }, "Creating the index");
-    await fillWithSentences(cluster!, gateway.encoder, passages, name);
+    await fillWithSentences(cluster!, encoder, passages, name, sentences);
   }
 
   const find = (i: number, changes: Partial<SearchRequest> = {}) =>
@@ -268,6 +282,76 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
       const body = (await answer.json()) as { status: number; error: { reason: string } };
       assert.deepEqual([answer.status, body.status], [status, status], JSON.stringify(body));
       assert.match(JSON.stringify(body.error), reason);
+    }
+  });
+
+  it("says how common words are, so that the index's own idf weighs them: search, client, gateway", async () => {
+    const lexical = { "model.path": tinyCheckpoint("lexical"), "query.encoder": "table" };
+    const encoder = await openEncoder(testConfig({ "model.path": lexical["model.path"] }));
+    const words = await openQueryEncoder(testConfig(lexical));
+    const own = new Client({ node: server.url });
+    const rules = [{ index: "zebras*", fields: ["text"], boost: 1 }];
+    const front = await startTestGateway({
+      ...lexical,
+      "query.idf_timeout_ms": 60_000,
+      "gateway.rules": rules,
+      "opensearch.url": server.url,
+    });
+    try {
+      const encoded = await encoder.encodeDocuments(ZEBRA_TEXTS);
+      const byHand = await scoresByHand(
+        words,
+        encoded.map(({ passages }) => passages[0]!.vector),
+      );
+      const same = (hits: readonly { id: string; score: number }[]): void => {
+        assert.equal(hits.length, byHand.size);
+        for (const { id, score } of hits) {
+          const wanted = byHand.get(id)!;
+          assert.ok(Math.abs(score - wanted) < 1e-4 * wanted, `${id}: ${score} and ${wanted}`);
+        }
+        assert.ok(["9", "10"].includes(hits[0]!.id), "the rare word of the index decides");
+      };
+      for (const passages of ["merged", "nested"] as const) {
+        const index = `zebras-${passages}`;
+        await fillSentences(index, passages, encoder, ZEBRA_TEXTS);
+        for (const through of [cluster!, clusterOf(own, { url: server.url })]) {
+          const searcher = openSearcher({
+            cluster: through,
+            encoder: words,
+            idf_timeout_ms: 60_000,
+          });
+          const answer = await searcher.search(index, ZEBRA_QUESTION, { size: 20, explain: true });
+          assert.deepEqual(answer.notes, []);
+          same(answer.hits);
+          for (const { id, terms } of answer.hits) {
+            for (const { term, literal } of terms) assert.ok(literal, `${id}: ${term}`);
+          }
+        }
+        const body = { query: { csplade: ZEBRA_QUESTION }, size: 20 };
+        const answer = await front.post(`/${index}/_search`, body);
+        assert.equal(answer.headers.get("warning"), null);
+        const { hits } = ((await answer.json()) as Found).hits;
+        same(hits.map(({ _id, _score }) => ({ id: _id, score: _score! })));
+
+        const match = { query: { match: { text: ZEBRA_QUESTION } }, size: 20 };
+        const bm25 = (await cluster!.demand(
+          { method: "POST", path: `/${index}/_search`, body: match },
+          "BM25",
+        )) as Found;
+        const widened = await front.post(`/${index}/_search`, match);
+        const both = ((await widened.json()) as Found).hits.hits;
+        assert.equal(both.length, byHand.size);
+        for (const { _id, _score } of both) {
+          const theirs = bm25.hits.hits.find((hit) => hit._id === _id)!._score!;
+          const wanted = theirs + byHand.get(_id)!;
+          assert.ok(Math.abs(_score! - wanted) < 1e-4 * wanted, `${_id}: ${_score} and ${wanted}`);
+        }
+      }
+    } finally {
+      await front.stop();
+      await own.close();
+      await words.close();
+      await encoder.close();
     }
   });
 

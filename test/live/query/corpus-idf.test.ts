@@ -7,22 +7,18 @@ import { createCorpusIdf } from "../../../src/query/corpus-idf.js";
 import { searchedFields } from "../../../src/query/searched-fields.js";
 import { openSearcher } from "../../../src/searcher/searcher.js";
 import { toFeatures } from "../../../src/sparse/features.js";
-import { luceneStored } from "../../../src/sparse/quantize.js";
 import { termsOf, type SparseVector } from "../../../src/sparse/sparse-vector.js";
 import { fillEncodedIndex } from "../../support/encoded-index.js";
 import { startTestGateway } from "../../support/gateway.js";
+import {
+  scoresByHand,
+  ZEBRA_QUESTION as QUESTION,
+  ZEBRA_TEXTS as TEXTS,
+} from "../../support/idf-by-hand.js";
 import { startTestOpenSearch, testServers } from "../../support/servers.js";
 import { testCluster } from "../../support/test-index.js";
 import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
-/** To the model "zebra" is rare and "sea" is not; here every document but two is about zebras. */
-const TEXTS = [
-  ...Array.from({ length: 9 }, (_, i) => `zebra zebra zebra number ${i + 3}`),
-  "a calm sea",
-  "sea and shore",
-  "zebra",
-];
-const QUESTION = "zebra sea";
 const checkpoint = { "model.path": tinyCheckpoint("lexical") };
 /** A cluster that has just started on a busy machine is slow. */
 const patient = { idf_timeout_ms: 60_000 };
@@ -54,25 +50,7 @@ describe("words weighed by the index", () => {
     await cluster.close();
   });
 
-  /** Scores by hand: BM25's idf of the index for the query's side, stored weights of documents. */
-  async function byHand(): Promise<Map<string, number>> {
-    const [encoded] = await words.encodeQueries([QUESTION]);
-    const unit = words.lexicon!.unit;
-    const query = new Map<number, number>();
-    for (const { id, count, idf } of encoded!.passages[0]!.words!) {
-      const found = documents.filter(({ ids }) => ids.includes(id)).length;
-      const here = Math.log(1 + (documents.length - found + 0.5) / (found + 0.5));
-      query.set(id, (count * Math.min(9, Math.max(0.02, here))) / (unit * Math.sqrt(idf)));
-    }
-    const scores = new Map<string, number>();
-    documents.forEach((vector, i) => {
-      let score = 0;
-      for (const [id, weight] of termsOf(vector))
-        score += (query.get(id) ?? 0) * luceneStored(weight);
-      if (score > 0) scores.set(String(i), score);
-    });
-    return scores;
-  }
+  const byHand = () => scoresByHand(words, documents);
 
   for (const passages of ["merged", "nested"] as const) {
     it(`ranks as computed by hand, and otherwise than the model's own idf (${passages})`, async () => {
