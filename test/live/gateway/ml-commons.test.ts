@@ -9,6 +9,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { packageRoot } from "../../../src/config/package-root.js";
+import { readExplanation } from "../../../src/query/explanation.js";
 import { ensureDistribution } from "../../../src/servers/distribution.js";
 import type { Artifact } from "../../../src/servers/distribution-lock.js";
 import { downloadArtifacts } from "../../../src/servers/download.js";
@@ -18,14 +19,17 @@ import { findFreePort } from "../../../src/servers/port.js";
 import { changeState } from "../../../src/servers/state.js";
 import { unpackZip } from "../../../src/servers/zip.js";
 import type { Features } from "../../../src/sparse/features.js";
+import { isHashedId } from "../../../src/sparse/term-id.js";
 import { SENTENCES } from "../../support/encoded-index.js";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";
 import { discardFolder, makeTestFolder, sharedCache } from "../../support/servers.js";
-import { testConfig } from "../../support/tiny-checkpoints.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 const WANTED = process.env.CSPLADE_TEST_ML_COMMONS === "1";
 const KEY = "the-gateway's-key";
-const QUESTION = "fear of closed spaces";
+/** "Kwyjibo" is no row of any vocabulary: with a lexical part its term is a hash of 2³¹ or more. */
+const TEXTS = [...SENTENCES, "a kwyjibo by the sea"];
+const QUESTIONS = ["fear of closed spaces", "a kwyjibo"];
 
 const PLUGIN: Artifact = {
   coordinate: "org.opensearch.plugin:opensearch-ml-plugin:3.6.0.0:zip",
@@ -42,12 +46,19 @@ const CRYPTOGRAPHY: Artifact = {
 };
 
 interface Found {
-  readonly hits: { readonly hits: readonly { readonly _id: string; readonly _score: number }[] };
+  readonly hits: {
+    readonly hits: readonly {
+      readonly _id: string;
+      readonly _score: number;
+      readonly _explanation?: unknown;
+    }[];
+  };
 }
 
 describe("a stock OpenSearch with ml-commons", function () {
   this.timeout(1_200_000);
   let folder: string | undefined;
+  let url: string;
   let gateway: TestGateway | undefined;
   let cluster: Cluster;
 
@@ -59,22 +70,23 @@ describe("a stock OpenSearch with ml-commons", function () {
       this.skip();
     }
     folder = await makeTestFolder();
-    const url = await startWithMlCommons(folder);
-    gateway = await startTestGateway({ "opensearch.url": url, "gateway.api_key": KEY });
+    url = await startWithMlCommons(folder);
     cluster = connectCluster(testConfig({ "opensearch.url": url }));
-    const { port } = new URL(gateway.url);
     await demand("PUT", "/_cluster/settings", {
       persistent: {
         "plugins.ml_commons.only_run_on_ml_node": false,
         "plugins.ml_commons.connector.private_ip_enabled": true,
         "plugins.ml_commons.trusted_connector_endpoints_regex": [
-          `^http://127\\.0\\.0\\.1:${port}/.*$`,
+          "^http://127\\.0\\.0\\.1:[0-9]+/.*$",
         ],
       },
     });
   });
-  after(async () => {
+  afterEach(async () => {
     await gateway?.stop();
+    gateway = undefined;
+  });
+  after(async () => {
     if (folder !== undefined) {
       await cluster.close();
       await discardFolder(folder);
@@ -95,75 +107,102 @@ describe("a stock OpenSearch with ml-commons", function () {
     return JSON.parse(text) as object;
   }
 
-  it("encodes documents with sparse_encoding and questions with neural_sparse, by the files in pipelines/", async () => {
-    const connector = await filled("ml-commons-connector.json", {
+  for (const checkpoint of ["bi", "lexical"] as const) {
+    it(`encodes documents with sparse_encoding and questions with neural_sparse, by the files in pipelines/ (${checkpoint})`, async () => {
+      gateway = await startTestGateway({
+        "model.path": tinyCheckpoint(checkpoint),
+        "opensearch.url": url,
+        "gateway.api_key": KEY,
+      });
+      const encode = await filled("ml-commons-ingest.json", { MODEL_ID: await deployed("") });
+      await demand("PUT", "/_ingest/pipeline/csplade-encode", encode);
+      const words = { QUERY_MODEL_ID: await deployed("query-") };
+      const enrich = await filled("ml-commons-search.json", words);
+      await demand("PUT", "/_search/pipeline/csplade", enrich);
+      const index = `stock-${checkpoint}`;
+      await demand("PUT", `/${index}`, {
+        settings: { index: { default_pipeline: "csplade-encode" } },
+        mappings: { properties: { text: { type: "text" }, csplade: { type: "rank_features" } } },
+      });
+      const lines = TEXTS.flatMap((text, i) => [{ index: { _id: String(i) } }, { text }]);
+      const written = (await cluster.demand(
+        {
+          method: "POST",
+          path: `/${index}/_bulk`,
+          query: { refresh: true },
+          body: lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
+        },
+        "Writing documents",
+      )) as { errors: boolean };
+      assert.equal(written.errors, false, JSON.stringify(written));
+
+      for (const [id, text] of TEXTS.entries()) {
+        const stored = (await demand("GET", `/${index}/_doc/${id}`)) as {
+          _source: { csplade: Features };
+        };
+        sameVector(stored._source.csplade, await encoded(text, "document"));
+      }
+      const kwyjibo = Object.keys(await encoded("kwyjibo", "query"));
+      const hashed = kwyjibo.filter((id) => isHashedId(Number(id)));
+      assert.equal(hashed.length, checkpoint === "lexical" ? 1 : 0);
+
+      for (const query_text of QUESTIONS) {
+        const found = (await demand("POST", `/${index}/_search?search_pipeline=csplade`, {
+          query: { neural_sparse: { csplade: { query_text } } },
+          size: 50,
+          explain: true,
+        })) as Found;
+        const query_tokens = await encoded(query_text, "query");
+        const expected = (await demand("POST", `/${index}/_search`, {
+          query: { neural_sparse: { csplade: { query_tokens } } },
+          size: 50,
+        })) as Found;
+        const { hits } = found.hits;
+        assert.equal(hits[0]!._id, query_text.includes("kwyjibo") ? String(SENTENCES.length) : "0");
+        const scores = new Map(expected.hits.hits.map((hit) => [hit._id, hit._score]));
+        assert.equal(hits.length, scores.size);
+        for (const { _id, _score } of hits) {
+          const wanted = scores.get(_id)!;
+          assert.ok(Math.abs(_score - wanted) < 1e-3 * wanted, `${_id}: ${_score} ${wanted}`);
+        }
+        if (!query_text.includes("kwyjibo")) continue;
+        const { contributions } = readExplanation(hits[0]!._explanation);
+        for (const id of hashed) assert.ok(contributions.some((each) => each.id === Number(id)));
+      }
+    });
+  }
+
+  /** Makes a connector and its model, that of documents or that of questions; gives its id. */
+  async function deployed(kind: "" | "query-"): Promise<string> {
+    const connector = await filled(`ml-commons-${kind}connector.json`, {
       GATEWAY_URL: gateway!.url,
       '"API_KEY"': JSON.stringify(KEY),
     });
     const made = (await demand("POST", "/_plugins/_ml/connectors/_create", connector)) as {
       connector_id: string;
     };
-    const model = await filled("ml-commons-model.json", { CONNECTOR_ID: made.connector_id });
+    const id = made.connector_id;
+    const words = { QUERY_CONNECTOR_ID: id, CONNECTOR_ID: id };
+    const model = await filled(`ml-commons-${kind}model.json`, words);
     const registered = (await demand(
       "POST",
       "/_plugins/_ml/models/_register?deploy=true",
       model,
     )) as { model_id: string };
-    const MODEL_ID = registered.model_id;
-    await untilDeployed(MODEL_ID);
+    await untilDeployed(registered.model_id);
+    return registered.model_id;
+  }
 
-    const encode = await filled("ml-commons-ingest.json", { MODEL_ID });
-    await demand("PUT", "/_ingest/pipeline/csplade-encode", encode);
-    await demand(
-      "PUT",
-      "/_search/pipeline/csplade",
-      await filled("ml-commons-search.json", { MODEL_ID }),
-    );
-    await demand("PUT", "/stock", {
-      settings: { index: { default_pipeline: "csplade-encode" } },
-      mappings: { properties: { text: { type: "text" }, csplade: { type: "rank_features" } } },
-    });
-    const lines = SENTENCES.flatMap((text, i) => [{ index: { _id: String(i) } }, { text }]);
-    const written = (await cluster.demand(
-      {
-        method: "POST",
-        path: "/stock/_bulk",
-        query: { refresh: true },
-        body: lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
-      },
-      "Writing documents",
-    )) as { errors: boolean };
-    assert.equal(written.errors, false, JSON.stringify(written));
-
-    const stored = (await demand("GET", "/stock/_doc/0")) as { _source: { csplade: Features } };
-    const ours = await encoded(SENTENCES[0]!);
-    assert.deepEqual(Object.keys(stored._source.csplade), Object.keys(ours));
-    for (const [id, weight] of Object.entries(ours)) {
-      assert.ok(Math.abs(stored._source.csplade[id]! - weight) < 1e-4, id);
+  function sameVector(found: Features, expected: Features): void {
+    assert.deepEqual(new Set(Object.keys(found)), new Set(Object.keys(expected)));
+    for (const [id, weight] of Object.entries(expected)) {
+      assert.ok(Math.abs(found[id]! - weight) < 1e-4, id);
     }
+  }
 
-    const byText = { neural_sparse: { csplade: { query_text: QUESTION } } };
-    const found = (await demand("POST", "/stock/_search?search_pipeline=csplade", {
-      query: byText,
-    })) as Found;
-    assert.equal(found.hits.hits[0]!._id, "0");
-    const query_tokens = await encoded(QUESTION);
-    const expected = (await demand("POST", "/stock/_search", {
-      query: { neural_sparse: { csplade: { query_tokens } } },
-    })) as Found;
-    assert.deepEqual(
-      found.hits.hits.map((hit) => hit._id),
-      expected.hits.hits.map((hit) => hit._id),
-    );
-    found.hits.hits.forEach((hit, i) => {
-      const { _score } = expected.hits.hits[i]!;
-      assert.ok(Math.abs(hit._score - _score) < 1e-3 * _score, `${hit._score} ${_score}`);
-    });
-  });
-
-  async function encoded(text: string): Promise<Features> {
+  async function encoded(text: string, role: "document" | "query"): Promise<Features> {
     const headers = { authorization: `Bearer ${KEY}` };
-    const answer = await gateway!.post("/encode", { text }, headers);
+    const answer = await gateway!.post("/encode", { text, role }, headers);
     const { results } = (await answer.json()) as { results: [{ vector: Features }] };
     return results[0].vector;
   }

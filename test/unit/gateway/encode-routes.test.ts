@@ -98,6 +98,20 @@ describe("the gateway's encode routes", function () {
     same(vectors[0]!, document);
   });
 
+  it("encodes as a question what pipelines/ml-commons-query-connector.json makes ml-commons send", async () => {
+    const connector = pipelineFile("ml-commons-query-connector.json") as {
+      actions: [{ url: string; request_body: string }];
+    };
+    const [action] = connector.actions;
+    const body = action.request_body
+      .replace("${parameters.input}", JSON.stringify([TEXT]))
+      .replace("${parameters.sparse_embedding_format:-null}", "null");
+    assert.equal((JSON.parse(body) as { content_type: string }).content_type, "query");
+    const route = action.url.replace("GATEWAY_URL", "");
+    const vectors = await json<Features[]>(gateway.post(route, body));
+    same(vectors[0]!, query);
+  });
+
   it("answers what pipelines/elastic-inference.json makes Elasticsearch send, where it looks for it", async () => {
     const { service_settings: settings } = pipelineFile("elastic-inference.json") as {
       service_settings: {
