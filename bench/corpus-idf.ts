@@ -82,7 +82,7 @@ async function fill(cluster: Cluster): Promise<void> {
   const recipe = { name: INDEX, vectors: true, store_vectors: false };
   const writer = createBulkWriter(cluster, bulkWriterOptions(config));
   await createIndex(cluster, model, recipe);
-  await addDocuments(writer, model, recipe, documents(), 0);
+  await addDocuments(writer, model, recipe, documents(), { first: 0, count });
   await writer.close();
   await settle(cluster, INDEX, 0);
 }

@@ -113,7 +113,10 @@ async function grow(
   const writer = createBulkWriter(target, bulkWriterOptions(config));
   try {
     for (const recipe of RECIPES) {
-      await addDocuments(writer, made, recipe, beyond(texts.documents(to), from), from);
+      await addDocuments(writer, made, recipe, beyond(texts.documents(to), from), {
+        first: from,
+        count: to,
+      });
       await settle(target, recipe.name, 0);
       console.error(`${recipe.name}: ${to} documents`);
     }

@@ -183,10 +183,12 @@ async function measure(
       }
       made.push({ variant, index });
       // Merging a single segment would do nothing, and leave what only a merge drops.
-      const half = Math.ceil(corpus.documents.length / 2);
-      await addDocuments(writer, model, recipe, corpus.documents.slice(0, half), 0);
+      const count = corpus.documents.length;
+      const half = Math.ceil(count / 2);
+      const halves = [corpus.documents.slice(0, half), corpus.documents.slice(half)] as const;
+      await addDocuments(writer, model, recipe, halves[0], { first: 0, count });
       await indexStats(target, index);
-      await addDocuments(writer, model, recipe, corpus.documents.slice(half), half);
+      await addDocuments(writer, model, recipe, halves[1], { first: half, count });
       await indexStats(target, index);
       console.error(`${corpus.name}, ${variant.title}: indexed`);
     }

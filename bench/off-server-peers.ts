@@ -4,7 +4,7 @@
  */
 import { spawn, spawnSync, type ChildProcess, type SpawnSyncReturns } from "node:child_process";
 import { createWriteStream, existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { finished } from "node:stream/promises";
@@ -91,19 +91,39 @@ function reasonOf({ error, stderr }: SpawnSyncReturns<string>): string {
   return error?.message ?? stderr.trim().split("\n").at(-1) ?? "";
 }
 
+/** What peers are made of, and where they are kept. */
+export interface OffServerOptions {
+  readonly folder: string;
+  /** A Python that has their packages. */
+  readonly python: string | undefined;
+  readonly documents: Iterable<ResampledText>;
+  /** Name of the folder of these documents' indices. */
+  readonly name: string;
+  /** Indices that an earlier run built are taken as they are. */
+  readonly reuse: boolean;
+}
+
 /** Installs, writes the documents, builds the indices. Nothing is thrown for a peer that fails. */
-export async function startOffServerPeers(
-  folder: string,
-  python: string | undefined,
-  documents: Iterable<ResampledText>,
-): Promise<OffServerPeers> {
+export async function startOffServerPeers({
+  folder,
+  python,
+  documents,
+  name: corpusName,
+  reuse,
+}: OffServerOptions): Promise<OffServerPeers> {
   await mkdir(folder, { recursive: true });
   const { program, missing } = preparePython(python, folder);
   const wanted = PEERS.filter(({ name }) => !missing.has(name));
   if (wanted.length === 0) return nothing(missing);
-  const corpus = path.join(folder, "peers");
+  const corpus = path.join(folder, corpusName);
+  if (!reuse) await rm(corpus, { recursive: true, force: true });
   await mkdir(corpus, { recursive: true });
-  await writeDocuments(path.join(corpus, "documents.jsonl"), documents);
+  const text = path.join(corpus, "documents.jsonl");
+  if (!existsSync(text)) {
+    console.error(`writing the documents of the peers in processes of their own`);
+    await writeDocuments(`${text}.part`, documents);
+    await rename(`${text}.part`, text);
+  }
   const child = spawn(
     program,
     [

@@ -5,8 +5,8 @@ JSON each, so that they take turns with the systems of the benchmark that starte
 
     python off_server_peers.py FOLDER PEER...
 
-FOLDER holds documents.jsonl ({"id", "text", "vector": {term: weight}}). The first line of output
-names what each peer needs; then one answer for each question
+FOLDER holds documents.jsonl ({"id", "text", "vector": {term: weight}}), ids counting from 0. Indices
+that an earlier call built there are opened as they are. The first line of output names what each peer needs; then one answer for each question
 ({"peer", "text", "vector"} -> {"hits": [[id, score]...], "ms"}).
 The milliseconds are the library's own search: no tokenizing of vectors, no JSON.
 """
@@ -36,8 +36,8 @@ def size_of(path):
 class BlockMaxPruning:
     """Exact settings (alpha and beta 1) over impacts quantized to a byte, as its paper has them."""
 
-    def __init__(self, folder):
-        from bmp import Indexer, Searcher
+    def build(self, folder):
+        from bmp import Indexer
 
         heaviest = max((max(one["vector"].values(), default=0) for one in documents(folder)), default=1)
         path = folder / "index.bmp"
@@ -46,6 +46,11 @@ class BlockMaxPruning:
             impacts = {t: max(1, round(255 * w / heaviest)) for t, w in one["vector"].items()}
             indexer.add_document(one["id"], impacts)
         indexer.finish()
+
+    def open(self, folder):
+        from bmp import Searcher
+
+        path = folder / "index.bmp"
         self.bytes = size_of(path)
         self.searcher = Searcher(str(path))
 
@@ -63,20 +68,25 @@ class BlockMaxPruning:
 class Seismic:
     """Its own default index; 10 query terms, heap factor 0.7."""
 
-    def __init__(self, folder):
+    def build(self, folder):
         import numpy
         from seismic import SeismicDataset, SeismicIndex, get_seismic_string
 
-        self.numpy, self.string = numpy, get_seismic_string()
         dataset = SeismicDataset()
         for one in documents(folder):
-            terms = numpy.array(list(one["vector"]), dtype=self.string)
+            terms = numpy.array(list(one["vector"]), dtype=get_seismic_string())
             weights = numpy.array(list(one["vector"].values()), dtype=numpy.float32)
             dataset.add_document(one["id"], terms, weights)
-        self.index = SeismicIndex.build_from_dataset(dataset)
-        path = str(folder / "seismic")
-        self.index.save(path)
-        self.bytes = size_of(path + ".index.seismic")
+        SeismicIndex.build_from_dataset(dataset).save(str(folder / "seismic"))
+
+    def open(self, folder):
+        import numpy
+        from seismic import SeismicIndex, get_seismic_string
+
+        self.numpy, self.string = numpy, get_seismic_string()
+        path = str(folder / "seismic.index.seismic")
+        self.index = SeismicIndex.load(path)
+        self.bytes = size_of(path)
 
     def prepare(self, question):
         vector = question["vector"]
@@ -101,19 +111,21 @@ class Seismic:
 class Bm25s:
     """k1 1.2, b 0.75, English stems and stop words, as OpenSearch's english analyzer has them."""
 
-    def __init__(self, folder):
+    def __init__(self):
         import bm25s
         import Stemmer
 
         self.bm25s, self.stemmer = bm25s, Stemmer.Stemmer("english")
-        texts, self.ids = [], []
-        for one in documents(folder):
-            texts.append(one["text"])
-            self.ids.append(one["id"])
-        self.retriever = bm25s.BM25(k1=1.2, b=0.75)
-        self.retriever.index(self.tokens(texts), show_progress=False)
+
+    def build(self, folder):
+        retriever = self.bm25s.BM25(k1=1.2, b=0.75)
+        texts = [one["text"] for one in documents(folder)]
+        retriever.index(self.tokens(texts), show_progress=False)
+        retriever.save(str(folder / "bm25s"))
+
+    def open(self, folder):
         path = str(folder / "bm25s")
-        self.retriever.save(path)
+        self.retriever = self.bm25s.BM25.load(path)
         self.bytes = size_of(path)
 
     def tokens(self, texts):
@@ -127,7 +139,7 @@ class Bm25s:
 
     def hits(self, found):
         places, scores = found
-        return [(self.ids[place], float(score)) for place, score in zip(places[0], scores[0])]
+        return [(str(place), float(score)) for place, score in zip(places[0], scores[0])]
 
 
 PEERS = {"bmp": BlockMaxPruning, "seismic": Seismic, "bm25s": Bm25s}
@@ -136,10 +148,18 @@ PEERS = {"bmp": BlockMaxPruning, "seismic": Seismic, "bm25s": Bm25s}
 def build(folder, names):
     built, told = {}, {}
     for name in names:
-        start = time.perf_counter()
         try:
-            built[name] = PEERS[name](folder)
-            told[name] = {"bytes": built[name].bytes, "build_s": time.perf_counter() - start}
+            peer = PEERS[name]()
+            # Written last: without it an index may be half of one.
+            stamp = folder / f"{name}.seconds"
+            if not stamp.exists():
+                print(f"building {name}", flush=True)
+                start = time.perf_counter()
+                peer.build(folder)
+                stamp.write_text(str(time.perf_counter() - start))
+            peer.open(folder)
+            built[name] = peer
+            told[name] = {"bytes": peer.bytes, "build_s": float(stamp.read_text())}
         except Exception as failure:  # whatever a peer does, the others are measured
             told[name] = {"failure": f"{type(failure).__name__}: {failure}"}
     return built, told

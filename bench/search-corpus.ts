@@ -7,7 +7,9 @@ import type { Config } from "../src/config/settings.js";
 import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
 import type { EncodedText } from "../src/encoder/encoder-protocol.js";
 import { openQueryTable, QUERY_TABLE_FILE } from "../src/encoder/query-table.js";
-import type { IndexModel } from "../src/index/index-meta.js";
+import { VECTOR_FIELD, type IndexModel } from "../src/index/index-meta.js";
+import { createCorpusIdf, type WordedVector } from "../src/query/corpus-idf.js";
+import type { Cluster } from "../src/cluster/cluster.js";
 import type { Qrels } from "../src/evaluate/metrics.js";
 import { encodedArticles } from "./encoded-texts.js";
 import { randomNumbers, resampled, type BaseText, type ResampledText } from "./resampled-corpus.js";
@@ -24,7 +26,7 @@ const NEIGHBOURHOOD = 16;
 export interface Question {
   readonly text: string;
   readonly vector: SparseVector;
-  /** Tokens of the question, weighed without a model. */
+  /** The question's vector without inference. */
   readonly tokens: SparseVector;
   /** Place of the article it was made of. */
   readonly place: number;
@@ -36,10 +38,10 @@ export interface SearchCorpus {
   readonly questions: readonly Question[];
   /** The documents, the same at every call. Their ids are their places, from 0. */
   documents(count: number): Generator<ResampledText>;
+  /** The questions, their words weighed by an index as searching through csplade weighs them. */
+  weighed(cluster: Cluster, index: string): Promise<Question[]>;
   /** The documents that hold a question's article; question ids are places in `questions`. */
   relevant(count: number): Qrels;
-  /** Where the weights of `Question.tokens` come from. */
-  readonly token_weights: "checkpoint" | "idf";
 }
 
 /** How large the corpus is made of. */
@@ -75,30 +77,43 @@ export async function searchCorpus(
   const worn = wornTexts(articles, wanted);
   const texts = worn.map(({ text }) => text);
   const vectors = firstPassages(await encoder.encodeQueries(texts));
-  const hasTable = QUERY_TABLE_FILE in encoder.manifest.files;
+  const hasTable = QUERY_TABLE_FILE in encoder.manifest.files || encoder.lexicon !== undefined;
   const tokens = hasTable
     ? firstPassages(openQueryTable(encoder.checkpoint).encode(texts))
     : await weighedByIdf(encoder, articles, texts);
   const questions = worn.map(({ place, text }, i) => ({
     place,
     text,
-    vector: vectors[i] ?? EMPTY_VECTOR,
-    tokens: tokens[i] ?? EMPTY_VECTOR,
+    vector: vectors[i]?.vector ?? EMPTY_VECTOR,
+    tokens: tokens[i]?.vector ?? EMPTY_VECTOR,
   }));
+  const weighed = (cluster: Cluster, index: string): Promise<Question[]> => {
+    const idf = createCorpusIdf({ scale: encoder.lexicon, idf: "corpus", idf_timeout_ms: 60_000 });
+    const target = { cluster, index, fields: [{ name: VECTOR_FIELD }] };
+    const weigh = async (worded: WordedVector | undefined) =>
+      (await idf.weigh(worded ?? { vector: EMPTY_VECTOR }, target)).vector;
+    return Promise.all(
+      questions.map(async (question, i) => ({
+        ...question,
+        vector: await weigh(vectors[i]),
+        tokens: await weigh(tokens[i]),
+      })),
+    );
+  };
   const documents = (count: number) =>
     resampled(articles, count, { mixed: MIXED, neighbourhood: NEIGHBOURHOOD, seed: 7 });
   return {
     articles,
     questions,
     documents,
+    weighed,
     relevant: (count) => relevantTo(questions, documents(count)),
-    token_weights: hasTable ? "checkpoint" : "idf",
   };
 }
 
 /** Questions are shorter than a passage; a blank one has none. */
-function firstPassages(encoded: readonly EncodedText[]): SparseVector[] {
-  return encoded.map(({ passages }) => passages[0]?.vector ?? EMPTY_VECTOR);
+function firstPassages(encoded: readonly EncodedText[]): WordedVector[] {
+  return encoded.map(({ passages }) => passages[0] ?? { vector: EMPTY_VECTOR });
 }
 
 function wornTexts(
@@ -120,19 +135,19 @@ async function weighedByIdf(
   encoder: Encoder,
   articles: readonly BaseText[],
   texts: readonly string[],
-): Promise<SparseVector[]> {
+): Promise<WordedVector[]> {
   const holders = new Map<number, number>();
   for (const { vector } of articles) {
     for (const id of vector.ids) holders.set(id, (holders.get(id) ?? 0) + 1);
   }
   const literals = await encoder.literals(texts);
-  return literals.map(({ ids }) =>
-    sparseVector(
+  return literals.map(({ ids }) => ({
+    vector: sparseVector(
       [...new Set(ids)]
         .filter((id) => holders.has(id))
         .map((id) => [id, Math.log(articles.length / (holders.get(id) ?? 1))]),
     ),
-  );
+  }));
 }
 
 function relevantTo(questions: readonly Question[], documents: Iterable<ResampledText>): Qrels {

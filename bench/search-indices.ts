@@ -66,10 +66,11 @@ export async function makeIndex(
   model: IndexModel,
   recipe: IndexRecipe,
   documents: Iterable<IndexedText>,
+  count: number,
 ): Promise<MadeIndex> {
   const started = performance.now();
   await createIndex(cluster, model, recipe);
-  await addDocuments(writer, model, recipe, documents, 0);
+  await addDocuments(writer, model, recipe, documents, { first: 0, count });
   // Only an index that leaves something out of the source keeps a second copy of it for recovery.
   await settle(cluster, recipe.name, recipe.store_vectors === false ? LEASE_MS : 0);
   const { bytes } = await indexStats(cluster, recipe.name);
@@ -106,15 +107,24 @@ async function setCodec(cluster: Cluster, name: string, codec: string): Promise<
   await cluster.demand({ method: "POST", path: pathOf(name, "_open") }, doing);
 }
 
-/** Writes documents as csplade writes them; ids that they do not have count on from `first`. */
+/** Which documents of how many are written. */
+export interface WrittenDocuments {
+  /** Ids that documents do not have count on from here. */
+  readonly first: number;
+  /** How many there will be, these and those before, for the progress that is told. */
+  readonly count: number;
+}
+
+/** Writes documents as csplade writes them. */
 export async function addDocuments(
   writer: BulkWriter,
   model: IndexModel,
   recipe: IndexRecipe,
   documents: Iterable<IndexedText>,
-  first: number,
+  { first, count }: WrittenDocuments,
 ): Promise<void> {
   const { name } = recipe;
+  const started = performance.now();
   let page: BulkOperation[] = [];
   let written = first;
   const flush = async () => {
@@ -122,7 +132,11 @@ export async function addDocuments(
     if (failed !== undefined) throw new Error(`${name}: ${JSON.stringify(failed)}`);
     written += page.length;
     page = [];
-    if (written % (PAGE * 10) === 0) console.error(`${name}: ${written} documents written`);
+    if (written % (PAGE * 10) !== 0) return;
+    const rate = (written - first) / ((performance.now() - started) / 1000);
+    console.error(
+      `${name}: ${written} of ${count} documents written, ${rate.toFixed(0)}/s, ${((count - written) / rate).toFixed(0)} s to go`,
+    );
   };
   for (const document of documents) {
     const id = document.id ?? String(written + page.length);
@@ -174,11 +188,6 @@ export async function makeApproximateIndex(
   await settle(cluster, into, 0);
   const { bytes } = await indexStats(cluster, into);
   return { bytes, seconds: (performance.now() - started) / 1000 };
-}
-
-/** An index that an earlier run made. */
-export async function measureMade(cluster: Cluster, index: string): Promise<MadeIndex> {
-  return { bytes: (await indexStats(cluster, index)).bytes, seconds: 0 };
 }
 
 /**

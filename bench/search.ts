@@ -9,7 +9,8 @@
  *   npm run bench:search -- --python DIR/bin/python   a Python that has the peers
  *   npm run bench:search -- --opensearch URL          a running server instead of one of its own
  *   npm run bench:search -- --variants                two phases cut in other ways as well
- *   npm run bench:search -- --opensearch URL --keep   keep the indices; --reuse measures them again
+ *   npm run bench:search -- --keep                    keep the indices, and take those that were kept
+ *   npm run bench:search -- --keep --only-make        make what is missing, measure nothing
  *   npm run bench:search -- --json FILE
  *
  * Documents are resampled from encoded articles of WordNet, questions are worn-down articles
@@ -33,11 +34,11 @@ import { engineTimes } from "./engine-time.js";
 import { describeMachine, markdownTable, writeReport, type BenchTable } from "./bench-report.js";
 import { measureLatencies, measureThroughput, quantile, type Latencies } from "./interleaved.js";
 import { startOffServerPeers, type OffServerPeers } from "./off-server-peers.js";
-import { meanTerms, openCorpus, type SearchCorpus } from "./search-corpus.js";
+import { madeBefore, noteMade } from "./made-indices.js";
+import { meanTerms, openCorpus, type Question, type SearchCorpus } from "./search-corpus.js";
 import {
   makeApproximateIndex,
   makeIndex,
-  measureMade,
   type IndexRecipe,
   type MadeIndex,
 } from "./search-indices.js";
@@ -61,7 +62,7 @@ const { values: flags } = parseArgs({
     "engine-rounds": { type: "string", default: "3" },
     variants: { type: "boolean", default: false },
     keep: { type: "boolean", default: false },
-    reuse: { type: "boolean", default: false },
+    "only-make": { type: "boolean", default: false },
     skip: { type: "string", default: "" },
     heap: { type: "string", default: "2g" },
     model: { type: "string" },
@@ -81,11 +82,11 @@ const PRUNING = { prune_type: "max_ratio", prune_ratio: 0.1 } as const;
 const DENSE_BYTES = 4096 * 4;
 
 const NAMES = {
-  csplade: "csplade-bench",
-  lean: "csplade-bench-lean",
-  bm25: "csplade-bench-bm25",
-  pruned: "csplade-bench-pruned",
-  ann: "csplade-bench-ann",
+  csplade: `csplade-bench-${documents}`,
+  lean: `csplade-bench-${documents}-lean`,
+  bm25: `csplade-bench-${documents}-bm25`,
+  pruned: `csplade-bench-${documents}-pruned`,
+  ann: `csplade-bench-${documents}-ann`,
 } as const;
 
 /** One line of the first table. */
@@ -97,6 +98,13 @@ interface Row {
   /** Milliseconds in the query phase. */
   readonly engine: number | undefined;
   readonly rates: ReadonlyMap<number, number>;
+}
+
+/** What was asked of what. */
+interface Measured {
+  readonly corpus: SearchCorpus;
+  readonly questions: readonly Question[];
+  readonly model: IndexModel;
 }
 
 const config = loadConfig({
@@ -126,21 +134,24 @@ async function main(target: Cluster): Promise<void> {
   });
   const { indices, made } = await makeIndices(target, corpus, model);
   const peers = await offServer(corpus);
+  if (flags["only-make"]) {
+    await peers.close();
+    console.error("everything is made");
+    return;
+  }
+  const questions = await corpus.weighed(target, indices.csplade);
   try {
     const systems = [
       ...cspladeSystems(target, indices, flags.variants),
       ...(await serverPeers(target, indices)),
       ...peers.systems,
     ];
-    const latencies = await measureLatencies(
-      systems,
-      corpus.questions,
-      Number(flags.rounds),
-      (round) => console.error(`round ${round} of ${flags.rounds} (the first is not timed)`),
+    const latencies = await measureLatencies(systems, questions, Number(flags.rounds), (round) =>
+      console.error(`round ${round} of ${flags.rounds} (the first is not timed)`),
     );
     const rates = await measureThroughput(
       systems.filter(({ group }) => group !== "own process"),
-      corpus.questions,
+      questions,
       {
         clients: flags.clients.split(",").map(Number),
         turns: Number(flags.turns),
@@ -150,12 +161,7 @@ async function main(target: Cluster): Promise<void> {
     const counted = systems.flatMap((system) =>
       system.index === undefined ? [] : [{ ...system, index: system.index }],
     );
-    const engine = await engineTimes(
-      target,
-      counted,
-      corpus.questions,
-      Number(flags["engine-rounds"]),
-    );
+    const engine = await engineTimes(target, counted, questions, Number(flags["engine-rounds"]));
     const qrels = corpus.relevant(documents);
     const rows = systems.map((system, i) => ({
       system,
@@ -165,7 +171,7 @@ async function main(target: Cluster): Promise<void> {
       engine: engine[counted.findIndex(({ name }) => name === system.name)],
       rates: rates.find(({ name }) => name === system.name)?.by_clients ?? new Map(),
     }));
-    await report(target, corpus, model, rows, made, peers);
+    await report(target, { corpus, questions, model }, rows, made, peers);
   } finally {
     await peers.close();
     await removePeers(target);
@@ -179,16 +185,19 @@ async function makeIndices(
 ): Promise<{ indices: SearchIndices; made: Map<string, MadeIndex> }> {
   const writer = createBulkWriter(target, bulkWriterOptions(config));
   const made = new Map<string, MadeIndex>();
-  const note = (title: string, one: MadeIndex) => {
+  const once = async (title: string, name: string, how: object, work: () => Promise<MadeIndex>) => {
+    const every = Number(flags.every);
+    const wanted = { name, documents, how: { ...how, every, fingerprint: model.fingerprint } };
+    const before = flags.keep ? await madeBefore(target, folder, wanted) : undefined;
+    if (before === undefined) console.error(`making ${title}`);
+    const one = before ?? (await work());
+    if (before === undefined) await noteMade(folder, wanted, one);
     made.set(title, one);
     console.error(`${title}: ${(one.bytes / documents).toFixed(0)} bytes per document`);
   };
-  const make = async (title: string, recipe: IndexRecipe) =>
-    note(
-      title,
-      flags.reuse
-        ? await measureMade(target, recipe.name)
-        : await makeIndex(target, writer, model, recipe, corpus.documents(documents)),
+  const make = (title: string, recipe: IndexRecipe) =>
+    once(title, recipe.name, recipe, () =>
+      makeIndex(target, writer, model, recipe, corpus.documents(documents), documents),
     );
   try {
     await make("BM25", { name: NAMES.bm25, vectors: false });
@@ -213,11 +222,8 @@ async function makeIndices(
     }
     let ann: SearchIndices["ann"];
     if (!skipped.has("seismic-index")) {
-      note(
-        "csplade ann (SEISMIC)",
-        flags.reuse
-          ? await measureMade(target, NAMES.ann)
-          : await makeApproximateIndex(target, writer, NAMES.csplade, NAMES.ann),
+      await once("csplade ann (SEISMIC)", NAMES.ann, { from: NAMES.csplade }, () =>
+        makeApproximateIndex(target, writer, NAMES.csplade, NAMES.ann),
       );
       const { ann: ids } = await readIndexModel(target, NAMES.ann);
       if (ids !== undefined) ann = { name: NAMES.ann, field: { name: ANN_FIELD, ids } };
@@ -240,7 +246,13 @@ async function offServer(corpus: SearchCorpus): Promise<OffServerPeers> {
   if (skipped.has("off-server")) {
     return { systems: [], made: new Map(), missing: [], close: () => Promise.resolve() };
   }
-  const peers = await startOffServerPeers(folder, flags.python, corpus.documents(documents));
+  const peers = await startOffServerPeers({
+    folder,
+    python: flags.python,
+    documents: corpus.documents(documents),
+    name: `peers-${documents}-${flags.every}`,
+    reuse: flags.keep,
+  });
   for (const sentence of peers.missing) console.error(sentence);
   return peers;
 }
@@ -261,15 +273,13 @@ function judgedBy(measured: Latencies | undefined): Qrels {
 
 async function report(
   target: Cluster,
-  corpus: SearchCorpus,
-  model: IndexModel,
+  { corpus, questions, model }: Measured,
   rows: readonly Row[],
   made: ReadonlyMap<string, MadeIndex>,
   peers: OffServerPeers,
 ): Promise<void> {
   const tables = [latencyTable(rows, peers), throughputTable(rows), sizeTable(made, peers)];
   const { version } = await target.capabilities();
-  const { questions } = corpus;
   const about =
     `${documents} documents resampled from ${corpus.articles.length} encoded articles of WordNet, ` +
     `${meanTerms(sample(corpus)).toFixed(0)} terms each; ${questions.length} questions of ` +
@@ -346,10 +356,31 @@ function latencyTable(rows: readonly Row[], peers: OffServerPeers): BenchTable {
       ];
     }),
     notes: [
+      fastestNote(rows, match),
       "Times of libraries in a process of their own are one call of the library, without HTTP, JSON or fetching documents.",
       ...peers.missing,
     ],
   };
+}
+
+/** Share of plain scoring's nDCG@10 that a mode must keep to count as the same search. */
+const KEPT_QUALITY = 0.99;
+
+/** The fastest of csplade's modes that finds what plain scoring finds, beside `match`. */
+function fastestNote(rows: readonly Row[], match: number): string {
+  const [plain] = rows;
+  const good = rows.filter(
+    ({ system, ndcg: quality }) =>
+      system.group === "csplade" && quality >= KEPT_QUALITY * (plain?.ndcg ?? 0),
+  );
+  const [fastest] = good
+    .map(({ system, times, engine }) => ({ name: system.name, p50: quantile(times, 0.5), engine }))
+    .sort((a, b) => a.p50 - b.p50);
+  if (fastest === undefined) return "";
+  return (
+    `The fastest mode with at least ${100 * KEPT_QUALITY} % of plain's nDCG@10 is "${fastest.name}": ` +
+    `${(fastest.p50 / match).toFixed(2)} times BM25 \`match\` for the caller.`
+  );
 }
 
 function throughputTable(rows: readonly Row[]): BenchTable {

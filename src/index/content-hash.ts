@@ -13,7 +13,7 @@ export interface EncodingChoices extends VectorShape {
 }
 
 /**
- * 32 hex digits over the document (field order does not matter), the model's
+ * 11 characters over the document (field order does not matter), the model's
  * fingerprint, the text fields and the encoding choices.
  * @param worth whether it is encoded at all (`ingest.min_quality`).
  */
@@ -27,7 +27,7 @@ export function contentHash(
 }
 
 /**
- * 32 hex digits over what decides a document's vectors: its text, the model's fingerprint and the
+ * 11 characters over what decides a document's vectors: its text, the model's fingerprint and the
  * encoding choices. The same hash means that vectors can be taken over when only other fields changed.
  */
 export function textHash(
@@ -57,13 +57,19 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): u
   ];
 }
 
+/**
+ * 66 bits: a hash is only compared with that of the same document before, and every character of it
+ * is stored with every document.
+ */
+const HASH_CHARACTERS = 11;
+
 function hashOf(context: unknown, content: string): string {
   return createHash("sha256")
     .update(JSON.stringify(context))
     .update("\n")
     .update(content)
-    .digest("hex")
-    .slice(0, 32);
+    .digest("base64url")
+    .slice(0, HASH_CHARACTERS);
 }
 
 /** For `JSON.stringify`: objects with their keys in one order. */

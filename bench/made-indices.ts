@@ -1,0 +1,65 @@
+/**
+ * Indices that an earlier run made and kept: making a million documents' takes much longer than
+ * measuring them. Beside them lies how each was made; an index is taken only if it was made alike.
+ */
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
+import type { Cluster } from "../src/cluster/cluster.js";
+import { CspladeError } from "../src/errors/csplade-error.js";
+import { indexStats, type IndexStats } from "../src/index/index-stats.js";
+import type { MadeIndex } from "./search-indices.js";
+
+const recordSchema = z.object({ how: z.unknown(), bytes: z.number(), seconds: z.number() });
+
+/** What is known of an index that is wanted. */
+export interface WantedIndex {
+  readonly name: string;
+  readonly documents: number;
+  /** All that decides what is in it. */
+  readonly how: unknown;
+}
+
+/** The index of that name, if it is whole and was made alike. */
+export async function madeBefore(
+  cluster: Cluster,
+  folder: string,
+  { name, documents, how }: WantedIndex,
+): Promise<MadeIndex | undefined> {
+  const text = await readFile(recordFile(folder, name), "utf8").catch(() => undefined);
+  const stats = await statsOf(cluster, name);
+  if (text === undefined || stats === undefined) return undefined;
+  const record = recordSchema.parse(JSON.parse(text));
+  const alike = isDeepStrictEqual(record.how, plain(how));
+  if (!alike || stats.documents !== documents || stats.segments !== 1) return undefined;
+  return { bytes: record.bytes, seconds: record.seconds };
+}
+
+/** Notes how an index was made. */
+export async function noteMade(
+  folder: string,
+  { name, how }: WantedIndex,
+  made: MadeIndex,
+): Promise<void> {
+  const file = recordFile(folder, name);
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, `${JSON.stringify({ how, ...made })}\n`);
+}
+
+async function statsOf(cluster: Cluster, name: string): Promise<IndexStats | undefined> {
+  try {
+    return await indexStats(cluster, name);
+  } catch (thrown) {
+    if (thrown instanceof CspladeError && thrown.code === "index_not_found") return undefined;
+    throw thrown;
+  }
+}
+
+function recordFile(folder: string, name: string): string {
+  return path.join(folder, "made", `${name}.json`);
+}
+
+function plain(value: unknown): unknown {
+  return JSON.parse(JSON.stringify(value)) as unknown;
+}
