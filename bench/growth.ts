@@ -3,6 +3,8 @@
  *
  *   npm run bench:growth                                 10,000 to 1,000,000 documents
  *   npm run bench:growth -- --sizes 10000,30000,100000   smaller
+ *   npm run bench:growth -- --keep                       take kept indices, those of bench:search too
+ *   npm run bench:growth -- --keep --only-make           make what is missing, measure nothing
  *   npm run bench:growth -- --svg FILE --json FILE       the plot (docs/growth.svg without it)
  *
  * Cost is the cluster's own time in the query phase, on one shard merged to one segment, hits not
@@ -27,7 +29,8 @@ import { growthPlot, type Growth } from "./growth-plot.js";
 import { fitPowerLaw } from "./power-law.js";
 import { randomNumbers } from "./resampled-corpus.js";
 import { openCorpus, type Question, type SearchCorpus } from "./search-corpus.js";
-import { addDocuments, createIndex, settle } from "./search-indices.js";
+import { madeOnce } from "./made-indices.js";
+import { makeIndex, type IndexRecipe } from "./search-indices.js";
 
 const { values: flags } = parseArgs({
   options: {
@@ -38,6 +41,8 @@ const { values: flags } = parseArgs({
     questions: { type: "string", default: "100" },
     rounds: { type: "string", default: "5" },
     heap: { type: "string", default: "2g" },
+    keep: { type: "boolean", default: false },
+    "only-make": { type: "boolean", default: false },
     model: { type: "string" },
     opensearch: { type: "string" },
     folder: { type: "string" },
@@ -46,12 +51,14 @@ const { values: flags } = parseArgs({
   },
 });
 
-const NAMES = { csplade: "csplade-growth", bm25: "csplade-growth-bm25" } as const;
-
-const RECIPES = [
-  { name: NAMES.bm25, vectors: false },
-  { name: NAMES.csplade, vectors: true, store_vectors: false },
-] as const;
+/** The indices of one size, named as `npm run bench:search` names them. */
+function recipesOf(size: number) {
+  const csplade = `csplade-bench-${size}`;
+  return {
+    csplade: { name: csplade, vectors: true },
+    bm25: { name: `${csplade}-bm25`, vectors: false },
+  } as const;
+}
 
 /** Questions whose terms are mixed for one of a given length. */
 const MIXED_QUESTIONS = 8;
@@ -73,11 +80,8 @@ const { cluster, close } = await openBenchServer(config, {
 });
 try {
   const growths = await measure(cluster, corpus, model);
-  await report(cluster, growths);
+  if (!flags["only-make"]) await report(cluster, growths);
 } finally {
-  for (const name of Object.values(NAMES)) {
-    await cluster.send({ method: "DELETE", path: `/${name}` });
-  }
   await close();
 }
 
@@ -87,47 +91,47 @@ async function measure(target: Cluster, texts: SearchCorpus, made: IndexModel): 
   const lengthDocuments = Number(flags["length-documents"]);
   const sizes = numbers(flags.sizes);
   const steps = [...new Set([...sizes, lengthDocuments])].sort((a, b) => a - b);
-  for (const recipe of RECIPES) await createIndex(target, made, recipe);
-  for (const [step, size] of steps.entries()) {
-    await grow(target, texts, made, steps[step - 1] ?? 0, size);
-    if (sizes.includes(size)) {
-      await add(target, bySize, size, [bm25(target), ...modes(target)], texts.questions);
-    }
-    if (size === lengthDocuments) {
-      for (const length of numbers(flags.lengths)) {
-        await add(target, byLength, length, modes(target), ofLength(texts.questions, length));
+  for (const size of steps) {
+    const recipes = recipesOf(size);
+    try {
+      for (const recipe of Object.values(recipes)) await make(target, texts, made, recipe, size);
+      if (flags["only-make"]) continue;
+      const questions = await texts.weighed(target, recipes.csplade.name);
+      if (sizes.includes(size)) {
+        await add(target, bySize, size, systemsOf(target, size), questions);
+      }
+      if (size === lengthDocuments) {
+        for (const length of numbers(flags.lengths)) {
+          const asked = ofLength(questions, length);
+          await add(target, byLength, length, modes(target, size), asked);
+        }
+      }
+    } finally {
+      for (const { name } of flags.keep ? [] : Object.values(recipes)) {
+        await target.send({ method: "DELETE", path: `/${name}` });
       }
     }
   }
   return [bySize, byLength];
 }
 
-/** The same documents come first at every size: an index grows by those that are not in it yet. */
-async function grow(
+async function make(
   target: Cluster,
   texts: SearchCorpus,
-  made: IndexModel,
-  from: number,
-  to: number,
+  of: IndexModel,
+  recipe: IndexRecipe,
+  documents: number,
 ): Promise<void> {
+  const how = { ...recipe, every: Number(flags.every), fingerprint: of.fingerprint };
+  const wanted = { name: recipe.name, documents, how };
   const writer = createBulkWriter(target, bulkWriterOptions(config));
   try {
-    for (const recipe of RECIPES) {
-      await addDocuments(writer, made, recipe, beyond(texts.documents(to), from), {
-        first: from,
-        count: to,
-      });
-      await settle(target, recipe.name, 0);
-      console.error(`${recipe.name}: ${to} documents`);
-    }
+    await madeOnce(target, folder, wanted, flags.keep, () =>
+      makeIndex(target, writer, of, recipe, texts.documents(documents), documents),
+    );
   } finally {
     await writer.close();
   }
-}
-
-function* beyond<T>(values: Iterable<T>, first: number): Generator<T> {
-  let place = 0;
-  for (const value of values) if (place++ >= first) yield value;
 }
 
 async function add(
@@ -148,28 +152,30 @@ async function add(
   console.error(`${x} ${growth.title}: ${shown.join(", ")}`);
 }
 
-function bm25(target: Cluster): CountedSystem<Question> {
+function systemsOf(target: Cluster, size: number): CountedSystem<Question>[] {
+  return [bm25(target, recipesOf(size).bm25.name), ...modes(target, size)];
+}
+
+function bm25(target: Cluster, index: string): CountedSystem<Question> {
   return {
     name: "BM25 match",
-    index: NAMES.bm25,
+    index,
     async find({ text }) {
       const body = { query: { match: { text } }, _source: false, track_total_hits: false };
-      await target.demand(
-        { method: "POST", path: `/${NAMES.bm25}/_search`, body },
-        "Searching by BM25",
-      );
+      await target.demand({ method: "POST", path: `/${index}/_search`, body }, "Searching by BM25");
       return { hits: [] };
     },
   };
 }
 
-function modes(target: Cluster): CountedSystem<Question>[] {
+function modes(target: Cluster, size: number): CountedSystem<Question>[] {
+  const index = recipesOf(size).csplade.name;
   const inMode = (mode: SearchMode): CountedSystem<Question> => ({
     name: mode,
-    index: NAMES.csplade,
+    index,
     async find({ vector }) {
       const around = { track_total_hits: false };
-      await search(target, { index: NAMES.csplade, vector, mode, source: false, around });
+      await search(target, { index, vector, mode, source: false, around });
       return { hits: [] };
     },
   });

@@ -21,8 +21,27 @@ export interface WantedIndex {
   readonly how: unknown;
 }
 
+/**
+ * The index of that name, made now unless it was made before.
+ * @param keep whether an earlier run's index may be taken.
+ */
+export async function madeOnce(
+  cluster: Cluster,
+  folder: string,
+  wanted: WantedIndex,
+  keep: boolean,
+  make: () => Promise<MadeIndex>,
+): Promise<MadeIndex> {
+  const before = keep ? await madeBefore(cluster, folder, wanted) : undefined;
+  if (before !== undefined) return before;
+  console.error(`making ${wanted.name}`);
+  const made = await make();
+  await noteMade(folder, wanted, made);
+  return made;
+}
+
 /** The index of that name, if it is whole and was made alike. */
-export async function madeBefore(
+async function madeBefore(
   cluster: Cluster,
   folder: string,
   { name, documents, how }: WantedIndex,
@@ -37,7 +56,7 @@ export async function madeBefore(
 }
 
 /** Notes how an index was made. */
-export async function noteMade(
+async function noteMade(
   folder: string,
   { name, how }: WantedIndex,
   made: MadeIndex,

@@ -34,7 +34,7 @@ import { engineTimes } from "./engine-time.js";
 import { describeMachine, markdownTable, writeReport, type BenchTable } from "./bench-report.js";
 import { measureLatencies, measureThroughput, quantile, type Latencies } from "./interleaved.js";
 import { startOffServerPeers, type OffServerPeers } from "./off-server-peers.js";
-import { madeBefore, noteMade } from "./made-indices.js";
+import { madeOnce } from "./made-indices.js";
 import { meanTerms, openCorpus, type Question, type SearchCorpus } from "./search-corpus.js";
 import {
   makeApproximateIndex,
@@ -186,12 +186,8 @@ async function makeIndices(
   const writer = createBulkWriter(target, bulkWriterOptions(config));
   const made = new Map<string, MadeIndex>();
   const once = async (title: string, name: string, how: object, work: () => Promise<MadeIndex>) => {
-    const every = Number(flags.every);
-    const wanted = { name, documents, how: { ...how, every, fingerprint: model.fingerprint } };
-    const before = flags.keep ? await madeBefore(target, folder, wanted) : undefined;
-    if (before === undefined) console.error(`making ${title}`);
-    const one = before ?? (await work());
-    if (before === undefined) await noteMade(folder, wanted, one);
+    const wanted = { name, documents, how: { ...how, ...madeOf(model) } };
+    const one = await madeOnce(target, folder, wanted, flags.keep, work);
     made.set(title, one);
     console.error(`${title}: ${(one.bytes / documents).toFixed(0)} bytes per document`);
   };
@@ -240,6 +236,10 @@ async function makeIndices(
   } finally {
     await writer.close();
   }
+}
+
+function madeOf({ fingerprint }: IndexModel): object {
+  return { every: Number(flags.every), fingerprint };
 }
 
 async function offServer(corpus: SearchCorpus): Promise<OffServerPeers> {

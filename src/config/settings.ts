@@ -245,6 +245,11 @@ export const settings = {
     env: "CSPLADE_DOCUMENT_QUANTIZE_BITS",
     help: "Significant bits kept of a document weight; Lucene stores 9.",
   },
+  "document.store_vectors": {
+    schema: flag(true),
+    env: "CSPLADE_STORE_VECTORS",
+    help: "Whether new indices hold vectors in _source; without, they are half as large and refuse updates (docs/indices.md).",
+  },
   "query.prune_type": {
     schema: pruneType.default("none"),
     env: "CSPLADE_QUERY_PRUNE_TYPE",

@@ -11,6 +11,7 @@ import {
   modelPhrase,
   parseMeta,
   planOf,
+  SEALED_PART,
   VECTOR_FIELD,
   type IndexPlan,
 } from "./index-meta.js";
@@ -18,6 +19,7 @@ import {
   guardName,
   guardPipeline,
   indexBody,
+  LEFT_OUT,
   type IndexBody,
   type IndexLayout,
 } from "./index-template.js";
@@ -54,6 +56,7 @@ const mappingsSchema = z.record(
       .looseObject({
         _meta: z.looseObject({ csplade: z.unknown() }).partial().optional(),
         properties: z.record(z.string(), z.unknown()).optional(),
+        _source: z.looseObject({ excludes: z.array(z.string()).optional() }).optional(),
       })
       .optional(),
     settings: z.record(z.string(), z.unknown()).optional(),
@@ -270,9 +273,11 @@ async function adoptEmpty(
       { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
     );
   }
+  // What the index says of `_source` cannot be changed any more.
+  const adopted = { ...request, store_vectors: storesVectors(index, found) };
   const guarded = request.guard !== false;
   if (guarded) await putGuard(cluster, request);
-  const body = indexBody(metaOf(request, packageVersion), undefined, {});
+  const body = indexBody(metaOf(adopted, packageVersion), undefined, {});
   const present = found[index]?.mappings?.properties ?? {};
   const missing = Object.entries(body.mappings.properties).filter(
     ([name]) => !Object.hasOwn(present, name),
@@ -301,7 +306,25 @@ async function adoptEmpty(
       `Installing the model guard on the index ${index}`,
     );
   }
-  return infoOf(request, [index], true);
+  return infoOf(adopted, [index], true);
+}
+
+/**
+ * Whether `_source` of an index that csplade did not create holds vectors.
+ * @throws CspladeError `index_invalid` if it lacks them and updates could not be refused.
+ */
+function storesVectors(index: string, found: Mappings): boolean {
+  const { excludes = [] } = found[index]?.mappings?._source ?? {};
+  const leftOut = excludes.some((pattern) => [VECTOR_FIELD, `${VECTOR_FIELD}*`].includes(pattern));
+  if (!leftOut) return true;
+  if (excludes.includes(SEALED_PART)) return false;
+  throw new CspladeError(
+    "index_invalid",
+    `The mapping of the empty index ${index} leaves vectors out of _source, and an update would lose them unnoticed.`,
+    {
+      hint: `Leave out ${LEFT_OUT.join(", ")}; or delete the index and let csplade create it with document.store_vectors false.`,
+    },
+  );
 }
 
 /** A field that was mapped before must be what csplade would have made of it. */
@@ -357,12 +380,23 @@ function agreeing(name: string, found: Mappings): IndexInfo {
       );
     }
   });
-  return { name, indices, created: false, ...plan };
+  // Nothing is lost by a seal where none is needed.
+  const stored = plans.every(({ store_vectors }) => store_vectors !== false);
+  return { name, indices, created: false, ...plan, ...(stored ? {} : { store_vectors: false }) };
 }
 
 function infoOf(request: IndexRequest, indices: readonly string[], created: boolean): IndexInfo {
-  const { model, passages, text_fields, title_field } = request;
-  return { name: request.name, indices, created, model, passages, text_fields, title_field };
+  const { model, passages, text_fields, title_field, store_vectors = true } = request;
+  return {
+    name: request.name,
+    indices,
+    created,
+    model,
+    passages,
+    text_fields,
+    title_field,
+    ...(store_vectors ? {} : { store_vectors }),
+  };
 }
 
 function parseMappings(cluster: Cluster, status: number, body: unknown, name: string): Mappings {

@@ -7,7 +7,13 @@ import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
 import type { BulkOperation } from "./bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
-import { mappedFeatures, PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
+import {
+  mappedFeatures,
+  PASSAGES_FIELD,
+  SEAL_FIELD,
+  VECTOR_FIELD,
+  WHOLE_SEAL,
+} from "./index-meta.js";
 import { passageId } from "./passage-id.js";
 import type { StoredState } from "./stored-state.js";
 
@@ -303,7 +309,11 @@ function put(
   { id, routing, version }: IndexableDocument,
   body: Readonly<Record<string, unknown>>,
 ): BulkOperation {
-  const document = info.ann === undefined ? body : { ...body, ...mappedFeatures(body, info.ann) };
+  const document = {
+    ...body,
+    ...(info.ann === undefined ? {} : mappedFeatures(body, info.ann)),
+    ...(info.store_vectors === false ? { [SEAL_FIELD]: WHOLE_SEAL } : {}),
+  };
   return { index: info.name, id, action: "index", document, ...versioning(routing, version) };
 }
 

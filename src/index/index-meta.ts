@@ -32,6 +32,20 @@ export const PASSAGES_FIELD = "csplade_passages";
 /** Field of the vectors in their own numbering, in an index for approximate search. */
 export const ANN_FIELD = "csplade_ann";
 
+/**
+ * Field that only a document with its vector has whole, in an index that keeps vectors out of
+ * `_source`: the part {@link SEALED_PART} is kept out as well, so that what the cluster makes of
+ * `_source` alone (an update action of a bulk request, which no ingest pipeline sees) is no valid
+ * `geo_point` and is refused, instead of replacing the document by one that has no vector.
+ */
+export const SEAL_FIELD = "csplade_seal";
+
+/** The part of {@link SEAL_FIELD} that `_source` lacks. */
+export const SEALED_PART = `${SEAL_FIELD}.lat`;
+
+/** What a document with its vector says in {@link SEAL_FIELD}. */
+export const WHOLE_SEAL = { lat: 0, lon: 0 } as const;
+
 /** `format` of the `_meta.csplade` objects written by this version. */
 const FORMAT = 1;
 
@@ -47,6 +61,8 @@ const metaSchema = z.object({
   title_field: z.string().min(1),
   /** An index for approximate search: its second vector field and its numbering of token ids. */
   ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
+  /** Whether `_source` holds the vectors. */
+  store_vectors: z.boolean().default(true),
   /** Version of csplade that created the index. */
   created_by: z.string(),
 });
@@ -62,6 +78,12 @@ export interface IndexPlan {
   readonly title_field: string;
   /** Numbering of token ids in {@link ANN_FIELD}, where the index has that field. */
   readonly ann?: IdMap;
+  /**
+   * Keep vectors in `_source` (the default). Without them the index is half as large, but nothing
+   * can be copied out of it: updates and `_reindex` are refused, and whoever needs a vector again
+   * encodes the text again.
+   */
+  readonly store_vectors?: boolean;
 }
 
 /** The `_meta.csplade` object for a plan. */
@@ -76,6 +98,7 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     passages: plan.passages,
     text_fields: [...plan.text_fields],
     title_field: plan.title_field,
+    store_vectors: plan.store_vectors !== false,
     created_by: `csplade ${version}`,
   };
 }
@@ -93,6 +116,7 @@ export function planOf(meta: IndexMeta): IndexPlan {
     text_fields: meta.text_fields,
     title_field: meta.title_field,
     ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
+    ...(meta.store_vectors ? {} : { store_vectors: false }),
   };
 }
 

@@ -7,7 +7,14 @@ import path from "node:path";
 import { z } from "zod";
 import { packageRoot } from "../config/package-root.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import { VECTOR_FIELD, PASSAGES_FIELD, type IndexMeta, type IndexModel } from "./index-meta.js";
+import {
+  PASSAGES_FIELD,
+  SEAL_FIELD,
+  SEALED_PART,
+  VECTOR_FIELD,
+  type IndexMeta,
+  type IndexModel,
+} from "./index-meta.js";
 
 const fieldSchema = z.looseObject({ type: z.string() });
 
@@ -53,12 +60,6 @@ export interface IndexLayout {
   readonly shards?: number;
   /** Replicas; without it one as soon as there is a second node to hold it. */
   readonly replicas?: number;
-  /**
-   * Keep vectors in `_source` (the default). Without them the index is smaller, but
-   * `_reindex` and updates cannot carry a document's vector along: the guard then
-   * refuses the copy instead of storing a document that nobody finds.
-   */
-  readonly store_vectors?: boolean;
   /** Fields, dynamic rules and analyzers of the index whose documents are copied. */
   readonly inherit?: InheritedMapping;
 }
@@ -105,19 +106,29 @@ export function indexBody(
     mappings: {
       ...inheritedRules(layout.inherit),
       _meta: { csplade: meta },
-      ...(layout.store_vectors === false
-        ? { _source: { excludes: [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`] } }
-        : {}),
+      ...(meta.store_vectors ? {} : { _source: { excludes: LEFT_OUT } }),
       properties: {
         ...fieldsOf(file.mappings.properties, meta, layout.inherit),
         // Ingest pipelines do not see the update actions of bulk requests; the mapping does.
         ...(layout.constant_keyword === true
           ? { csplade_model: { type: "constant_keyword", value: meta.fingerprint } }
           : {}),
+        ...(meta.store_vectors ? {} : { [SEAL_FIELD]: SEAL_MAPPING }),
       },
     },
   };
 }
+
+/** What `_source` lacks in an index that does not store vectors. */
+export const LEFT_OUT = [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`, SEALED_PART] as const;
+
+/** Only checked, never searched; and checked whatever the index is told about malformed values. */
+export const SEAL_MAPPING = {
+  type: "geo_point",
+  index: false,
+  doc_values: false,
+  ignore_malformed: false,
+} as const;
 
 /** The file's own `title` and `text` stand for whatever the title and text fields are called. */
 function fieldsOf(

@@ -27,7 +27,9 @@ const answerSchema = z.object({
           csplade_hash: z.string().optional(),
           csplade_text_hash: z.string().optional(),
           [VECTOR_FIELD]: z.record(z.string(), z.number()).optional(),
-          [PASSAGES_FIELD]: z.array(z.unknown()).optional(),
+          [PASSAGES_FIELD]: z
+            .array(z.looseObject({ [VECTOR_FIELD]: z.unknown().optional() }))
+            .optional(),
         })
         .optional(),
     }),
@@ -66,7 +68,10 @@ export async function readVectors(
     for (const { _id, _source } of answerSchema.parse(body).docs) {
       if (_source === undefined) continue;
       const { csplade_hash: hash, csplade_text_hash: text_hash, ...vectors } = _source;
-      if (Object.values(vectors).every((value) => value === undefined)) continue;
+      const passages = vectors[PASSAGES_FIELD] ?? [];
+      // Passages whose vectors are left out of the source are still there, with their offsets.
+      const lacking = passages.some((passage) => passage[VECTOR_FIELD] === undefined);
+      if (lacking || Object.values(vectors).every((value) => value === undefined)) continue;
       found.set(_id, { hash, text_hash, vectors });
     }
   }

@@ -76,6 +76,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       passages: config["ingest.passages"],
       text_fields: config["ingest.text_fields"],
       title_field: config["ingest.title_field"],
+      store_vectors: config["document.store_vectors"],
       signal,
     });
     if (request.work !== false) {

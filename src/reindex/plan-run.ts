@@ -275,7 +275,9 @@ async function reusable(
   const info = await readIndexModel(cluster, only).catch(() => undefined);
   return info?.model.fingerprint === manifest.fingerprint &&
     info.passages === config["ingest.passages"] &&
-    info.passages !== "documents"
+    info.passages !== "documents" &&
+    // Without them in its source everything is encoded again.
+    info.store_vectors !== false
     ? only
     : undefined;
 }

@@ -49,7 +49,10 @@ export async function beginRun(
   return plan.run;
 }
 
-async function createTarget({ cluster, patience }: PlanContext, plan: RunPlan): Promise<void> {
+async function createTarget(
+  { cluster, config, patience }: PlanContext,
+  plan: RunPlan,
+): Promise<void> {
   const { run, inherit } = plan;
   await patiently(patience, () =>
     ensureIndex(cluster, {
@@ -58,6 +61,7 @@ async function createTarget({ cluster, patience }: PlanContext, plan: RunPlan): 
       passages: run.passages,
       text_fields: run.text_fields,
       title_field: run.title_field,
+      store_vectors: config["document.store_vectors"],
       ...(inherit === undefined ? {} : { inherit }),
       signal: patience.signal,
     }),

@@ -7,11 +7,13 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { refreshIndex } from "../index/csplade-index.js";
+import { readIndexModel, refreshIndex } from "../index/csplade-index.js";
 import { PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
 import { encodeFrom } from "../pipeline/worth-encoding.js";
+import { search } from "../query/search.js";
+import { searchedFields } from "../query/searched-fields.js";
 import type { StoredDocument } from "../sources/index-source.js";
 import { textOf } from "../sources/source-document.js";
 import { fromFeatures } from "../sparse/features.js";
@@ -158,10 +160,11 @@ const sampleSchema = z.object({
 
 /** Encodes the sampled documents again. @returns per document the relative difference, 0 to 1. */
 async function compareVectors(
-  { encoder, patience }: VerifyContext,
+  context: VerifyContext,
   run: RunRecord,
   sampled: readonly StoredDocument[],
 ): Promise<number[]> {
+  const { cluster, encoder, patience } = context;
   const documents = sampled.flatMap(({ id, body }) => {
     const own = Object.fromEntries(
       Object.entries(body).filter(([name]) => !name.startsWith(VECTOR_FIELD)),
@@ -178,19 +181,61 @@ async function compareVectors(
         max_passages: run.encoding.max_passages,
       }),
   );
-  const info = { ...run, name: run.target, indices: [run.target], created: false };
-  return documents.map(({ id, text, own, stored }, i) => {
+  const info = await patiently(patience, () => readIndexModel(cluster, run.target));
+  const differences: number[] = [];
+  for (const [i, { id, text, own, stored }] of documents.entries()) {
     const passages = encoded[i]?.passages ?? [];
-    const context = { shape: run.encoding, stored: NOTHING_STORED };
-    const [step] = documentSteps(info, { id, text, body: own }, passages, context);
+    const shaped = { shape: run.encoding, stored: NOTHING_STORED };
+    const [step] = documentSteps(info, { id, text, body: own }, passages, shaped);
     const now = vectorsOf((step?.[0]?.document ?? {}) as Record<string, unknown>);
-    const then = vectorsOf(stored);
-    const most = Math.max(now.length, then.length);
-    const differences = Array.from({ length: most }, (_, n) =>
-      difference(now[n] ?? EMPTY_VECTOR, then[n] ?? EMPTY_VECTOR),
+    differences.push(
+      info.store_vectors === false
+        ? await scoreDifference(context, run, id, now)
+        : vectorDifference(now, vectorsOf(stored)),
     );
-    return Math.max(0, ...differences);
-  });
+  }
+  return differences;
+}
+
+function vectorDifference(now: readonly SparseVector[], then: readonly SparseVector[]): number {
+  const most = Math.max(now.length, then.length);
+  const differences = Array.from({ length: most }, (_, n) =>
+    difference(now[n] ?? EMPTY_VECTOR, then[n] ?? EMPTY_VECTOR),
+  );
+  return Math.max(0, ...differences);
+}
+
+/**
+ * Where `_source` has no vectors the postings are asked: a document must score, by the vectors that
+ * encoding gives now, what these score with themselves. Terms it has beyond them are not seen.
+ */
+async function scoreDifference(
+  { cluster, patience }: VerifyContext,
+  run: RunRecord,
+  id: string,
+  now: readonly SparseVector[],
+): Promise<number> {
+  const { fields } = searchedFields(run.passages);
+  let worst = 0;
+  for (const vector of now) {
+    // Of nested passages the best one scores.
+    const expected = Math.max(...now.map((other) => dot(vector, other)));
+    if (expected === 0) continue;
+    const { hits } = await patiently(patience, () =>
+      search(cluster, {
+        index: run.target,
+        vector,
+        fields,
+        filter: { ids: { values: [id] } },
+        size: 1,
+        source: false,
+        signal: patience.signal,
+      }),
+    );
+    const score = hits[0]?.score ?? 0;
+    worst = Math.max(worst, Math.abs(score - expected) / Math.max(score, expected));
+  }
+  return worst;
 }
 
 function vectorsOf(document: Readonly<Record<string, unknown>>): SparseVector[] {
@@ -199,6 +244,13 @@ function vectorsOf(document: Readonly<Record<string, unknown>>): SparseVector[] 
   return holders.map((holder) =>
     fromFeatures((holder[VECTOR_FIELD] ?? {}) as Record<string, unknown>),
   );
+}
+
+function dot(a: SparseVector, b: SparseVector): number {
+  const weights = new Map(termsOf(a));
+  let sum = 0;
+  for (const [id, weight] of termsOf(b)) sum += weight * (weights.get(id) ?? 0);
+  return sum;
 }
 
 /** Sum of the absolute differences over the sum of all weights: 0 for the same, 1 for nothing in common. */

@@ -205,6 +205,35 @@ describe("a reindexing run", function () {
     assert.ok(damaged.problems.some((problem) => problem.includes("another vector")));
   });
 
+  it("verifies by scores where _source has no vectors, and encodes everything the next time", async () => {
+    const lean = { ...config, "document.store_vectors": false };
+    await fill(cluster, "fo-lean", testDocuments(60));
+    const what = { from: ["fo-lean"], alias: "fo-lean-search" };
+    const summary = await reindexWith({ config: lean, cluster, encoder }, what);
+    assert.ok(summary.verification !== null);
+    assert.deepEqual(summary.verification.problems, []);
+    assert.deepEqual([summary.verification.sampled, summary.verification.differing], [60, 0]);
+    const { record } = await store.readRun(summary.run);
+    const context = { cluster, encoder, patience: patience(), sample: 100 };
+    const vectors = { d4: { "7": 3 }, d5: {}, d6: { "7": 1, "8": 1 }, d7: { "9": 20 } };
+    for (const [id, csplade] of Object.entries(vectors)) {
+      const read = await cluster.demand(
+        { method: "GET", path: pathOf(summary.target, "_source", id) },
+        "Reading",
+      );
+      assert.ok(!Object.hasOwn(read as object, "csplade"));
+      const body = { ...(read as object), csplade, csplade_seal: { lat: 0, lon: 0 } };
+      await cluster.demand(
+        { method: "PUT", path: pathOf(summary.target, "_doc", id), body },
+        "Damaging",
+      );
+    }
+    const damaged = await verifyRun(context, record);
+    assert.equal(damaged.differing, 4);
+    const second = await reindexWith({ config: lean, cluster, encoder }, what);
+    assert.deepEqual([second.encoded, second.reused], [60, 0]);
+  });
+
   it("passes the verification although documents are deleted from the source meanwhile", async () => {
     await fill(cluster, "fo-shrink", testDocuments(50));
     const summary = await run({ from: ["fo-shrink"], alias: "fo-shrink-search" });
