@@ -1,7 +1,7 @@
 /**
  * What the bytes of an index are, what makes it smaller, and what that costs in nDCG@10.
  *
- *   npm run bench:size                                10,000 resampled documents
+ *   npm run bench:size                                5,000 resampled documents
  *   npm run bench:size -- --data DIR --data DIR       test collections in BEIR's form as well
  *   npm run bench:size -- --documents 0 --data DIR    only those
  *   npm run bench:size -- --opensearch URL            a running server instead of one of its own
@@ -43,7 +43,7 @@ import { sizePlot, type SizeCurves } from "./size-plot.js";
 
 const { values: flags } = parseArgs({
   options: {
-    documents: { type: "string", default: "10000" },
+    documents: { type: "string", default: "5000" },
     data: { type: "string", multiple: true, default: [] },
     every: { type: "string", default: "2" },
     questions: { type: "string", default: "200" },
