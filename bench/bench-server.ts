@@ -3,7 +3,7 @@ import path from "node:path";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import type { Config } from "../src/config/settings.js";
 import { findFreePort } from "../src/servers/port.js";
-import { startServers, stopServers } from "../src/servers/servers.js";
+import { serverStatus, startServers, stopServers } from "../src/servers/servers.js";
 
 /** A connected server. */
 export interface BenchServer {
@@ -31,6 +31,9 @@ export async function openBenchServer(
     return { cluster, close: () => cluster.close() };
   }
   const home = path.join(folder, "server");
+  // A run that was interrupted leaves its server behind.
+  const { opensearch: left } = await serverStatus(home);
+  if (left.state !== "stopped") await stopServers(home);
   const { opensearch } = await startServers({
     home,
     cache: config.home,

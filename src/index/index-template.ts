@@ -123,7 +123,7 @@ export function indexBody(
 export const LEFT_OUT = [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`, SEALED_PART] as const;
 
 /** Only checked, never searched; and checked whatever the index is told about malformed values. */
-export const SEAL_MAPPING = {
+const SEAL_MAPPING = {
   type: "geo_point",
   index: false,
   doc_values: false,
