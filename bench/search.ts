@@ -78,6 +78,9 @@ const skipped = new Set(flags.skip.split(","));
 /** Static pruning that is tried beside whole documents. */
 const PRUNING = { prune_type: "max_ratio", prune_ratio: 0.1 } as const;
 
+/** Share of plain scoring's nDCG@10 that a mode must keep to count as the same search. */
+const KEPT_QUALITY = 0.99;
+
 /** What a dense vector of an 8B model takes. */
 const DENSE_BYTES = 4096 * 4;
 
@@ -362,9 +365,6 @@ function latencyTable(rows: readonly Row[], peers: OffServerPeers): BenchTable {
     ],
   };
 }
-
-/** Share of plain scoring's nDCG@10 that a mode must keep to count as the same search. */
-const KEPT_QUALITY = 0.99;
 
 /** The fastest of csplade's modes that finds what plain scoring finds, beside `match`. */
 function fastestNote(rows: readonly Row[], match: number): string {
