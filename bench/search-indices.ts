@@ -181,10 +181,19 @@ export async function makeApproximateIndex(
   writer: BulkWriter,
   from: string,
   into: string,
+  count: number,
 ): Promise<MadeIndex> {
   const started = performance.now();
   await cluster.send({ method: "DELETE", path: pathOf(into) });
-  await makeAnnIndex(cluster, writer, { from, into, parameters: { approximate_threshold: 1 } });
+  await makeAnnIndex(cluster, writer, {
+    from,
+    into,
+    // Only the segment that all are merged into is clustered, and once.
+    parameters: { approximate_threshold: count },
+    onProgress: (written) => {
+      if (written % (PAGE * 10) === 0) console.error(`${into}: ${written} of ${count} copied`);
+    },
+  });
   await settle(cluster, into, 0);
   const { bytes } = await indexStats(cluster, into);
   return { bytes, seconds: (performance.now() - started) / 1000 };

@@ -222,7 +222,7 @@ async function makeIndices(
     let ann: SearchIndices["ann"];
     if (!skipped.has("seismic-index")) {
       await once("csplade ann (SEISMIC)", NAMES.ann, { from: NAMES.csplade }, () =>
-        makeApproximateIndex(target, writer, NAMES.csplade, NAMES.ann),
+        makeApproximateIndex(target, writer, NAMES.csplade, NAMES.ann, documents),
       );
       const { ann: ids } = await readIndexModel(target, NAMES.ann);
       if (ids !== undefined) ann = { name: NAMES.ann, field: { name: ANN_FIELD, ids } };
