@@ -124,19 +124,18 @@ export async function startOffServerPeers({
     await writeDocuments(`${text}.part`, documents);
     await rename(`${text}.part`, text);
   }
-  const child = spawn(
-    program,
-    [
-      path.join(packageRoot, "bench", "off_server_peers.py"),
-      corpus,
-      ...wanted.map(({ name }) => name),
-    ],
-    {
-      stdio: ["pipe", "pipe", "inherit"],
-      // One thread each, as a search of the server has.
-      env: { ...process.env, RAYON_NUM_THREADS: "1", OMP_NUM_THREADS: "1" },
-    },
-  );
+  const script = path.join(packageRoot, "bench", "off_server_peers.py");
+  const names = wanted.map(({ name }) => name);
+  // With all threads; what fails is told when the index is opened.
+  const building = spawn(program, [script, "--build", corpus, ...names], {
+    stdio: ["ignore", 2, 2],
+  });
+  await once(building, "close");
+  const child = spawn(program, [script, corpus, ...names], {
+    stdio: ["pipe", "pipe", "inherit"],
+    // One thread each, as a search of the server has.
+    env: { ...process.env, RAYON_NUM_THREADS: "1", OMP_NUM_THREADS: "1" },
+  });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const first = await lines.next();
   if (first.done === true) {

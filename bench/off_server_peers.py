@@ -3,7 +3,8 @@
 Reads a corpus, builds the peers' indices, then answers questions from standard input, a line of
 JSON each, so that they take turns with the systems of the benchmark that started it.
 
-    python off_server_peers.py FOLDER PEER...
+    python off_server_peers.py FOLDER PEER...          builds what is not built, answers
+    python off_server_peers.py --build FOLDER PEER...  only builds
 
 FOLDER holds documents.jsonl ({"id", "text", "vector": {term: weight}}), ids counting from 0. Indices
 that an earlier call built there are opened as they are. The first line of output names what each peer needs; then one answer for each question
@@ -145,21 +146,27 @@ class Bm25s:
 PEERS = {"bmp": BlockMaxPruning, "seismic": Seismic, "bm25s": Bm25s}
 
 
-def build(folder, names):
+def build(folder, name):
+    """Builds an index that is not there. Returns the peer and how many seconds it took."""
+    peer = PEERS[name]()
+    # Written last: without it an index may be half of one.
+    stamp = folder / f"{name}.seconds"
+    if not stamp.exists():
+        print(f"building {name}", flush=True)
+        start = time.perf_counter()
+        peer.build(folder)
+        stamp.write_text(str(time.perf_counter() - start))
+    return peer, float(stamp.read_text())
+
+
+def open_all(folder, names):
     built, told = {}, {}
     for name in names:
         try:
-            peer = PEERS[name]()
-            # Written last: without it an index may be half of one.
-            stamp = folder / f"{name}.seconds"
-            if not stamp.exists():
-                print(f"building {name}", flush=True)
-                start = time.perf_counter()
-                peer.build(folder)
-                stamp.write_text(str(time.perf_counter() - start))
+            peer, seconds = build(folder, name)
             peer.open(folder)
             built[name] = peer
-            told[name] = {"bytes": peer.bytes, "build_s": float(stamp.read_text())}
+            told[name] = {"bytes": peer.bytes, "build_s": seconds}
         except Exception as failure:  # whatever a peer does, the others are measured
             told[name] = {"failure": f"{type(failure).__name__}: {failure}"}
     return built, told
@@ -169,7 +176,14 @@ def main():
     # What a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf8")
     os.dup2(2, 1)
-    built, told = build(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[1] == "--build":
+        for name in sys.argv[3:]:
+            try:
+                build(Path(sys.argv[2]), name)
+            except Exception as failure:  # told when it is opened
+                print(f"{name} could not be built: {failure}", flush=True)
+        return
+    built, told = open_all(Path(sys.argv[1]), sys.argv[2:])
     print(json.dumps(told), file=answers, flush=True)
     for line in sys.stdin:
         question = json.loads(line)

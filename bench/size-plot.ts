@@ -18,6 +18,9 @@ export interface SizeCurves {
 const WIDTH = 420;
 const HEIGHT = 320;
 
+/** Points nearer to whole vectors than this share of their size stand without a label. */
+const NEAR = 0.05;
+
 /** Dark enough on white, and told apart by people who see no red or green (Okabe and Ito). */
 const COLOURS = ["#0072b2", "#d55e00", "#009e73"];
 
@@ -49,9 +52,11 @@ function panel({ title, curves }: SizeCurves): DrawnElement {
   const { document } = parseHTML("<!doctype html><html></html>") as unknown as {
     readonly document: never;
   };
+  const whole = Math.max(...curves.flatMap(({ points: seen }) => seen.map(({ x }) => x)));
   const points = curves.flatMap(({ name, points: seen }) =>
     seen.map((point) => ({ ...point, curve: name })),
   );
+  const labelled = points.filter(({ name, x }) => name === "whole" || whole - x > NEAR * whole);
   const xy = { x: "x", y: "y", stroke: "curve" } as const;
   // Typed by the DOM, whose types are not loaded here.
   const svg: unknown = Plot.plot({
@@ -69,7 +74,7 @@ function panel({ title, curves }: SizeCurves): DrawnElement {
       Plot.ruleX([1.5], { stroke: "#999999", strokeDasharray: "4 3" }),
       Plot.line(points, { ...xy, strokeWidth: 1.5 }),
       Plot.dot(points, { ...xy, fill: "curve", r: 3 }),
-      Plot.text(points, { x: "x", y: "y", text: "name", dy: -8, fill: "curve", fontSize: 9 }),
+      Plot.text(labelled, { x: "x", y: "y", text: "name", dy: -8, fill: "curve", fontSize: 9 }),
       // A legend of the plot's own would be HTML.
       ...curves.map(({ name }, place) =>
         Plot.text([name], {
