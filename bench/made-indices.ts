@@ -10,8 +10,9 @@ import type { Cluster } from "../src/cluster/cluster.js";
 import { CspladeError } from "../src/errors/csplade-error.js";
 import { indexStats, type IndexStats } from "../src/index/index-stats.js";
 import type { MadeIndex } from "./search-indices.js";
+import { segmentBytes } from "./segment-files.js";
 
-const recordSchema = z.object({ how: z.unknown(), bytes: z.number(), seconds: z.number() });
+const recordSchema = z.object({ how: z.unknown(), seconds: z.number() });
 
 /** What is known of an index that is wanted. */
 export interface WantedIndex {
@@ -52,7 +53,7 @@ async function madeBefore(
   const record = recordSchema.parse(JSON.parse(text));
   const alike = isDeepStrictEqual(record.how, plain(how));
   if (!alike || stats.documents !== documents || stats.segments !== 1) return undefined;
-  return { bytes: record.bytes, seconds: record.seconds };
+  return { bytes: await segmentBytes(cluster, name), seconds: record.seconds };
 }
 
 /** Notes how an index was made. */
@@ -63,7 +64,7 @@ async function noteMade(
 ): Promise<void> {
   const file = recordFile(folder, name);
   await mkdir(path.dirname(file), { recursive: true });
-  await writeFile(file, `${JSON.stringify({ how, ...made })}\n`);
+  await writeFile(file, `${JSON.stringify({ how, seconds: made.seconds })}\n`);
 }
 
 async function statsOf(cluster: Cluster, name: string): Promise<IndexStats | undefined> {

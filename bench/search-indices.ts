@@ -17,6 +17,7 @@ import { toFeatures } from "../src/sparse/features.js";
 import type { PruneOptions } from "../src/sparse/prune.js";
 import { quantize } from "../src/sparse/quantize.js";
 import type { SparseVector } from "../src/sparse/sparse-vector.js";
+import { segmentBytes } from "./segment-files.js";
 
 /** Documents in one call of the bulk writer. */
 const PAGE = 5000;
@@ -73,7 +74,7 @@ export async function makeIndex(
   await addDocuments(writer, model, recipe, documents, { first: 0, count });
   // Only an index that leaves something out of the source keeps a second copy of it for recovery.
   await settle(cluster, recipe.name, recipe.store_vectors === false ? LEASE_MS : 0);
-  const { bytes } = await indexStats(cluster, recipe.name);
+  const bytes = await segmentBytes(cluster, recipe.name);
   return { bytes, seconds: (performance.now() - started) / 1000 };
 }
 
@@ -195,7 +196,7 @@ export async function makeApproximateIndex(
     },
   });
   await settle(cluster, into, 0);
-  const { bytes } = await indexStats(cluster, into);
+  const bytes = await segmentBytes(cluster, into);
   return { bytes, seconds: (performance.now() - started) / 1000 };
 }
 

@@ -47,6 +47,12 @@ export async function bytesByPart(
   return bytes;
 }
 
+/** Bytes of an index's segments: files of merged ones that a search may still hold do not count. */
+export async function segmentBytes(cluster: Cluster, index: string): Promise<number> {
+  const parts = await bytesByPart(cluster, index);
+  return [...parts.values()].reduce((sum, bytes) => sum + bytes, 0);
+}
+
 function partOf(extension: string): string {
   const found = Object.entries(PARTS).find(([, extensions]) =>
     (extensions as readonly string[]).includes(extension),
