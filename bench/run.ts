@@ -26,7 +26,10 @@ import { resultsPage } from "./results-page.js";
 
 interface Bench {
   readonly name: string;
-  readonly quick: readonly string[];
+  /** File of the program, where several benchmarks are one program. */
+  readonly program?: string;
+  /** Without it only full runs measure it. */
+  readonly quick?: readonly string[];
   readonly full: readonly string[];
   /** It wants a cluster in OPENSEARCH_URL; the others start what they need. */
   readonly needsCluster?: true;
@@ -45,6 +48,15 @@ const benches: readonly Bench[] = [
     name: "search",
     quick: ["--documents", "20000", "--every", "16", "--questions", "60", "--rounds", "2"],
     full: ["--documents", "200000"],
+  },
+  {
+    name: "search-million",
+    program: "search",
+    // SEISMIC's clusters and the libraries' indices take hours to make of a million documents.
+    full: [
+      ...["--documents", "1000000", "--turn-seconds", "1"],
+      ...["--skip", "off-server,lean-index,pruned-index,seismic-index"],
+    ],
   },
   {
     name: "index-size",
@@ -101,6 +113,7 @@ await mkdir(results, { recursive: true });
 
 for (const bench of flags.render ? [] : benches) {
   if (only !== undefined && !only.includes(bench.name)) continue;
+  if (!flags.full && bench.quick === undefined) continue;
   process.stderr.write(`\n── ${bench.name} ──\n`);
   try {
     await (bench.needsCluster ? withCluster((env) => measure(bench, env)) : measure(bench, {}));
@@ -117,8 +130,8 @@ async function measure(bench: Bench, env: Readonly<Record<string, string>>): Pro
   const folder = await mkdtemp(path.join(os.tmpdir(), "csplade-bench-"));
   try {
     const report = path.join(folder, "report.json");
-    const program = [path.join(packageRoot, "dist", "bench", `${bench.name}.js`)];
-    const args = [...program, ...bench[size], "--json", report];
+    const program = [path.join(packageRoot, "dist", "bench", `${bench.program ?? bench.name}.js`)];
+    const args = [...program, ...(bench[size] ?? []), "--json", report];
     if (bench.wantsTorch && flags.python !== undefined) args.push("--python", flags.python);
     else if (bench.wantsTorch && flags.full) args.push("--make-python");
     const command = flags.cores === undefined ? [] : ["taskset", "-c", flags.cores];

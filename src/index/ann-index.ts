@@ -146,7 +146,9 @@ async function surveyVectors(
     throw new CspladeError(
       "index_invalid",
       `The ${documents} documents of ${index} carry no vectors in _source.`,
-      { hint: "Ingest them again into an index that stores vectors (store_vectors)." },
+      {
+        hint: "Ingest them again into an index that holds vectors in _source (document.store_vectors).",
+      },
     );
   }
   const live = [...frequency].sort((a, b) => b[1] - a[1]).map(([id]) => id);
