@@ -25,8 +25,7 @@ from .data.pairs import Pair, crop, passages, question, split_by_group, tidy
 from .data.variety import varied
 from .evaluate import TorchEncoder, joined_vectors, score_matrix
 from .lexical import LexicalTeacher
-from .lexicon import FILE as LEXICON
-from .lexicon import Lexicon, TermSpace
+from .lexicon import Lexicon, TermSpace, lexicon_of
 from .model import SparseEncoder
 from .recipe import Recipe
 from .reopen import reopen
@@ -55,11 +54,6 @@ DEFAULT = Recipe(
 
 LEXICAL_TEMPERATURE = 0.0625
 """The student's temperature where scores are shares of what the query's words could reach."""
-
-
-def lexicon_of(checkpoint: Path) -> Lexicon | None:
-    """The lexicon of a checkpoint directory, if it has one."""
-    return Lexicon.read(checkpoint / LEXICON) if (checkpoint / LEXICON).exists() else None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from .data import catalogue, collect, corpus
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
 from .lexical import LexicalTeacher
-from .lexicon import Lexicon
+from .lexicon import Lexicon, lexicon_of
 from .onnx_graph import PRECISIONS
 from .recipe import recipe_of
 from .teacher import PACKAGE, Teacher, packaged_directory
@@ -188,11 +188,10 @@ def trade(a: argparse.Namespace) -> None:
     for words in a.candidate or PRECISIONS:
         precision, _, layers = words.partition(":")
         candidates.append((precision, int(layers or model.config.layers)))
-    words = a.run / lexicon_file.FILE
     rows = tradeoff.measure(
         model,
         tokenizer_json,
-        Lexicon.read(words) if words.exists() else None,
+        lexicon_of(a.run),
         candidates,
         [evaluate.load_collection(d) for d in a.data],
         about,
@@ -235,7 +234,7 @@ def adapt_to(a: argparse.Namespace) -> None:
     model, text, comparison, steps = adapt.adapt(a.checkpoint, documents, run, a.minutes, teacher, a.held_out, say)
     precision = a.precision or json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))["precision"]
     about = adapt.description(a.checkpoint, comparison, steps, len(documents))
-    checkpoints.write(a.out, model, text, precision, about, None, adapt.lexicon_of(a.checkpoint))
+    checkpoints.write(a.out, model, text, precision, about, None, lexicon_of(a.checkpoint))
     (a.out / "report.md").write_text(adapt.report(comparison), encoding="utf-8")
     print(adapt.report(comparison), end="")
 
@@ -256,14 +255,13 @@ def measure(a: argparse.Namespace) -> None:
         tokenizer = Tokenizer.from_file(str(a.checkpoint / "tokenizer.json"))
         encoder: evaluate.Encoder = evaluate.OnnxEncoder(a.checkpoint, a.threads)
         limits, top_k = manifest["max_tokens"], manifest["top_k"]
-        words = a.checkpoint / lexicon_file.FILE
+        lexicon = lexicon_of(a.checkpoint)
     else:
         torch.set_num_threads(a.threads)
         model, tokenizer_json = checkpoints.load_master(a.checkpoint)
         tokenizer, encoder = Tokenizer.from_str(tokenizer_json), evaluate.TorchEncoder(model)
         limits = top_k = {"document": 256, "query": 64}
-        words = a.checkpoint.parent / lexicon_file.FILE
-    lexicon = Lexicon.read(words) if words.exists() else None
+        lexicon = lexicon_of(a.checkpoint.parent)
     if a.top_document:
         top_k = {"document": a.top_document, "query": a.top_query or top_k["query"]}
     for directory in a.data:

@@ -167,6 +167,12 @@ class Lexicon:
         )
 
 
+def lexicon_of(directory: Path) -> Lexicon | None:
+    """The lexicon of a checkpoint or run directory, if it has one."""
+    path = directory / FILE
+    return Lexicon.read(path) if path.exists() else None
+
+
 _STEMMER = Stemmer.Stemmer("english")
 
 

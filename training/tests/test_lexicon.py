@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from csplade_train import tokenizer as tok
-from csplade_train.lexicon import HASHED, Lexicon, TermSpace, hashed_id, stem, words
+from csplade_train.lexicon import HASHED, Lexicon, TermSpace, hashed_id, lexicon_of, stem, words
 
 TEXTS = [
     "the cat sat on the mat",
@@ -51,7 +51,8 @@ def test_the_product_of_two_lexical_parts_is_bm25() -> None:
 
 def test_a_lexicon_read_back_is_the_same(tmp_path) -> None:  # type: ignore[no-untyped-def]
     lexicon = Lexicon.of(TEXTS, length=7.0)
-    assert Lexicon.read(lexicon.write(tmp_path)) == lexicon
+    assert lexicon_of(tmp_path) is None
+    assert Lexicon.read(lexicon.write(tmp_path)) == lexicon == lexicon_of(tmp_path)
     (tmp_path / "lexicon.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match="no lexicon"):
         Lexicon.read(tmp_path / "lexicon.json")
