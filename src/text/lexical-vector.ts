@@ -8,6 +8,8 @@
  *
  * m(t) is the largest weight that the model gives to any row that is a form of t. The dot product
  * of the first summands is BM25, with the idf of the texts that the model was made from.
+ * Of the terms that the model adds to a query's own words only the heaviest stay: the weaker a
+ * guess, the more often it is wrong, and each costs the search a clause.
  */
 import type { LiteralWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
@@ -43,8 +45,27 @@ export function lexicalVector(
   for (const [id, weight] of byTerm(rows, space)) {
     weights.set(id, (weights.get(id) ?? 0) + share * weight);
   }
-  const { ids, weights: all } = sparseVector(weights);
-  return { vector: { ids: ids.slice(0, topK), weights: all.slice(0, topK) }, words };
+  const most = role === "query" ? space.lexicon.expansions?.query : undefined;
+  return { vector: heaviest(sparseVector(weights), topK, words, most), words };
+}
+
+/** The `topK` heaviest terms, of those that are none of the words at most `expansions`. */
+function heaviest(
+  vector: SparseVector,
+  topK: number,
+  words: readonly LiteralWord[],
+  expansions: number | undefined,
+): SparseVector {
+  const { ids, weights } = vector;
+  if (expansions === undefined) return { ids: ids.slice(0, topK), weights: weights.slice(0, topK) };
+  const own = new Set(words.map((word) => word.id));
+  const kept: (readonly [number, number])[] = [];
+  let added = 0;
+  for (const term of termsOf(vector)) {
+    if (kept.length === topK) break;
+    if (own.has(term[0]) || ++added <= expansions) kept.push(term);
+  }
+  return sparseVector(kept);
 }
 
 function countWords(

@@ -34,6 +34,8 @@ const lexiconSchema = z.object({
     document: z.number().min(0).max(1000),
     query: z.number().min(0).max(1000),
   }),
+  /** Most terms that the model may add to a query's own words; without it as many as fit. */
+  expansions: z.object({ query: z.number().int().min(0).max(100_000) }).optional(),
 });
 
 /** What a text is for. */

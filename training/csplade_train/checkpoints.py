@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,8 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str, lexicon: Lexicon | No
     digest.update(hashlib.sha256(tokenizer_json.encode()).hexdigest().encode())
     digest.update(f"{model.config.variant}/{POOLING}/{ACTIVATION}".encode())
     if lexicon is not None:
-        digest.update(lexicon.to_json().encode())
+        # How many terms a question may gain is no property of the space: an index stays valid.
+        digest.update(replace(lexicon, expansions={}).to_json().encode())
     return digest.hexdigest()[:16]
 
 

@@ -94,6 +94,8 @@ class Lexicon:
     length: float = 60.0
     unit: float = 0.7
     model_weight: dict[str, float] = field(default_factory=lambda: {"document": 0.6, "query": 0.6})
+    expansions: dict[str, int] = field(default_factory=lambda: {"query": 5})
+    """Most terms that the model may add to a query's own words; {} leaves as many as fit."""
 
     @staticmethod
     def of(texts: Iterable[str], least: int = 2, **constants: float) -> Lexicon:
@@ -144,6 +146,7 @@ class Lexicon:
             "length": self.length,
             "unit": self.unit,
             "model_weight": self.model_weight,
+            **({"expansions": self.expansions} if self.expansions else {}),
         }
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
 
@@ -163,6 +166,7 @@ class Lexicon:
             document_frequencies=d["document_frequencies"],
             stop_words=frozenset(d["stop_words"]),
             idf_range=(d["idf_range"][0], d["idf_range"][1]),
+            expansions=d.get("expansions", {}),
             **{name: d[name] for name in ("k1", "b", "length", "unit", "model_weight")},
         )
 
@@ -246,6 +250,7 @@ class TermSpace:
     ) -> dict[int, float]:
         """A text's vector, column by weight: both parts added up, the `top_k` heaviest."""
         result = {self.column(t): w for t, w in self.lexicon.weights(text, role).items()}
+        own = set(result)
         best: dict[int, float] = {}
         for row, weight in zip(rows, weights, strict=True):
             c = int(self.of_row[row])
@@ -254,4 +259,9 @@ class TermSpace:
         share = self.lexicon.model_weight[role]
         for c, weight in best.items():
             result[c] = result.get(c, 0.0) + share * weight
-        return dict(sorted(result.items(), key=lambda p: -p[1])[:top_k])
+        ranked = sorted(result.items(), key=lambda p: -p[1])
+        if role in self.lexicon.expansions:
+            added = [c for c, _ in ranked if c not in own]
+            left_out = set(added[self.lexicon.expansions[role] :])
+            ranked = [(c, w) for c, w in ranked if c not in left_out]
+        return dict(ranked[:top_k])

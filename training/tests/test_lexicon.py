@@ -84,3 +84,15 @@ def test_both_parts_add_up_in_one_vector_and_in_training_alike() -> None:
     whole = space.part([text], "document", width) + 0.6 * space.grouped(weights, width)
     assert float(whole.sum()) == pytest.approx(sum(joined.values()), rel=1e-5)
     assert len(space.joined(text, [row], [2.0], "document", 2)) == 2
+
+
+def test_a_query_keeps_its_words_and_the_heaviest_of_what_the_model_adds() -> None:
+    tokenizer = Tokenizer.from_str(tok.train(TEXTS, 400))
+    lexicon = Lexicon.of(TEXTS, least=1, expansions={"query": 1})
+    space = TermSpace(tokenizer, lexicon)
+    rows = [r for r in space.ids[: space.known] if r < len(space.of_row)][:3]  # Of three terms.
+    columns = [int(space.of_row[r]) for r in rows]
+    query = space.joined("unheard", rows, [1.0, 3.0, 2.0], "query", 100)
+    assert set(query) == {space.column("unheard"), columns[1]}
+    document = space.joined("unheard", rows, [1.0, 3.0, 2.0], "document", 100)
+    assert set(document) == {space.column("unheard"), *columns}

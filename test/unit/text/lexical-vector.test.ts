@@ -115,6 +115,34 @@ describe("the lexical part of a vector", () => {
   });
 });
 
+describe("what a model adds to a query", () => {
+  const model = sparseVector([
+    [COMPUT, 3],
+    [SEA, 2],
+    [4, 5],
+  ]);
+  const limited = (query: number) => termSpace({ ...lexicon, expansions: { query } }, vocabulary);
+  const ids = (text: string, role: "document" | "query", most: number, topK = 100) =>
+    new Set(lexicalVector(text, model, role, topK, limited(most)).vector.ids);
+
+  it("stays within the lexicon's limit, the heaviest first", () => {
+    assert.deepEqual(ids("unheard", "query", 0).size, 1);
+    assert.deepEqual(ids("unheard", "query", 1).has(COMPUT), true);
+    assert.deepEqual(ids("unheard", "query", 1).has(SEA), false);
+    assert.deepEqual(ids("unheard", "query", 2).size, 3);
+  });
+
+  it("is no word of the query: those stay however heavy the others are", () => {
+    assert.deepEqual(ids("sea", "query", 0), new Set([SEA]));
+    assert.deepEqual(ids("sea", "query", 1), new Set([SEA, COMPUT]));
+  });
+
+  it("is limited by top_k too, and a document's by nothing else", () => {
+    assert.equal(ids("unheard", "query", 2, 2).size, 2);
+    assert.equal(ids("unheard", "document", 0).size, 3);
+  });
+});
+
 describe("a lexicon", () => {
   let folder: string;
   beforeEach(() => {
