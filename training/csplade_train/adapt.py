@@ -23,7 +23,7 @@ from . import tokenizer as tok
 from .data import corpus
 from .data.pairs import Pair, crop, passages, question, split_by_group, tidy
 from .data.variety import varied
-from .evaluate import TorchEncoder, joined_vectors, score_matrix
+from .evaluate import TorchEncoder, joined_sides, score_matrix
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .model import SparseEncoder
@@ -110,9 +110,8 @@ def measured(
     width = model.config.vocabulary
     if lexicon is not None:
         space = TermSpace(tokenizer, lexicon)
-        documents = joined_vectors(space, answers, documents, "document", 256)
-        asked = joined_vectors(space, queries, asked, "query", 64)
-        width = len(space.ids)
+        top_k = {"query": 64, "document": 256}
+        asked, documents, width = joined_sides(space, queries, asked, answers, documents, top_k)
     scores = score_matrix(asked, documents, width)
     return reciprocal_ranks(scores), float(np.mean([len(i) for i, _ in documents]))
 

@@ -100,6 +100,21 @@ def joined_vectors(space: TermSpace, texts: list[str], vectors: list[Vector], ro
     return result
 
 
+def joined_sides(
+    space: TermSpace,
+    asked: list[str],
+    queries: list[Vector],
+    texts: list[str],
+    documents: list[Vector],
+    top_k: dict[str, int],
+) -> tuple[list[Vector], list[Vector], int]:
+    """Queries' and documents' vectors with their lexical parts, and how many columns of `space` there are then."""
+    # New words get columns in this order, and a run's training goes on with them: queries stay first.
+    queries = joined_vectors(space, asked, queries, "query", top_k["query"])
+    documents = joined_vectors(space, texts, documents, "document", top_k["document"])
+    return queries, documents, len(space.ids)
+
+
 def recalibrated(space: TermSpace, text: str, vector: Vector, found: np.ndarray, documents: int) -> Vector:
     """A query's vector with its words' idf taken from an index: found[c] of its documents have the term of column c."""
     lexicon = space.lexicon
@@ -202,9 +217,7 @@ def evaluate(
     vocabulary = max(tokenizer.get_vocab().values()) + 1
     if lexicon is not None:
         space = TermSpace(tokenizer, lexicon)
-        documents = joined_vectors(space, texts, documents, "document", top_k["document"])
-        queries = joined_vectors(space, asked, queries, "query", top_k["query"])
-        vocabulary = len(space.ids)
+        queries, documents, vocabulary = joined_sides(space, asked, queries, texts, documents, top_k)
         if corpus_idf:
             found: np.ndarray = np.bincount(np.concatenate([i for i, _ in documents]), minlength=vocabulary)
             queries = [recalibrated(space, t, v, found, len(documents)) for t, v in zip(asked, queries, strict=True)]

@@ -26,7 +26,7 @@ from .base import own_weight_targets
 from .batches import order_of_epoch, padded
 from .checkpoints import save_master
 from .data.pairs import Pair
-from .evaluate import TorchEncoder, Vector, joined_vectors, ranking_figures, score_matrix
+from .evaluate import TorchEncoder, Vector, joined_sides, ranking_figures, score_matrix
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace
 from .model import SparseEncoder
@@ -413,9 +413,8 @@ class Trainer:
         documents = encoder.encode(tok.encode_batch(self.tokenizer, corpus, 256), 256)
         width = self.model.config.vocabulary
         if self.space is not None:
-            queries = joined_vectors(self.space, [p.query for p in self.dev], queries, "query", 64)
-            documents = joined_vectors(self.space, corpus, documents, "document", 256)
-            width = len(self.space.ids)
+            dev, top_k = [p.query for p in self.dev], {"query": 64, "document": 256}
+            queries, documents, width = joined_sides(self.space, dev, queries, corpus, documents, top_k)
         scores = score_matrix(queries, documents, width)
         names = [str(n) for n in range(len(corpus))]
         relevant = {str(n): {str(n): 1} for n in range(len(self.dev))}
