@@ -209,6 +209,10 @@ class TermSpace:
             columns[row] = self._columns[term]
         self.of_row = torch.tensor(columns)
         """The column [V] of each row's term, -1 for rows that are forms of none."""
+        self._form_rows = torch.nonzero(self.of_row >= 0)[:, 0]
+        """Rows that are forms of a term."""
+        self._form_columns = self.of_row[self._form_rows]
+        """The columns of their terms."""
         self.known = len(self.ids)
         """How many terms have rows."""
 
@@ -240,8 +244,7 @@ class TermSpace:
 
     def grouped(self, weights: Tensor, width: int) -> Tensor:
         """The model's weights [B, V] by term [B, width]: the largest among each term's forms."""
-        rows = torch.nonzero(self.of_row >= 0)[:, 0].to(weights.device)
-        columns = self.of_row.to(weights.device)[rows]
+        rows, columns = self._form_rows.to(weights.device), self._form_columns.to(weights.device)
         result = weights.new_zeros(len(weights), width)
         return result.scatter_reduce(1, columns.expand(len(weights), -1), weights[:, rows], "amax")
 
