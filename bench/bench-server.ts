@@ -1,9 +1,17 @@
-/** The OpenSearch that a benchmark measures: a running one, or one of its own. */
+/** The servers that a benchmark measures: a running OpenSearch, or servers of its own. */
+import { mkdtemp, rm } from "node:fs/promises";
+import os from "node:os";
 import path from "node:path";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
+import { loadConfig } from "../src/config/load-config.js";
 import type { Config } from "../src/config/settings.js";
 import { findFreePort } from "../src/servers/port.js";
-import { serverStatus, startServers, stopServers } from "../src/servers/servers.js";
+import {
+  serverStatus,
+  startServers,
+  stopServers,
+  type StartOptions,
+} from "../src/servers/servers.js";
 
 /** A connected server. */
 export interface BenchServer {
@@ -51,4 +59,41 @@ export async function openBenchServer(
       await stopServers(home);
     },
   };
+}
+
+/** Where the servers of {@link withBenchServers} answer. */
+export interface BenchServers {
+  readonly opensearchUrl: string;
+  readonly redisUrl: string;
+}
+
+/** How they are started. */
+export interface BenchServersOptions extends Pick<StartOptions, "healthyWithinMs" | "onProgress"> {
+  /** Of the benchmark, for the name of their folder. */
+  readonly name: string;
+}
+
+/** Works with an OpenSearch of 1 GB of heap and a Redis of its own, which are gone afterwards. */
+export async function withBenchServers<T>(
+  { name, ...options }: BenchServersOptions,
+  work: (servers: BenchServers) => Promise<T>,
+): Promise<T> {
+  const home = await mkdtemp(path.join(os.tmpdir(), `csplade-${name}-`));
+  try {
+    const { opensearch, redis } = await startServers({
+      ...options,
+      home,
+      cache: loadConfig().values.home,
+      opensearchPort: await findFreePort(),
+      redisPort: await findFreePort(),
+      heap: "1g",
+    });
+    if (opensearch === undefined || redis === undefined) {
+      throw new Error("OpenSearch and Redis did not both start.");
+    }
+    return await work({ opensearchUrl: opensearch.url, redisUrl: redis.url });
+  } finally {
+    await stopServers(home, { graceMs: 0 });
+    await rm(home, { recursive: true, force: true });
+  }
 }

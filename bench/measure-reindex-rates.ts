@@ -8,7 +8,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { mkdtemp, rm } from "node:fs/promises";
 import { Redis } from "ioredis";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import { loadConfig } from "../src/config/load-config.js";
@@ -17,8 +16,7 @@ import { packageRoot } from "../src/config/package-root.js";
 import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";
 import { VECTOR_FIELD } from "../src/index/index-meta.js";
 import { openSliceQueue } from "../src/queue/slice-queue.js";
-import { findFreePort } from "../src/servers/port.js";
-import { startServers, stopServers } from "../src/servers/servers.js";
+import { withBenchServers } from "./bench-server.js";
 import { readRates, ratesFile } from "./reindex-rates.js";
 
 const SLICES = 20_000;
@@ -99,19 +97,11 @@ function bulkLines(index: string, number: number): string {
   );
 }
 
-const home = await mkdtemp(path.join(os.tmpdir(), "csplade-rates-"));
-try {
-  const { redis, opensearch } = await startServers({
-    home,
-    cache: loadConfig().values.home,
-    opensearchPort: await findFreePort(),
-    redisPort: await findFreePort(),
-    heap: "1g",
-    onProgress: (message) => process.stderr.write(`${message}\n`),
-  });
+const say = (message: string) => process.stderr.write(`${message}\n`);
+await withBenchServers({ name: "rates", onProgress: say }, async ({ opensearchUrl, redisUrl }) => {
   const config = loadConfig({
     env: {},
-    flags: { "opensearch.url": opensearch?.url, "redis.url": redis?.url },
+    flags: { "opensearch.url": opensearchUrl, "redis.url": redisUrl },
   }).values;
   const { base, perSlice } = await measureRedis(config);
   const cluster = connectCluster(config);
@@ -136,8 +126,5 @@ try {
   );
   await writeFile(ratesFile, JSON.stringify(file, undefined, 2) + "\n");
   process.stdout.write(await readFile(ratesFile, "utf8"));
-} finally {
-  await stopServers(home, { graceMs: 0 });
-  await rm(home, { recursive: true, force: true });
-}
-process.stderr.write(`written to ${path.relative(packageRoot, ratesFile)}\n`);
+});
+say(`written to ${path.relative(packageRoot, ratesFile)}`);

@@ -17,8 +17,6 @@
  */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
@@ -34,10 +32,9 @@ import { NOTHING_STORED } from "../src/index/stored-state.js";
 import { createWorkerMetrics } from "../src/observe/worker-metrics.js";
 import { reindex } from "../src/reindex/reindex.js";
 import { openRunStore } from "../src/reindex/run-store.js";
-import { findFreePort } from "../src/servers/port.js";
-import { startServers, stopServers } from "../src/servers/servers.js";
 import { startWorkerProcess } from "../test/support/worker-process.js";
 import { describeMachine, packageVersion, writeReport, type BenchTable } from "./bench-report.js";
+import { withBenchServers } from "./bench-server.js";
 import { mixedTexts } from "./mixed-texts.js";
 import { inRounds, median, pairedRatio, type PairedRatio } from "../src/encoder/paired-rounds.js";
 import { stubEncoder } from "./stub-encoder.js";
@@ -89,22 +86,13 @@ const machine = describeMachine({
   "onnxruntime-node": packageVersion("onnxruntime-node"),
   bullmq: packageVersion("bullmq"),
 });
-const home = await mkdtemp(path.join(os.tmpdir(), "csplade-bench-"));
-try {
-  const { redis, opensearch } = await startServers({
-    home,
-    cache: loadConfig().values.home,
-    opensearchPort: await findFreePort(),
-    redisPort: await findFreePort(),
-    heap: "1g",
-    healthyWithinMs: 600_000,
-    onProgress: say,
-  });
+const options = { name: "bench", healthyWithinMs: 600_000, onProgress: say };
+await withBenchServers(options, async ({ opensearchUrl, redisUrl }) => {
   const given = flags.model === undefined ? {} : { "model.path": path.resolve(flags.model) };
   const settings: Partial<Record<SettingName, unknown>> = {
     ...given,
-    "opensearch.url": opensearch?.url,
-    "redis.url": redis?.url,
+    "opensearch.url": opensearchUrl,
+    "redis.url": redisUrl,
     // One thread, so that the encoder takes one core and the servers have another one.
     "model.threads": 1,
     "reindex.slice_documents": Math.max(100, Math.ceil(Number(flags.documents) / 12)),
@@ -153,10 +141,7 @@ try {
       ),
     });
   }
-} finally {
-  await stopServers(home, { graceMs: 0 });
-  await rm(home, { recursive: true, force: true });
-}
+});
 
 /** The whole pipeline, and the encoder alone on the same texts. */
 async function againstEncoder({ config, cluster }: Bench): Promise<Found> {

@@ -13,7 +13,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -28,9 +28,8 @@ import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
 import { deleteIndex } from "../src/index/csplade-index.js";
 import { createWorkerMetrics } from "../src/observe/worker-metrics.js";
 import { reindex } from "../src/reindex/reindex.js";
-import { findFreePort } from "../src/servers/port.js";
-import { startServers, stopServers } from "../src/servers/servers.js";
 import { startWorkerProcess } from "../test/support/worker-process.js";
+import { withBenchServers } from "./bench-server.js";
 import {
   megabytes,
   memoryPlot,
@@ -69,23 +68,14 @@ interface Soak {
 /** What went through meanwhile. */
 const totals = { runs: 0, copied: 0, changed: 0, deleted: 0 };
 
-const home = await mkdtemp(path.join(os.tmpdir(), "csplade-soak-"));
 const load_before = os.loadavg()[0] ?? 0;
-try {
-  const { redis, opensearch } = await startServers({
-    home,
-    cache: loadConfig().values.home,
-    opensearchPort: await findFreePort(),
-    redisPort: await findFreePort(),
-    heap: "1g",
-    healthyWithinMs: 600_000,
-    onProgress: say,
-  });
+const options = { name: "soak", healthyWithinMs: 600_000, onProgress: say };
+await withBenchServers(options, async ({ opensearchUrl, redisUrl }) => {
   const config = loadConfig({
     env: {},
     flags: {
-      "opensearch.url": opensearch?.url,
-      "redis.url": redis?.url,
+      "opensearch.url": opensearchUrl,
+      "redis.url": redisUrl,
       "model.path": path.join(packageRoot, "test", "fixtures", "checkpoints", "tiny-bi"),
       "model.threads": 1,
       "reindex.slice_documents": Math.ceil(documents / 20),
@@ -118,10 +108,8 @@ try {
     await encoder.close();
     await cluster.close();
   }
-} finally {
-  await stopServers(home, { graceMs: 0 });
-  await rm(home, { recursive: true, force: true });
-}
+});
+
 /** `csplade reindex --follow` as a process of its own. */
 function follow(config: Config): ChildProcess {
   const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
