@@ -87,6 +87,23 @@ export function packageVersion(name: string): string {
   return z.object({ version: z.string() }).parse(JSON.parse(readFileSync(file, "utf8"))).version;
 }
 
+/** Flags that name a place on this machine, or what is kept there. */
+const LOCAL_FLAGS = new Set(["--json", "--svg", "--folder", "--python", "--opensearch", "--model"]);
+
+/**
+ * What anyone types to run this program again as it runs now.
+ * @param script its script of package.json.
+ * @param typed its arguments.
+ */
+export function commandOf(script: string, typed = process.argv.slice(2)): string {
+  const told = typed.filter(
+    (word, place) =>
+      word !== "--keep" && !LOCAL_FLAGS.has(word) && !LOCAL_FLAGS.has(typed[place - 1] ?? ""),
+  );
+  const words = told.map((word) => (path.isAbsolute(word) ? path.basename(word) : word));
+  return [`npm run ${script}`, ...(words.length === 0 ? [] : ["--", ...words])].join(" ");
+}
+
 /** Writes a report where `--json FILE` says. */
 export async function writeReport(file: string, report: BenchReport): Promise<void> {
   await writeFile(file, `${JSON.stringify(reportSchema.parse(report), undefined, 2)}\n`);

@@ -22,7 +22,13 @@ import type { IndexModel } from "../src/index/index-meta.js";
 import { search } from "../src/query/search.js";
 import type { SearchMode } from "../src/query/search-mode.js";
 import { maxMerge, sparseVector, termsOf } from "../src/sparse/sparse-vector.js";
-import { describeMachine, markdownTable, writeReport, type BenchTable } from "./bench-report.js";
+import {
+  commandOf,
+  describeMachine,
+  markdownTable,
+  writeReport,
+  type BenchTable,
+} from "./bench-report.js";
 import { openBenchServer } from "./bench-server.js";
 import { engineTimes, type CountedSystem } from "./engine-time.js";
 import { growthPlot, type Growth } from "./growth-plot.js";
@@ -210,7 +216,7 @@ async function report(target: Cluster, growths: readonly Growth[]): Promise<void
     format: 1,
     bench: "growth",
     title: "What a search costs as index and question grow",
-    command: `npm run bench:growth -- --sizes ${flags.sizes} --length-documents ${flags["length-documents"]}`,
+    command: commandOf("bench:growth"),
     machine: { ...machine, versions: { OpenSearch: version } },
     tables,
     figures: growths,

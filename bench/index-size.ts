@@ -32,7 +32,13 @@ import { indexModelOf } from "../src/pipeline/index-model.js";
 import { createCorpusIdf } from "../src/query/corpus-idf.js";
 import { search } from "../src/query/search.js";
 import { prune } from "../src/sparse/prune.js";
-import { describeMachine, markdownTable, writeReport, type BenchTable } from "./bench-report.js";
+import {
+  commandOf,
+  describeMachine,
+  markdownTable,
+  writeReport,
+  type BenchTable,
+} from "./bench-report.js";
 import { openBenchServer } from "./bench-server.js";
 import { measureLatencies, quantile } from "./interleaved.js";
 import { addDocuments, createIndex, LEASE_MS, settle, type IndexRecipe } from "./search-indices.js";
@@ -379,12 +385,11 @@ async function report(
   await writeFile(flags.svg, sizePlot(curves));
   console.error(`curve written to ${flags.svg}`);
   if (flags.json === undefined) return;
-  const data = flags.data.map((name) => ` --data ${path.basename(name)}`).join("");
   await writeReport(flags.json, {
     format: 1,
     bench: "index-size",
     title: "What makes an index small",
-    command: `npm run bench:size -- --documents ${flags.documents}${data}`,
+    command: commandOf("bench:size"),
     machine: { ...machine, versions: { OpenSearch: version } },
     tables: [...tables],
     figures,

@@ -31,7 +31,13 @@ import { ANN_FIELD, type IndexModel } from "../src/index/index-meta.js";
 import type { SparseVector } from "../src/sparse/sparse-vector.js";
 import { openBenchServer } from "./bench-server.js";
 import { engineTimes } from "./engine-time.js";
-import { describeMachine, markdownTable, writeReport, type BenchTable } from "./bench-report.js";
+import {
+  commandOf,
+  describeMachine,
+  markdownTable,
+  writeReport,
+  type BenchTable,
+} from "./bench-report.js";
 import { measureLatencies, measureThroughput, quantile, type Latencies } from "./interleaved.js";
 import { startOffServerPeers, type OffServerPeers } from "./off-server-peers.js";
 import { madeOnce } from "./made-indices.js";
@@ -295,7 +301,7 @@ async function report(
     format: 1,
     bench: "search",
     title: `Searching ${documents} documents`,
-    command: `npm run bench:search -- --documents ${documents}`,
+    command: commandOf("bench:search"),
     machine: { ...machine, versions: { OpenSearch: version } },
     tables: tables.map((table, i) =>
       i === 0 ? { ...table, notes: [about, ...(table.notes ?? [])] } : table,

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import {
+  commandOf,
   describeMachine,
   machineLine,
   markdownTable,
@@ -33,6 +34,17 @@ describe("reports of benchmarks", () => {
   it("name cores, versions and commit in one line", () => {
     const line = machineLine({ machine: describeMachine({ opensearch: "3.6.0" }) });
     assert.match(line, /^\d+ cores of .*; Node [\d.]+, opensearch 3\.6\.0; commit \w+\+?; \d{4}-/);
+  });
+
+  it("name the command with the flags of the run, and nothing of the machine it ran on", () => {
+    const typed = "--documents 1000 --keep --data /tmp/x/cacm --folder /tmp/y --json /tmp/z".split(
+      " ",
+    );
+    assert.equal(
+      commandOf("bench:size", typed),
+      "npm run bench:size -- --documents 1000 --data cacm",
+    );
+    assert.equal(commandOf("bench:size", []), "npm run bench:size");
   });
 
   it("set numbers right and keep a bar inside its cell", () => {
