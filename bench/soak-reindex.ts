@@ -28,6 +28,7 @@ import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
 import { deleteIndex } from "../src/index/csplade-index.js";
 import { createWorkerMetrics } from "../src/observe/worker-metrics.js";
 import { reindex } from "../src/reindex/reindex.js";
+import { environmentOf } from "../test/support/csplade-command.js";
 import { startWorkerProcess } from "../test/support/worker-process.js";
 import { withBenchServers } from "./bench-server.js";
 import {
@@ -118,12 +119,9 @@ function follow(config: Config): ChildProcess {
     stdio: ["ignore", "ignore", "inherit"],
     env: {
       ...process.env,
-      CSPLADE_MODEL: config["model.path"],
+      ...environmentOf(config),
       CSPLADE_THREADS: "1",
-      CSPLADE_REDIS_PREFIX: config["redis.prefix"],
       CSPLADE_SLICE_DOCUMENTS: String(config["reindex.slice_documents"]),
-      OPENSEARCH_URL: config["opensearch.url"],
-      REDIS_URL: config["redis.url"],
     },
   });
 }

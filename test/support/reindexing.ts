@@ -4,9 +4,6 @@ import { randomBytes } from "node:crypto";
 import type { Cluster } from "../../src/cluster/cluster.js";
 import { pathOf } from "../../src/cluster/request.js";
 import type { Config, SettingName } from "../../src/config/settings.js";
-import type { Encoder } from "../../src/encoder/encoder.js";
-import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
-import { reindex, type ReindexOptions, type RunSummary } from "../../src/reindex/reindex.js";
 import { testServers } from "./servers.js";
 import { testConfig } from "./tiny-checkpoints.js";
 
@@ -27,23 +24,6 @@ export function reindexConfig(flags: Partial<Record<SettingName, unknown>> = {})
     "queue.lock_ms": 2_000,
     ...flags,
   });
-}
-
-/** What all runs of a suite share. */
-export interface RunParts {
-  readonly config: Config;
-  readonly cluster: Cluster;
-  readonly encoder: Encoder;
-}
-
-/** Reindexes with a worker in this process, as `csplade reindex` does. */
-export function reindexWith(
-  parts: RunParts,
-  what: ReindexOptions["what"],
-  more: Partial<ReindexOptions> = {},
-): Promise<RunSummary> {
-  const signal = new AbortController().signal;
-  return reindex({ ...parts, what, metrics: createWorkerMetrics(), signal, ...more });
 }
 
 /** Plain documents `d0`, `d1`, …; `round` changes their text. */

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import path from "node:path";
 import { packageRoot } from "../../src/config/package-root.js";
 import type { Config } from "../../src/config/settings.js";
+import { environmentOf } from "./csplade-command.js";
 
 /** How a worker is started. */
 export interface WorkerProcessOptions {
@@ -25,12 +26,9 @@ export async function startWorkerProcess(
     stdio: ["ignore", "ignore", "pipe"],
     env: {
       ...process.env,
-      CSPLADE_MODEL: config["model.path"],
+      ...environmentOf(config),
       CSPLADE_THREADS: "1",
-      CSPLADE_REDIS_PREFIX: config["redis.prefix"],
       CSPLADE_LOCK_MS: String(config["queue.lock_ms"]),
-      OPENSEARCH_URL: config["opensearch.url"],
-      REDIS_URL: config["redis.url"],
       ...env,
     },
   });

@@ -1,18 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
-import type { Config } from "../../../src/config/settings.js";
-import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
-import { openRunStore } from "../../../src/reindex/run-store.js";
-import {
-  assertCopied,
-  contentOf,
-  discardIndices,
-  fill,
-  reindexConfig,
-  reindexWith,
-  testDocuments,
-} from "../../support/reindexing.js";
+import { assertCopied, contentOf, fill, testDocuments } from "../../support/reindexing.js";
+import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
 
 /** A text of several passages, and the same document with a text of one. */
 const LONG = { id: "long", title: "A long one", text: "many words of a story ".repeat(120) };
@@ -20,20 +9,12 @@ const SHORT = { ...LONG, text: "only some words" };
 
 describe("reindexing of long documents", function () {
   this.timeout(180_000);
-  let cluster: Cluster;
-  let config: Config;
-  let encoder: Encoder;
+  let suite: ReindexSuite;
 
   before(async () => {
-    config = reindexConfig();
-    cluster = connectCluster(config);
-    encoder = await openEncoder(config);
+    suite = await openReindexSuite("pa-");
   });
-  after(async () => {
-    await discardIndices(cluster, "pa-");
-    await encoder.close();
-    await cluster.close();
-  });
+  after(() => suite.close());
 
   /** Copies a source, changes it while it is followed, and tells when the target has followed. */
   async function follow(
@@ -41,14 +22,18 @@ describe("reindexing of long documents", function () {
     check: (target: string, changed: boolean) => Promise<void>,
   ): Promise<void> {
     const source = `pa-${passages}`;
-    await fill(cluster, source, [...testDocuments(40), LONG, { ...LONG, id: "gone" }]);
+    await fill(suite.cluster, source, [...testDocuments(40), LONG, { ...LONG, id: "gone" }]);
     const stop = new AbortController();
     const seen = { state: "" };
-    const own = { ...config, "ingest.passages": passages, "redis.prefix": `${source}-queue` };
-    const running = reindexWith(
-      { config: own, cluster, encoder },
+    const own = { ...suite.config, "ingest.passages": passages, "redis.prefix": `${source}-queue` };
+    const running = suite.run(
       { from: [source], alias: `${source}-search` },
-      { follow: true, signal: stop.signal, onProgress: ({ run }) => (seen.state = run.state) },
+      {
+        config: own,
+        follow: true,
+        signal: stop.signal,
+        onProgress: ({ run }) => (seen.state = run.state),
+      },
     );
     running.catch((thrown: unknown) => {
       if (!stop.signal.aborted) seen.state = `failed: ${String(thrown)}`;
@@ -59,8 +44,8 @@ describe("reindexing of long documents", function () {
         await sleep(200);
       }
       await check(`${source}-search-v1`, false);
-      await fill(cluster, source, [SHORT]);
-      await cluster.demand({ method: "DELETE", path: `/${source}/_doc/gone` }, "Deleting");
+      await fill(suite.cluster, source, [SHORT]);
+      await suite.cluster.demand({ method: "DELETE", path: `/${source}/_doc/gone` }, "Deleting");
       const deadline = performance.now() + 60_000;
       for (;;) {
         try {
@@ -75,31 +60,30 @@ describe("reindexing of long documents", function () {
       stop.abort();
       await running.catch(() => {});
     }
-    const store = openRunStore(cluster, { config, signal: new AbortController().signal });
-    const [run] = await store.listRuns({ alias: `${source}-search` });
+    const [run] = await suite.store.listRuns({ alias: `${source}-search` });
     assert.deepEqual(run?.verification?.problems, []);
   }
 
   it("keeps all passages of a document in it, in `nested` mode", async () => {
     await follow("nested", async (target, changed) => {
-      const found = await contentOf(cluster, target, { vectors: true });
+      const found = await contentOf(suite.cluster, target, { vectors: true });
       const passages = found.get("long")?.csplade_passages as { start: number; csplade: object }[];
       if (changed) assert.equal(passages.length, 1);
       else assert.ok(passages.length > 1);
       assert.ok(passages.every(({ csplade }) => Object.keys(csplade).length > 0));
-      await assertCopied(cluster, "pa-nested", target);
+      await assertCopied(suite.cluster, "pa-nested", target);
     });
   });
 
   it("keeps a document per passage and none too many, in `documents` mode", async () => {
     await follow("documents", async (target, changed) => {
-      const found = await contentOf(cluster, target, { vectors: true });
+      const found = await contentOf(suite.cluster, target, { vectors: true });
       const parents = new Map<string, string[]>();
       for (const [id, { csplade_parent: parent }] of found) {
         const ids = parents.get(parent as string) ?? [];
         parents.set(parent as string, [...ids, id]);
       }
-      const source = await contentOf(cluster, "pa-documents");
+      const source = await contentOf(suite.cluster, "pa-documents");
       assert.deepEqual([...parents.keys()].sort(), [...source.keys()].sort());
       for (const [parent, ids] of parents) {
         assert.equal(ids.length, found.get(`${parent}#0`)?.csplade_passage_count, parent);
@@ -113,10 +97,7 @@ describe("reindexing of long documents", function () {
 
   it("refuses an index of passages as a source, because the whole texts are not in it", async () => {
     await assert.rejects(
-      reindexWith(
-        { config, cluster, encoder },
-        { from: ["pa-documents-search-v1"], alias: "pa-again" },
-      ),
+      suite.run({ from: ["pa-documents-search-v1"], alias: "pa-again" }),
       (error: Error & { code?: string }) =>
         error.code === "index_invalid" && error.message.includes("whole texts are not in it"),
     );

@@ -3,45 +3,30 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
-import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { pathOf } from "../../../src/cluster/request.js";
-import type { Config } from "../../../src/config/settings.js";
-import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
-import type { ReindexOptions } from "../../../src/reindex/reindex.js";
 import {
   assertCopied,
   behind,
   contentOf,
   deadLettersOf,
-  discardIndices,
   fill,
-  reindexConfig,
-  reindexWith,
   testDocuments,
 } from "../../support/reindexing.js";
+import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
 
 describe("reindex", function () {
   this.timeout(300_000);
-  let config: Config;
-  let cluster: Cluster;
-  let encoder: Encoder;
+  let suite: ReindexSuite;
   let folder: string;
 
   before(async () => {
     folder = mkdtempSync(path.join(os.tmpdir(), "csplade-reindex-"));
-    config = reindexConfig();
-    cluster = connectCluster(config);
-    encoder = await openEncoder(config);
+    suite = await openReindexSuite("rx-");
   });
   after(async () => {
-    await discardIndices(cluster, "rx-");
-    await encoder.close();
-    await cluster.close();
+    await suite.close();
     rmSync(folder, { recursive: true });
   });
-
-  const run = (what: ReindexOptions["what"], more: Partial<ReindexOptions> = {}) =>
-    reindexWith({ config, cluster, encoder }, what, more);
 
   it("leaves documents of low quality without a vector, counts them, and verifies the rest", async () => {
     const stub = { id: "stub", title: "", text: "Back to top" };
@@ -49,26 +34,26 @@ describe("reindex", function () {
       ...each,
       text: `${String(each.text)} The river rises in the mountains of the north, runs past seven small towns and reaches the sea in a wide delta full of birds.`,
     }));
-    await fill(cluster, "rx-quality", [...long, stub]);
-    const judged = { ...config, "ingest.min_quality": 0.4 };
-    const first = await reindexWith(
-      { config: judged, cluster, encoder },
+    await fill(suite.cluster, "rx-quality", [...long, stub]);
+    const judged = { ...suite.config, "ingest.min_quality": 0.4 };
+    const first = await suite.run(
       { from: ["rx-quality"], alias: "rx-quality-search" },
+      { config: judged },
     );
     assert.deepEqual(
       [first.state, first.written, first.encoded, first.low_quality, first.dead_letters],
       ["done", 41, 40, 1, 0],
     );
-    const made = await contentOf(cluster, "rx-quality-search-v1", { vectors: true });
+    const made = await contentOf(suite.cluster, "rx-quality-search-v1", { vectors: true });
     assert.deepEqual(made.get("stub")?.csplade, {});
     assert.equal(made.get("stub")?.text, "Back to top");
     // Without the threshold it is encoded, and only it: the others' vectors are taken over.
-    const second = await run({ from: ["rx-quality"], alias: "rx-quality-search" });
+    const second = await suite.run({ from: ["rx-quality"], alias: "rx-quality-search" });
     assert.deepEqual([second.encoded, second.reused, second.low_quality], [1, 40, 0]);
   });
 
   it("copies every document once, moves the alias, and takes vectors over the next time", async () => {
-    await cluster.demand(
+    await suite.cluster.demand(
       {
         method: "PUT",
         path: "/rx-plain",
@@ -79,19 +64,19 @@ describe("reindex", function () {
       },
       "Creating the source",
     );
-    await fill(cluster, "rx-plain", testDocuments(1_200));
+    await fill(suite.cluster, "rx-plain", testDocuments(1_200));
     // Overwritten and deleted documents leave gaps in the sequence numbers.
-    await fill(cluster, "rx-plain", testDocuments(300, 1, 100));
-    await cluster.demand({ method: "DELETE", path: "/rx-plain/_doc/d5" }, "Deleting");
+    await fill(suite.cluster, "rx-plain", testDocuments(300, 1, 100));
+    await suite.cluster.demand({ method: "DELETE", path: "/rx-plain/_doc/d5" }, "Deleting");
 
-    const first = await run({ from: ["rx-plain"], alias: "rx-plain-search" });
+    const first = await suite.run({ from: ["rx-plain"], alias: "rx-plain-search" });
     assert.deepEqual(
       [first.state, first.read, first.written, first.encoded, first.dead_letters],
       ["done", 1_199, 1_199, 1_199, 0],
     );
-    assert.deepEqual(await behind(cluster, "rx-plain-search"), ["rx-plain-search-v1"]);
-    await assertCopied(cluster, "rx-plain", "rx-plain-search-v1");
-    const mapping = (await cluster.demand(
+    assert.deepEqual(await behind(suite.cluster, "rx-plain-search"), ["rx-plain-search-v1"]);
+    await assertCopied(suite.cluster, "rx-plain", "rx-plain-search-v1");
+    const mapping = (await suite.cluster.demand(
       { method: "GET", path: "/rx-plain-search-v1/_mapping" },
       "Looking at the mapping",
     )) as Record<string, { mappings: { properties: Record<string, { type: string }> } }>;
@@ -99,15 +84,15 @@ describe("reindex", function () {
 
     // Other fields change, the text does not: no document needs the model again.
     const touched = testDocuments(1, 1, 150).map((each) => ({ ...each, price: 7 }));
-    await fill(cluster, "rx-plain", touched);
-    const second = await run({ from: ["rx-plain"], alias: "rx-plain-search" });
+    await fill(suite.cluster, "rx-plain", touched);
+    const second = await suite.run({ from: ["rx-plain"], alias: "rx-plain-search" });
     assert.deepEqual([second.written, second.encoded, second.reused], [1_199, 0, 1_199]);
     assert.deepEqual(second.previous, ["rx-plain-search-v1"]);
-    assert.deepEqual(await behind(cluster, "rx-plain-search"), ["rx-plain-search-v2"]);
-    await assertCopied(cluster, "rx-plain", "rx-plain-search-v2");
+    assert.deepEqual(await behind(suite.cluster, "rx-plain-search"), ["rx-plain-search-v2"]);
+    await assertCopied(suite.cluster, "rx-plain", "rx-plain-search-v2");
     const [before, after] = await Promise.all(
       ["rx-plain-search-v1", "rx-plain-search-v2"].map((index) =>
-        contentOf(cluster, index, { vectors: true }),
+        contentOf(suite.cluster, index, { vectors: true }),
       ),
     );
     assert.deepEqual(after?.get("d700")?.csplade, before?.get("d700")?.csplade);
@@ -121,19 +106,19 @@ describe("reindex", function () {
     const packed = path.join(folder, "packed.ndjson.gz");
     const again = JSON.stringify({ _id: "d3", text: "The newer text of document 3." });
     writeFileSync(packed, gzipSync([...lines.slice(600), again].join("\n") + "\n"));
-    const summary = await run(
+    const summary = await suite.run(
       { from: [plain, packed], alias: "rx-files-search" },
-      { config: { ...config, "reindex.slice_documents": 10 } },
+      { config: { ...suite.config, "reindex.slice_documents": 10 } },
     );
     assert.deepEqual([summary.state, summary.read, summary.dead_letters], ["done", 901, 0]);
     assert.equal(summary.written + summary.superseded, 901);
-    const content = await contentOf(cluster, summary.target);
+    const content = await contentOf(suite.cluster, summary.target);
     assert.equal(content.size, 900);
     assert.equal(content.get("d3")?.text, "The newer text of document 3.");
   });
 
   it("buries what cannot be taken with a reason, and takes the rest", async () => {
-    await cluster.demand(
+    await suite.cluster.demand(
       {
         method: "PUT",
         path: "/rx-bad",
@@ -141,7 +126,7 @@ describe("reindex", function () {
       },
       "Creating the source",
     );
-    await fill(cluster, "rx-bad", [
+    await fill(suite.cluster, "rx-bad", [
       ...testDocuments(50),
       { id: "blank", text: "  " },
       { id: "textless", other: 1 },
@@ -151,17 +136,17 @@ describe("reindex", function () {
       { id: "long", text: "x ".repeat(5_000_000) },
       { id: "x".repeat(512), text: "the longest id there is" },
     ]);
-    const summary = await run({ from: ["rx-bad"], alias: "rx-bad-search" });
+    const summary = await suite.run({ from: ["rx-bad"], alias: "rx-bad-search" });
     assert.deepEqual([summary.state, summary.read, summary.written], ["done", 57, 54]);
     assert.equal(summary.truncated, 1);
-    const letters = await deadLettersOf(cluster, summary.run);
+    const letters = await deadLettersOf(suite.cluster, summary.run);
     assert.deepEqual([...letters].map(([id, { code }]) => [id, code]).sort(), [
       ["blank", "document_no_text"],
       ["number", "document_wrong_type"],
       ["textless", "document_no_text"],
     ]);
     assert.ok(![...letters.values()].some(({ reason }) => reason.includes("nul")));
-    await assertCopied(cluster, "rx-bad", summary.target, ["blank", "number", "textless"]);
+    await assertCopied(suite.cluster, "rx-bad", summary.target, ["blank", "number", "textless"]);
   });
 
   it("buries ids of 600 bytes, malformed lines and documents that the mapping refuses", async () => {
@@ -175,7 +160,7 @@ describe("reindex", function () {
         JSON.stringify({ _id: "clash", text: "no number", n: "not a number" }),
       ].join("\n"),
     );
-    await cluster.demand(
+    await suite.cluster.demand(
       {
         method: "PUT",
         path: "/rx-clash-v1",
@@ -183,11 +168,11 @@ describe("reindex", function () {
       },
       "Creating the target beforehand",
     );
-    const summary = await run({ from: [file], alias: "rx-clash", target: "rx-clash-v1" });
+    const summary = await suite.run({ from: [file], alias: "rx-clash", target: "rx-clash-v1" });
     assert.deepEqual([summary.read, summary.written, summary.dead_letters], [4, 1, 3]);
-    const letters = [...(await deadLettersOf(cluster, summary.run)).values()];
+    const letters = [...(await deadLettersOf(suite.cluster, summary.run)).values()];
     const codes = letters.map(({ code }) => code);
-    // The cluster quotes the value it could not parse; the letter does not.
+    // The suite.cluster quotes the value it could not parse; the letter does not.
     assert.ok(!letters.some(({ reason }) => reason.includes("not a number")));
     assert.ok(letters.some(({ reason }) => reason.includes("failed to parse field [n]")));
     assert.deepEqual(codes.sort(), [
@@ -198,18 +183,20 @@ describe("reindex", function () {
   });
 
   it("refuses wrong text fields, an index in the alias's place and a target of another model", async () => {
-    await fill(cluster, "rx-wrong", testDocuments(3));
-    await cluster.demand({ method: "POST", path: "/rx-wrong/_refresh" }, "Refreshing");
+    await fill(suite.cluster, "rx-wrong", testDocuments(3));
+    await suite.cluster.demand({ method: "POST", path: "/rx-wrong/_refresh" }, "Refreshing");
     await assert.rejects(
-      run(
+      suite.run(
         { from: ["rx-wrong"], alias: "rx-wrong-search" },
-        { config: { ...config, "ingest.text_fields": ["headline"] } },
+        { config: { ...suite.config, "ingest.text_fields": ["headline"] } },
       ),
       (error: Error & { code?: string; hint?: string }) =>
         error.code === "usage" && error.hint?.includes("text") === true,
     );
-    await assert.rejects(run({ from: ["rx-wrong"], alias: "rx-wrong" }), { code: "index_invalid" });
-    await assert.rejects(run({ from: ["rx-none"], alias: "rx-wrong-search" }), {
+    await assert.rejects(suite.run({ from: ["rx-wrong"], alias: "rx-wrong" }), {
+      code: "index_invalid",
+    });
+    await assert.rejects(suite.run({ from: ["rx-none"], alias: "rx-wrong-search" }), {
       code: "index_not_found",
     });
     const meta = {
@@ -226,13 +213,13 @@ describe("reindex", function () {
         created_by: "test",
       },
     };
-    await cluster.demand(
+    await suite.cluster.demand(
       { method: "PUT", path: pathOf("rx-other"), body: { mappings: { _meta: meta } } },
       "Creating an index of another model",
     );
-    await fill(cluster, "rx-other", testDocuments(1));
+    await fill(suite.cluster, "rx-other", testDocuments(1));
     await assert.rejects(
-      run({ from: ["rx-wrong"], alias: "rx-wrong-search", target: "rx-other" }),
+      suite.run({ from: ["rx-wrong"], alias: "rx-wrong-search", target: "rx-other" }),
       (error: Error & { code?: string }) =>
         error.code === "model_mismatch" && error.message.includes("0123456789abcdef"),
     );

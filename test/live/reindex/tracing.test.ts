@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { packageRoot } from "../../../src/config/package-root.js";
 import type { Config } from "../../../src/config/settings.js";
-import { csplade } from "../../support/csplade-command.js";
+import { csplade, environmentOf } from "../../support/csplade-command.js";
 import {
   startOtlpReceiver,
   type OtlpReceiver,
@@ -36,14 +36,11 @@ describe("the traces of a reindexing, sent by OpenTelemetry's SDK to an OTLP rec
     ]);
     const register = path.join(packageRoot, "dist", "test", "support", "otel-register.js");
     const env = {
+      ...environmentOf(config),
       NODE_OPTIONS: `--import=${register}`,
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
       OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
-      CSPLADE_REDIS_PREFIX: config["redis.prefix"],
-      CSPLADE_MODEL: config["model.path"],
       CSPLADE_SLICE_DOCUMENTS: "100",
-      OPENSEARCH_URL: config["opensearch.url"],
-      REDIS_URL: config["redis.url"],
     };
     const worker = await startWorkerProcess(config, {
       env: { ...env, OTEL_SERVICE_NAME: "worker" },
