@@ -1,7 +1,7 @@
-"""Commands: collect, sources, prepare, mine, train, export, evaluate.
+"""Commands: collect, sources, write-queries, prepare, mine, train, export, evaluate.
 
-    csplade-train collect  --sources data/sources.yaml --cache cache --out pairs.jsonl
-    csplade-train sources  --sources data/sources.yaml --markdown
+csplade-train collect  --sources data/sources.yaml --cache cache --out pairs.jsonl
+csplade-train sources  --sources data/sources.yaml --markdown
 csplade-train prepare  --pairs pairs.jsonl --out run --config configs/smollm2-bi.yaml
 csplade-train train    --pairs pairs.jsonl --run run [--resume]
 csplade-train export   --run run --out models/csplade-smollm2-135m --precision int8
@@ -29,7 +29,7 @@ from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, pa
 from . import lexicon as lexicon_file
 from . import tokenizer as tok
 from .collapse import Collapsed
-from .data import catalogue, collect, corpus
+from .data import catalogue, collect, corpus, written
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
 from .lexical import LexicalTeacher
@@ -159,6 +159,21 @@ def mine(a: argparse.Namespace) -> None:
         result = [negatives.Negatives(n, tuple(row[: a.count])) for n, row in enumerate(numbers) if row]
     count = negatives.write(a.out, result, (queries, passages) if a.texts else None)
     print(f"{count:,} of {len(pairs):,} pairs have negatives")
+
+
+def write_queries(a: argparse.Namespace) -> None:
+    """Let a language model write a query to each of some passages; keep those that find their passage again."""
+    torch.set_num_threads(a.threads)
+    passages = list({p.passage: p for p in read(a.pairs)}.values())
+    chosen = random.Random(a.seed).sample(passages, min(a.count, len(passages)))
+    made = []
+    for pair in written.written(chosen, written.Writer(a.model, a.seed, a.temperature)):
+        made.append(pair)
+        if len(made) % 160 == 0:
+            print(f"{len(made):,} queries written", file=sys.stderr, flush=True)
+    kept = mining.found_again([p.query for p in made], [p.passage for p in made], a.rank)
+    write(a.out, (made[n] for n in kept))
+    print(f"{len(kept):,} of {len(made):,} queries, written to {len(chosen):,} passages, find their own passage again")
 
 
 def export(a: argparse.Namespace) -> None:
@@ -317,6 +332,16 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--texts", action="store_true", help="write the texts too, for scoring elsewhere")
     p.add_argument("--threads", type=int, default=4)
     p.set_defaults(act=mine)
+    p = commands.add_parser("write-queries", help="pairs whose queries the base language model writes itself")
+    p.add_argument("--pairs", type=Path, required=True, help="whose passages are shown to the model")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--count", type=int, default=2000, help="passages, drawn at random")
+    p.add_argument("--model", type=Path, help="directory of another causal language model")
+    p.add_argument("--rank", type=int, default=10, help="BM25 must find the passage among the first so many")
+    p.add_argument("--temperature", type=float, default=0.7, help="0 takes the likeliest words")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=4)
+    p.set_defaults(act=write_queries)
     p = commands.add_parser("export", help="write a checkpoint directory")
     p.add_argument("--run", type=Path, required=True)
     p.add_argument("--master", default="master.pt")

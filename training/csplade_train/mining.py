@@ -66,6 +66,23 @@ def hardest(
     return result
 
 
+def found_again(queries: list[str], passages: list[str], rank: int) -> list[int]:
+    """Numbers of the queries with which BM25 finds their own passage among the first `rank` of all passages.
+
+    passages[i] is that of queries[i]; the same passage may stand there several times and counts once.
+    """
+    asked, documents = lexical_vectors(LexicalTeacher(queries, passages))
+    first = {p: n for n, p in reversed(list(enumerate(passages)))}
+    columns = documents[sorted(first.values())].T.tocsc()
+    own = np.asarray(asked.multiply(documents).sum(1)).ravel()
+    kept: list[int] = []
+    for start in range(0, len(queries), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        ahead = ((asked[chunk] @ columns).toarray() > own[chunk, None] * (1 + 1e-6)).sum(1)
+        kept += [start + n for n in np.flatnonzero((own[chunk] > 0) & (ahead < rank)).tolist()]
+    return kept
+
+
 def scored(numbers: list[list[int]], queries: np.ndarray, passages: np.ndarray, count: int) -> list[Negatives]:
     """Negatives with a dense teacher's scores (cosines of unit vectors [N, d]); likely answers are left out."""
     result = []
