@@ -26,6 +26,8 @@ export interface EncoderRequest {
   readonly rows: number;
   /** Return the words of the lexical parts besides the vectors. */
   readonly words: boolean;
+  /** The vectors of a text's passages will be made one: words weigh by the whole text. */
+  readonly merged: boolean;
   /** One Int32: set to 1 by the main thread to stop between two batches. */
   readonly cancelled: SharedArrayBuffer;
 }

@@ -7,7 +7,13 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
-import { lexicalVector } from "../text/lexical-vector.js";
+import {
+  countWords,
+  lexicalVector,
+  wholeOf,
+  type CountedWords,
+  type WholeDocument,
+} from "../text/lexical-vector.js";
 import { readLexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
 import { firstPassage, splitPassages, type Passage, type Passages } from "../text/passages.js";
@@ -108,17 +114,31 @@ function literalsOf(
 /** Of the same text that the model read: what lies beyond its limit counts in neither part. */
 function addLexicalParts(
   passages: readonly PlacedPassage[],
-  { kind, texts, top_k, words }: EncoderRequest,
+  { kind, texts, top_k, words, merged }: EncoderRequest,
   space: TermSpace,
 ): void {
   const role = kind === "queries" ? "query" : "document";
-  for (const passage of passages) {
-    if (passage.vector === undefined) continue;
-    const text = texts[passage.text]?.slice(passage.start, passage.end) ?? "";
-    const whole = lexicalVector(text, passage.vector, role, top_k, space);
-    passage.vector = whole.vector;
-    if (words) passage.words = whole.words;
+  const counted = passages.map(({ text, start, end }) =>
+    countWords(texts[text]?.slice(start, end) ?? "", space),
+  );
+  const documents = new Map<number, CountedWords[]>();
+  if (merged) {
+    passages.forEach(({ text }, index) => {
+      const mine = documents.get(text) ?? [];
+      mine.push(counted[index] as CountedWords);
+      documents.set(text, mine);
+    });
   }
+  const wholes = new Map<number, WholeDocument>();
+  for (const [text, parts] of documents) if (parts.length > 1) wholes.set(text, wholeOf(parts));
+  passages.forEach((passage, index) => {
+    if (passage.vector === undefined) return;
+    const { text, vector } = passage;
+    const own = counted[index] as CountedWords;
+    const both = lexicalVector(own, vector, role, top_k, space, wholes.get(text));
+    passage.vector = both.vector;
+    if (words) passage.words = both.words;
+  });
 }
 
 async function encodeAll(

@@ -30,6 +30,11 @@ export interface EncodeOptions {
   readonly token_budget?: number;
   /** Return the words of documents' lexical parts; those of queries come always. */
   readonly words?: boolean;
+  /**
+   * The caller makes one vector of a document's passages (`maxMerge`): words of a lexical part
+   * weigh by the whole document then, not by the passage.
+   */
+  readonly merged?: boolean;
 }
 
 /** Totals since the encoder was opened. */
@@ -182,6 +187,7 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       top_k: manifest.top_k[role],
       rows: manifest.vocabulary_size,
       words: kind === "queries" || options.words === true,
+      merged: options.merged === true,
       cancelled,
     };
     let cancel = () => {};

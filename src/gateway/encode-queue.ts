@@ -98,7 +98,7 @@ export function createEncodeQueue(
       const encoded =
         batch[0]?.role === "query"
           ? await encoder.encodeQueries(texts, options)
-          : await encoder.encodeDocuments(texts, { ...options, words: true });
+          : await encoder.encodeDocuments(texts, { ...options, words: true, merged: true });
       let next = 0;
       for (const each of batch) each.resolve(encoded.slice(next, (next += each.texts.length)));
     } catch (thrown) {

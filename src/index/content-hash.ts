@@ -43,7 +43,7 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): u
   const { prune_type, prune_ratio, quantize_bits, max_passages } = choices;
   return [
     // Raise when documents are stored differently, so that they are written again.
-    1,
+    2,
     plan.model.fingerprint,
     plan.passages,
     plan.text_fields,

@@ -1,6 +1,6 @@
 /** Encoding of many texts where one may bring the encoder down. */
 import type { EncodedText } from "../encoder/encoder-protocol.js";
-import type { Encoder } from "../encoder/encoder.js";
+import type { EncodeOptions, Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 
 /**
@@ -10,7 +10,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 export async function encodeSafely(
   encoder: Encoder,
   texts: readonly string[],
-  options: { readonly signal: AbortSignal; readonly max_passages: number },
+  options: EncodeOptions,
 ): Promise<EncodedText[]> {
   try {
     return await encoder.encodeDocuments(texts, options);

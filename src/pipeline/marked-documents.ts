@@ -167,7 +167,11 @@ async function oneRound(
   const texts = documents.map(({ found }) => ("text" in found ? found.text : ""));
   const max_passages = config["ingest.max_passages"];
   const started = performance.now();
-  const encoded = await encodeSafely(encoder, texts, { signal, max_passages });
+  const encoded = await encodeSafely(encoder, texts, {
+    signal,
+    max_passages,
+    merged: info.passages === "merged",
+  });
   metrics?.encoded((performance.now() - started) / 1_000);
   const choices = { ...vectorShape(config), max_passages };
   const operations: BulkOperation[] = [];

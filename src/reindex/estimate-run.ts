@@ -92,6 +92,7 @@ export async function estimateRun(
       encoder.encodeDocuments(texts, {
         signal: patience.signal,
         max_passages: run.encoding.max_passages,
+        merged: run.passages === "merged",
       }),
   );
   const seconds = Math.max(0.001, (performance.now() - started) / 1_000);

@@ -202,7 +202,11 @@ export async function encodeWindow(
   const missing = work.filter(({ vectors }) => vectors === undefined);
   const started = performance.now();
   const before = encoder.totals();
-  const options = { signal: patience.signal, max_passages: run.encoding.max_passages };
+  const options = {
+    signal: patience.signal,
+    max_passages: run.encoding.max_passages,
+    merged: info.passages === "merged",
+  };
   const encoded = await encodeWorthwhile(
     missing.map(({ document, worth }) => ({ text: document.text, worth })),
     (texts) => encodeSafely(encoder, texts, options),

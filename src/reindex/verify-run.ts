@@ -179,6 +179,7 @@ async function compareVectors(
       encoder.encodeDocuments(texts, {
         signal: patience.signal,
         max_passages: run.encoding.max_passages,
+        merged: run.passages === "merged",
       }),
   );
   const info = await patiently(patience, () => readIndexModel(cluster, run.target));

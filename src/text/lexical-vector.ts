@@ -23,22 +23,42 @@ export interface LexicalVector {
   readonly words: readonly LiteralWord[];
 }
 
+/** The words of a text that count, and how many they are. */
+export interface CountedWords {
+  readonly words: readonly LiteralWord[];
+  readonly length: number;
+}
+
+/** What is known of the document that a passage is part of. */
+export interface WholeDocument {
+  /** Term id → how often its word stands in the document. */
+  readonly counts: ReadonlyMap<number, number>;
+  readonly length: number;
+}
+
+/** How many times the ordinary length a text may have before its words weigh no less for it. */
+const LONGEST = 4;
+
 /**
  * Adds the lexical part of a text to what the model made of it.
  * @param rows the model's weights by row of its vocabulary.
  * @param topK terms that stay, the heaviest.
+ * @param whole of a passage: its document, where the passages' vectors become one. Words then weigh
+ *   by their number in the document and by its length, as BM25 would have it.
  */
 export function lexicalVector(
-  text: string,
+  text: string | CountedWords,
   rows: SparseVector,
   role: TextRole,
   topK: number,
   space: TermSpace,
+  whole?: WholeDocument,
 ): LexicalVector {
-  const { words, length } = countWords(text, space);
+  const { words, length } = typeof text === "string" ? countWords(text, space) : text;
   const weights = new Map<number, number>();
   for (const word of words) {
-    const weight = lexicalWeight(word, length, role, space);
+    const count = whole?.counts.get(word.id) ?? word.count;
+    const weight = lexicalWeight(count, word.idf, whole?.length ?? length, role, space);
     weights.set(word.id, (weights.get(word.id) ?? 0) + weight);
   }
   const share = space.lexicon.model_weight[role];
@@ -68,10 +88,19 @@ function heaviest(
   return sparseVector(kept);
 }
 
-function countWords(
-  text: string,
-  space: TermSpace,
-): { words: readonly LiteralWord[]; length: number } {
+/** A document's words, those of its passages added up. */
+export function wholeOf(passages: readonly CountedWords[]): WholeDocument {
+  const counts = new Map<number, number>();
+  let length = 0;
+  for (const passage of passages) {
+    length += passage.length;
+    for (const { id, count } of passage.words) counts.set(id, (counts.get(id) ?? 0) + count);
+  }
+  return { counts, length };
+}
+
+/** The words of a text that count. */
+export function countWords(text: string, space: TermSpace): CountedWords {
   const counts = new Map<string, number>();
   const found = space.stems(text);
   for (const stem of found) counts.set(stem, (counts.get(stem) ?? 0) + 1);
@@ -85,14 +114,15 @@ function countWords(
 }
 
 function lexicalWeight(
-  { count, idf }: LiteralWord,
+  count: number,
+  idf: number,
   words: number,
   role: TextRole,
   { lexicon }: TermSpace,
 ): number {
   const { unit, k1, b, length } = lexicon;
   if (role === "query") return (count * Math.sqrt(idf)) / unit;
-  const norm = k1 * (1 - b + (b * words) / length);
+  const norm = k1 * (1 - b + b * Math.min(words / length, LONGEST));
   return (unit * Math.sqrt(idf) * (k1 + 1) * count) / (count + norm);
 }
 

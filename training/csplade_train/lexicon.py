@@ -50,6 +50,9 @@ CLITICS = frozenset(["s", "t", "d", "ll", "ve", "re", "don", "doesn", "isn", "ar
 HASHED = 0x8000_0000
 """Ids from here on are hashes of stems that no row of the vocabulary stands for."""
 
+LONGEST = 4.0
+"""How many times the ordinary length a text may have before its words weigh no less for it."""
+
 ROLES = ("document", "query")
 
 
@@ -125,7 +128,7 @@ class Lexicon:
         counts = Counter(self.stems(text))
         if role == "query":
             return {t: n * math.sqrt(self.idf(t)) / self.unit for t, n in counts.items()}
-        norm = self.k1 * (1 - self.b + self.b * counts.total() / self.length)
+        norm = self.k1 * (1 - self.b + self.b * min(counts.total() / self.length, LONGEST))
         scale = self.unit * (self.k1 + 1)
         return {t: scale * math.sqrt(self.idf(t)) * n / (n + norm) for t, n in counts.items()}
 

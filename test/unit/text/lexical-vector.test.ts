@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
-import { EMPTY_VECTOR, sparseVector, termsOf } from "../../../src/sparse/sparse-vector.js";
-import { lexicalVector } from "../../../src/text/lexical-vector.js";
+import { EMPTY_VECTOR, maxMerge, sparseVector, termsOf } from "../../../src/sparse/sparse-vector.js";
+import { countWords, lexicalVector, wholeOf } from "../../../src/text/lexical-vector.js";
 import { readLexicon, type Lexicon } from "../../../src/text/lexicon.js";
 import { termSpace } from "../../../src/text/term-space.js";
 
@@ -112,6 +112,30 @@ describe("the lexical part of a vector", () => {
     );
     close(words[0]?.idf, Math.log(1 + 990.5 / 10.5));
     close(words[2]?.idf, Math.log(1 + 1000.5 / 0.5));
+  });
+});
+
+describe("the words of a document in passages", () => {
+  const passages = ["the computers of the sea", "computing at sea by computers", "of and by"];
+  const counted = passages.map((text) => countWords(text, space));
+
+  it("weigh, the passages' vectors made one, as those of the document in one piece", () => {
+    const whole = wholeOf(counted);
+    const merged = maxMerge(
+      counted.map(
+        (words) => lexicalVector(words, EMPTY_VECTOR, "document", 100, space, whole).vector,
+      ),
+    );
+    const once = lexicalVector(passages.join(" "), EMPTY_VECTOR, "document", 100, space).vector;
+    assert.deepEqual(new Map(termsOf(merged)), new Map(termsOf(once)));
+    assert.notDeepEqual(weights(passages[1]!, "document").get(SEA), new Map(termsOf(once)).get(SEA));
+  });
+
+  it("weigh no less for a length beyond four ordinary ones", () => {
+    const long = (words: number) =>
+      weights(`computers ${"filler ".repeat(words - 1)}`, "document").get(COMPUT);
+    assert.ok((long(8) ?? 0) > (long(16) ?? 0));
+    close(long(400), long(16) ?? 0);
   });
 });
 
