@@ -63,6 +63,7 @@ def plot(logs: Iterable[Log], out: Path, window: int = 10) -> None:
 
     figure, ((loss, terms), (gradient, ranking)) = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
     panels = ((loss, "contrast", "contrastive loss"), (gradient, "grad", "gradient norm before clipping"))
+    collapses = 0
     for colour, log in zip(COLOURS * 3, logs, strict=False):
         for axes, key, _ in panels:
             steps, values = curve(log, key)
@@ -81,18 +82,26 @@ def plot(logs: Iterable[Log], out: Path, window: int = 10) -> None:
             for axes in (loss, terms, gradient, ranking):
                 axes.axvline(step, color=colour, linestyle=":", linewidth=1)
             loss.annotate(
-                "collapsed", (step, 0.97), xycoords=("data", "axes fraction"), color=colour, ha="right", va="top"
+                "collapsed",
+                (step, 0.97 - 0.06 * collapses),
+                xycoords=("data", "axes fraction"),
+                color=colour,
+                ha="right",
+                va="top",
             )
+            collapses += 1  # Each label below the one before: runs often collapse within a few steps of each other.
     for axes, _, title in panels:
         axes.set_title(title)
     loss.legend(loc="best", frameon=False)
+    loss.set_yscale("log")
+    loss.set_ylim(bottom=max(loss.get_ylim()[0], 0.02))  # One batch without a mistake would take all the room.
     gradient.set_yscale("log")
     terms.set_yscale("log")
     terms.set_title("active terms of a text")
     for style, meaning in (("-", "documents"), ("--", "queries"), (":", "both, while adapting")):
         terms.plot([], [], style, color="grey", label=meaning)
     terms.legend(loc="best", frameon=False)
-    for axes in (terms, gradient):
+    for axes in (loss, terms, gradient):
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
