@@ -104,8 +104,7 @@ async function processChunk(
   const started = performance.now();
   const encoded = await encodeWorthwhile(
     changed.map(({ document, worth }) => ({ text: document.text, worth })),
-    (texts) =>
-      parts.encoder.encodeDocuments(texts, { signal, merged: info.passages === "merged" }),
+    (texts) => parts.encoder.encodeDocuments(texts, { signal, merged: info.passages === "merged" }),
   );
   const encodedAt = performance.now();
   const prepared = changed.flatMap((each, index) => prepare(task, each, encoded[index]));

@@ -3,7 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
-import { EMPTY_VECTOR, maxMerge, sparseVector, termsOf } from "../../../src/sparse/sparse-vector.js";
+import {
+  EMPTY_VECTOR,
+  maxMerge,
+  sparseVector,
+  termsOf,
+} from "../../../src/sparse/sparse-vector.js";
 import { countWords, lexicalVector, wholeOf } from "../../../src/text/lexical-vector.js";
 import { readLexicon, type Lexicon } from "../../../src/text/lexicon.js";
 import { termSpace } from "../../../src/text/term-space.js";
@@ -128,7 +133,10 @@ describe("the words of a document in passages", () => {
     );
     const once = lexicalVector(passages.join(" "), EMPTY_VECTOR, "document", 100, space).vector;
     assert.deepEqual(new Map(termsOf(merged)), new Map(termsOf(once)));
-    assert.notDeepEqual(weights(passages[1]!, "document").get(SEA), new Map(termsOf(once)).get(SEA));
+    assert.notDeepEqual(
+      weights(passages[1]!, "document").get(SEA),
+      new Map(termsOf(once)).get(SEA),
+    );
   });
 
   it("weigh no less for a length beyond four ordinary ones", () => {
