@@ -6,7 +6,7 @@
  */
 import { CspladeError } from "../errors/csplade-error.js";
 import { luceneStored } from "./quantize.js";
-import { MIN_WEIGHT, sparseVector, termsOf, type SparseVector } from "./sparse-vector.js";
+import { MIN_WEIGHT, sparseVector, type SparseVector } from "./sparse-vector.js";
 
 /** Feature name (decimal token id) → weight, as documents and queries carry it. */
 export type Features = Record<string, number>;
@@ -24,9 +24,7 @@ export function featureName(id: number): string {
  * JSON keep them in; weights are the shortest decimals that read back as the same float32.
  */
 export function toFeatures(vector: SparseVector): Features {
-  const features: Features = {};
-  for (const [id, weight] of termsOf(vector)) features[featureName(id)] = knownDecimal(weight);
-  return features;
+  return featuresWith(vector, knownDecimal);
 }
 
 /**
@@ -35,8 +33,18 @@ export function toFeatures(vector: SparseVector): Features {
  * index are, and digits beyond those that count are most of its bytes.
  */
 export function toStoredFeatures(vector: SparseVector): Features {
+  return featuresWith(vector, storedDecimal);
+}
+
+/** Every written document comes by here: no iterator, and numbers as keys, which objects keep as indices. */
+function featuresWith(
+  { ids, weights }: SparseVector,
+  decimalOf: (weight: number) => number,
+): Features {
   const features: Features = {};
-  for (const [id, weight] of termsOf(vector)) features[featureName(id)] = storedDecimal(weight);
+  for (let i = 0; i < ids.length; i++) {
+    features[ids[i] as number] = decimalOf(weights[i] as number);
+  }
   return features;
 }
 

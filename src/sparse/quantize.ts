@@ -6,7 +6,7 @@
  * then in fewer digits (`toStoredFeatures`) is stored as the same weight.
  */
 import { CspladeError } from "../errors/csplade-error.js";
-import { sparseVector, termsOf, type SparseVector } from "./sparse-vector.js";
+import type { SparseVector } from "./sparse-vector.js";
 
 /** Significant bits (the leading one included) of a weight in Lucene's feature field. */
 export const LUCENE_BITS = 9;
@@ -63,12 +63,16 @@ export function quantize(vector: SparseVector, bits: number): SparseVector {
     );
   }
   if (bits === 24) return vector;
-  return sparseVector(roundedTerms(vector, bits));
-}
-
-function* roundedTerms(
-  vector: SparseVector,
-  bits: number,
-): Generator<readonly [id: number, weight: number]> {
-  for (const [id, weight] of termsOf(vector)) yield [id, roundWeight(weight, bits)];
+  const weights = vector.weights.map((weight) => roundWeight(weight, bits));
+  const ids = vector.ids.slice();
+  // Rounding keeps the order of weights; those that it makes equal go by their ids, few at a time.
+  for (let last = 1; last < ids.length; last++) {
+    for (let i = last; i > 0 && weights[i - 1] === weights[i]; i--) {
+      const [before, id] = [ids[i - 1] as number, ids[i] as number];
+      if (before < id) break;
+      ids[i - 1] = id;
+      ids[i] = before;
+    }
+  }
+  return { ids, weights };
 }
