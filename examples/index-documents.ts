@@ -38,6 +38,7 @@ try {
   });
   const encoded = await encoder.encodeDocuments(
     articles.map(({ title, text }) => `${title} ${text}`),
+    { merged: true },
   );
   const { body } = await client.bulk({
     refresh: true,
