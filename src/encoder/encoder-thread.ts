@@ -7,13 +7,7 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
-import {
-  countWords,
-  lexicalVector,
-  wholeOf,
-  type CountedWords,
-  type WholeDocument,
-} from "../text/lexical-vector.js";
+import { countWords, lexicalVector, wholeOf, type CountedWords } from "../text/lexical-vector.js";
 import { readLexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
 import { firstPassage, splitPassages, type Passage, type Passages } from "../text/passages.js";
@@ -44,6 +38,11 @@ interface PlacedPassage extends Passage {
   vector?: SparseVector;
   words?: readonly LiteralWord[];
   failure?: string;
+}
+
+interface CountedPassage {
+  readonly passage: PlacedPassage;
+  readonly counted: CountedWords;
 }
 
 function reply(message: EncoderReply, transfer: ArrayBuffer[] = []): void {
@@ -118,27 +117,24 @@ function addLexicalParts(
   space: TermSpace,
 ): void {
   const role = kind === "queries" ? "query" : "document";
-  const counted = passages.map(({ text, start, end }) =>
-    countWords(texts[text]?.slice(start, end) ?? "", space),
-  );
-  const documents = new Map<number, CountedWords[]>();
-  if (merged) {
-    passages.forEach(({ text }, index) => {
-      const mine = documents.get(text) ?? [];
-      mine.push(counted[index] as CountedWords);
-      documents.set(text, mine);
-    });
+  const documents = new Map<number, CountedPassage[]>();
+  for (const passage of passages) {
+    const { text, start, end } = passage;
+    const counted = countWords(texts[text]?.slice(start, end) ?? "", space);
+    const document = documents.get(text);
+    if (document === undefined) documents.set(text, [{ passage, counted }]);
+    else document.push({ passage, counted });
   }
-  const wholes = new Map<number, WholeDocument>();
-  for (const [text, parts] of documents) if (parts.length > 1) wholes.set(text, wholeOf(parts));
-  passages.forEach((passage, index) => {
-    if (passage.vector === undefined) return;
-    const { text, vector } = passage;
-    const own = counted[index] as CountedWords;
-    const both = lexicalVector(own, vector, role, top_k, space, wholes.get(text));
-    passage.vector = both.vector;
-    if (words) passage.words = both.words;
-  });
+  for (const document of documents.values()) {
+    const whole =
+      merged && document.length > 1 ? wholeOf(document.map(({ counted }) => counted)) : undefined;
+    for (const { passage, counted } of document) {
+      if (passage.vector === undefined) continue;
+      const both = lexicalVector(counted, passage.vector, role, top_k, space, whole);
+      passage.vector = both.vector;
+      if (words) passage.words = both.words;
+    }
+  }
 }
 
 async function encodeAll(

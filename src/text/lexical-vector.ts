@@ -47,14 +47,13 @@ const LONGEST = 4;
  *   by their number in the document and by its length, as BM25 would have it.
  */
 export function lexicalVector(
-  text: string | CountedWords,
+  { words, length }: CountedWords,
   rows: SparseVector,
   role: TextRole,
   topK: number,
   space: TermSpace,
   whole?: WholeDocument,
 ): LexicalVector {
-  const { words, length } = typeof text === "string" ? countWords(text, space) : text;
   const weights = new Map<number, number>();
   for (const word of words) {
     const count = whole?.counts.get(word.id) ?? word.count;

@@ -47,8 +47,14 @@ const lexicon: Lexicon = {
 const space = termSpace(lexicon, vocabulary);
 const [COMPUT, SEA] = [0, 5];
 
-function weights(text: string, role: "document" | "query", model = EMPTY_VECTOR, topK = 100) {
-  return new Map(termsOf(lexicalVector(text, model, role, topK, space).vector));
+type Role = "document" | "query";
+
+function lexical(text: string, role: Role, model = EMPTY_VECTOR, topK = 100, terms = space) {
+  return lexicalVector(countWords(text, terms), model, role, topK, terms);
+}
+
+function weights(text: string, role: Role, model = EMPTY_VECTOR) {
+  return new Map(termsOf(lexical(text, role, model).vector));
 }
 
 function close(actual: number | undefined, wanted: number): void {
@@ -97,16 +103,16 @@ describe("the lexical part of a vector", () => {
     );
     fc.assert(
       fc.property(fc.array(word), row, fc.integer({ min: 1, max: 6 }), (words, model, topK) => {
-        const args = [words.join(" "), sparseVector(model)] as const;
-        const whole = lexicalVector(...args, "document", 100, space).vector;
-        const cut = lexicalVector(...args, "document", topK, space).vector;
+        const args = [words.join(" "), "document", sparseVector(model)] as const;
+        const whole = lexical(...args).vector;
+        const cut = lexical(...args, topK).vector;
         assert.deepEqual([...termsOf(cut)], [...termsOf(whole)].slice(0, topK));
       }),
     );
   });
 
   it("says which words it counted", () => {
-    const { words } = lexicalVector("The sea, the SEA and zebras", EMPTY_VECTOR, "query", 9, space);
+    const { words } = lexical("The sea, the SEA and zebras", "query");
     assert.deepEqual(
       words.map(({ term, count }) => [term, count]),
       [
@@ -131,7 +137,7 @@ describe("the words of a document in passages", () => {
         (words) => lexicalVector(words, EMPTY_VECTOR, "document", 100, space, whole).vector,
       ),
     );
-    const once = lexicalVector(passages.join(" "), EMPTY_VECTOR, "document", 100, space).vector;
+    const once = lexical(passages.join(" "), "document").vector;
     assert.deepEqual(new Map(termsOf(merged)), new Map(termsOf(once)));
     assert.notDeepEqual(
       weights(passages[1]!, "document").get(SEA),
@@ -154,8 +160,8 @@ describe("what a model adds to a query", () => {
     [4, 5],
   ]);
   const limited = (query: number) => termSpace({ ...lexicon, expansions: { query } }, vocabulary);
-  const ids = (text: string, role: "document" | "query", most: number, topK = 100) =>
-    new Set(lexicalVector(text, model, role, topK, limited(most)).vector.ids);
+  const ids = (text: string, role: Role, most: number, topK = 100) =>
+    new Set(lexical(text, role, model, topK, limited(most)).vector.ids);
 
   it("stays within the lexicon's limit, the heaviest first", () => {
     assert.deepEqual(ids("unheard", "query", 0).size, 1);
