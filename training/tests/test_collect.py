@@ -106,7 +106,8 @@ def test_our_catalogue_is_whole_and_its_table_names_every_source_and_licence(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"license": " "}, "no license"),
+        ({"license": " "}, "license must be one"),
+        ({"license": "each file's own"}, "license must be one"),
         ({"commit": "HEAD"}, "whole commit"),
         ({"quota": "nothing"}, "not among quotas"),
         ({"kind": "pdf"}, "kind must be"),

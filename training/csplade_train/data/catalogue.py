@@ -9,7 +9,10 @@ from pathlib import Path
 
 import yaml
 
-KINDS = ("cnxml", "markdown", "html", "wordnet", "packages")
+KINDS = ("cnxml", "markdown", "html", "wordnet")
+
+LICENSE = re.compile(r"[\w.+-]+(?: (?:AND|OR|WITH) [\w.+-]+)*|public domain")
+"""An SPDX expression (names need not be in the SPDX list), or no copyright at all."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Source:
     kind: which reader; quota: the key of `Catalogue.quotas` it draws on; most: pairs
     it may give before quotas.  Origin is a public Git repository at a commit, with a
     regular expression of the files to read, or a Debian package at a version, with
-    globs below /usr/share; package descriptions have neither.
+    globs below /usr/share.
     """
 
     name: str
@@ -39,9 +42,7 @@ class Source:
     def origin(self) -> str:
         if self.repository:
             return f"github.com/{self.repository} at {self.commit[:12]}"
-        if self.package:
-            return f"Debian package {self.package} {self.version}"
-        return "Debian package index"
+        return f"Debian package {self.package} {self.version}"
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,13 @@ def _problem(source: Source, quotas: dict[str, int]) -> str:
         return f"kind must be one of {', '.join(KINDS)}, not {source.kind!r}"
     if source.quota not in quotas:
         return f"quota {source.quota!r} is not among quotas"
-    if not source.license.strip():
-        return "has no license"
+    if not LICENSE.fullmatch(source.license):
+        return f"license must be one for the whole source, by its SPDX name, not {source.license!r}"
     if source.repository and not re.fullmatch(r"[0-9a-f]{40}", source.commit):
         return "a repository needs a whole commit of 40 hexadecimal digits"
     if source.package and not (source.version and source.globs):
         return "a package needs a version and globs"
-    if source.kind != "packages" and bool(source.repository) == bool(source.package):
+    if bool(source.repository) == bool(source.package):
         return "needs either a repository or a package"
     return ""
 

@@ -83,9 +83,6 @@ def read(source: Source, store: Store, seed: int) -> list[Pair]:
     """All pairs of one source, in a fixed order.  Groups are paths inside the source, never of this machine."""
     if source.kind == "wordnet":
         return list(sources.wordnet_pairs(store.share(source) / source.globs[0], source.most, random.Random(seed)))
-    if source.kind == "packages":
-        dump = _run("apt-cache", "dumpavail")
-        return list(sources.package_descriptions(dump, source.most, random.Random(seed)))
     if source.kind == "html":
         return _manual(source, store.share(source))
     rng = random.Random(source.repository.replace("/", "+"))

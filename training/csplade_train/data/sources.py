@@ -1,4 +1,4 @@
-"""Readers of each kind of source: CNXML textbooks, HTML and Markdown manuals, WordNet, package descriptions."""
+"""Readers of each kind of source: CNXML textbooks, HTML and Markdown manuals, WordNet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from . import wordnet
-from .pairs import MIN_WORDS, Pair, from_section, passages, question, tidy
+from .pairs import MIN_WORDS, Pair, from_section, question, tidy
 
 CNXML = "{http://cnx.rice.edu/cnxml}"
 SKIPPED = {"math", "figure", "table", "exercise", "media", "metadata", "footnote", "equation", "list-table"}
@@ -196,20 +196,3 @@ def wordnet_pairs(directory: Path, count: int, rng: random.Random) -> Iterator[P
                 f"{', '.join(sense.lemmas)}: {sense.definition}",
             )
         yield Pair(query, passage, "wordnet", f"wordnet#{n}")
-
-
-def package_descriptions(dump: str, count: int, rng: random.Random) -> Iterator[Pair]:
-    """Short to long description of software packages, from `apt-cache dumpavail`."""
-    found: list[Pair] = []
-    seen: set[str] = set()
-    for stanza in dump.split("\n\n"):
-        match = re.search(r"(?ms)^Description(?:-en)?: (.*?)\n((?: .*\n?)+)", stanza + "\n")
-        if not match:
-            continue
-        short = tidy(match.group(1))
-        long = tidy(re.sub(r"(?m)^ \.?", " ", match.group(2)))
-        pieces = passages(long)
-        if pieces and long[:60] not in seen and len(short.split()) >= 3:
-            seen.add(long[:60])
-            found.append(Pair(question(short, rng), pieces[0], "packages", f"packages#{len(found)}"))
-    yield from rng.sample(found, min(count, len(found)))
