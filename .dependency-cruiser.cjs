@@ -4,19 +4,21 @@
  */
 const mayImport = {
   errors: [],
+  waiting: ["errors"],
   sparse: ["errors"],
   config: ["errors"],
   text: ["errors", "sparse"],
-  cluster: ["errors", "config"],
-  encoder: ["errors", "config", "sparse", "text"],
-  index: ["errors", "config", "sparse", "cluster"],
+  cluster: ["errors", "waiting", "config"],
+  encoder: ["errors", "waiting", "config", "sparse", "text"],
+  index: ["errors", "waiting", "config", "sparse", "cluster"],
   query: ["errors", "config", "sparse", "cluster"],
-  sources: ["errors", "config", "cluster"],
+  sources: ["errors", "waiting", "config", "cluster"],
   queue: ["errors", "config"],
   observe: ["errors", "config"],
   servers: ["errors", "config"],
   pipeline: [
     "errors",
+    "waiting",
     "config",
     "sparse",
     "text",
@@ -29,6 +31,7 @@ const mayImport = {
   ],
   reindex: [
     "errors",
+    "waiting",
     "config",
     "sparse",
     "text",
@@ -64,7 +67,18 @@ const mayImport = {
     "queue",
     "pipeline",
   ],
-  gateway: ["errors", "config", "sparse", "text", "encoder", "cluster", "index", "query", "queue"],
+  gateway: [
+    "errors",
+    "waiting",
+    "config",
+    "sparse",
+    "text",
+    "encoder",
+    "cluster",
+    "index",
+    "query",
+    "queue",
+  ],
 };
 
 const rooms = Object.keys(mayImport);

@@ -6,7 +6,7 @@ import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics, type Backlog } from "../observe/run-metrics.js";
-import { withDeadline } from "../queue/deadline.js";
+import { withDeadline } from "../waiting/deadline.js";
 import { openIngestQueue } from "../queue/ingest-queue.js";
 import { openSliceQueue } from "../queue/slice-queue.js";
 import { activeRuns, backlogOf, numbersOf } from "../reindex/run-numbers.js";

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { withDeadline } from "../queue/deadline.js";
+import { withDeadline } from "../waiting/deadline.js";
 import { openSliceQueue } from "../queue/slice-queue.js";
 import type { RunControl } from "../reindex/run-record.js";
 import { concurrencyOf } from "../reindex/run-control.js";

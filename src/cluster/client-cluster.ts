@@ -7,7 +7,7 @@
  */
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
-import { onAbort } from "./on-abort.js";
+import { onAbort } from "../waiting/on-abort.js";
 import {
   codeOfStatus,
   reasonOf,

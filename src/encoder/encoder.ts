@@ -10,6 +10,8 @@ import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error
 import type { IdfScale } from "../sparse/idf.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import { readLexicon } from "../text/lexicon.js";
+import { withDeadline } from "../waiting/deadline.js";
+import { onAbort } from "../waiting/on-abort.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import type {
   EncodedText,
@@ -190,24 +192,23 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       merged: options.merged === true,
       cancelled,
     };
-    let cancel = () => {};
+    let stopListening = () => {};
     try {
       const reply = await new Promise<Reply>((resolve, reject) => {
         const pending: Pending = { request, resolve, reject };
-        cancel = () => {
+        stopListening = onAbort(options.signal, () => {
           Atomics.store(new Int32Array(cancelled), 0, 1);
           const place = waiting.indexOf(pending);
           if (place >= 0) waiting.splice(place, 1);
           reject(new CspladeError("aborted", "Encoding was cancelled."));
-        };
-        options.signal?.addEventListener("abort", cancel, { once: true });
+        });
         waiting.push(pending);
         dispatch();
       });
       if (reply.type === "failed") throw new CspladeError(reply.code as ErrorCode, reply.message);
       return reply;
     } finally {
-      options.signal?.removeEventListener("abort", cancel);
+      stopListening();
     }
   }
 
@@ -295,12 +296,11 @@ async function startWorker(data: EncoderThreadData): Promise<Worker> {
 }
 
 async function stopWorker(worker: Worker): Promise<void> {
-  const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+  const ended = once(worker, "exit");
   worker.postMessage("close");
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<"late">((resolve) => {
-    timer = setTimeout(() => resolve("late"), CLOSE_DEADLINE_MS);
-  });
-  if ((await Promise.race([ended, deadline])) === "late") await worker.terminate();
-  clearTimeout(timer);
+  try {
+    await withDeadline(ended, CLOSE_DEADLINE_MS, "Closing an encoder thread");
+  } catch {
+    await worker.terminate();
+  }
 }

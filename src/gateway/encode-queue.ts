@@ -6,6 +6,7 @@
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { onAbort } from "../waiting/on-abort.js";
 
 /** What a text is for: it decides the model's length limit and how many terms are kept. */
 export type Role = "document" | "query";
@@ -119,25 +120,24 @@ export function createEncodeQueue(
           { hint: "Send the request again in a moment, or start more gateways." },
         );
       }
-      let abort = () => {};
+      let stopListening = () => {};
       try {
         return await new Promise<EncodedText[]>((resolve, reject) => {
           const entry: Waiting = { texts, role, signal, resolve, reject };
-          abort = () => {
+          stopListening = onAbort(signal, () => {
             const place = waiting.indexOf(entry);
             if (place >= 0) {
               waiting.splice(place, 1);
               setDepth(-texts.length);
             }
             reject(signal.reason as Error);
-          };
-          signal.addEventListener("abort", abort, { once: true });
+          });
           waiting.push(entry);
           setDepth(texts.length);
           dispatch();
         });
       } finally {
-        signal.removeEventListener("abort", abort);
+        stopListening();
       }
     },
   };
@@ -152,12 +152,12 @@ function whenAllAborted(signals: readonly AbortSignal[]): {
   const check = (): void => {
     if (signals.every((signal) => signal.aborted)) all.abort();
   };
-  for (const signal of signals) signal.addEventListener("abort", check, { once: true });
+  const stops = signals.map((signal) => onAbort(signal, check));
   check();
   return {
     signal: all.signal,
     stop: () => {
-      for (const signal of signals) signal.removeEventListener("abort", check);
+      for (const stop of stops) stop();
     },
   };
 }

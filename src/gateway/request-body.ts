@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { promisify } from "node:util";
 import { gunzip, inflate } from "node:zlib";
 import { CspladeError } from "../errors/csplade-error.js";
+import { onAbort } from "../waiting/on-abort.js";
 
 /** A body as it came, and as it is meant. */
 export interface RequestBody {
@@ -39,31 +40,31 @@ export async function readBody(
   }
 }
 
-function collect(request: IncomingMessage, limit: number, signal: AbortSignal): Promise<Buffer> {
+async function collect(
+  request: IncomingMessage,
+  limit: number,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  signal.throwIfAborted();
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
     const stop = (reason: Error): void => {
       request.off("data", take).off("end", finish).off("error", stop);
-      signal.removeEventListener("abort", abort);
+      stopListening();
       request.pause();
       reject(reason);
     };
-    const abort = (): void => stop(signal.reason as Error);
     const take = (chunk: Buffer): void => {
       bytes += chunk.length;
       if (bytes > limit) stop(tooLarge(limit));
       else chunks.push(chunk);
     };
     const finish = (): void => {
-      signal.removeEventListener("abort", abort);
+      stopListening();
       resolve(Buffer.concat(chunks, bytes));
     };
-    if (signal.aborted) {
-      abort();
-      return;
-    }
-    signal.addEventListener("abort", abort, { once: true });
+    const stopListening = onAbort(signal, () => stop(signal.reason as Error));
     request.on("data", take).once("end", finish).once("error", stop);
   });
 }

@@ -6,7 +6,7 @@
 import { setTimeout as startTimer, clearTimeout as stopTimer } from "node:timers";
 import { performance } from "node:perf_hooks";
 import type { Cluster } from "../cluster/cluster.js";
-import { onAbort } from "../cluster/on-abort.js";
+import { onAbort } from "../waiting/on-abort.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { judgeAnswer, type BulkVerdict } from "./bulk-answer.js";

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config/settings.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
-import { withDeadline } from "../queue/deadline.js";
+import { withDeadline } from "../waiting/deadline.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
 import { readChunk, type DocumentFailure } from "../sources/chunk.js";

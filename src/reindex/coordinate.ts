@@ -10,7 +10,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { indicesBehind, moveAlias } from "../index/alias.js";
 import { activeSpan, traced } from "../observe/tracing.js";
-import { withDeadline } from "../queue/deadline.js";
+import { withDeadline } from "../waiting/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { settledUpTo } from "../sources/index-source.js";
 import { demandSameSource, sourceGone } from "./slice-reader.js";

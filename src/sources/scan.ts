@@ -1,6 +1,7 @@
 /** Scans NDJSON files into chunks, on a thread of its own. */
 import { Worker } from "node:worker_threads";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
+import { onAbort } from "../waiting/on-abort.js";
 import type { ScanReply, ScanRequest, ScannedChunk } from "./scan-protocol.js";
 
 /**
@@ -26,11 +27,10 @@ export async function* scan(
   };
   worker.on("error", (error) => fail(`The scan stopped: ${messageOf(error)}`));
   worker.on("exit", () => fail("The scan ended early."));
-  const abort = () => {
+  const stopListening = onAbort(signal, () => {
     received.unshift({ type: "error", code: "aborted", message: "The scan was cancelled." });
     wake();
-  };
-  signal?.addEventListener("abort", abort, { once: true });
+  });
   try {
     for (;;) {
       const message = received.shift();
@@ -46,7 +46,7 @@ export async function* scan(
       }
     }
   } finally {
-    signal?.removeEventListener("abort", abort);
+    stopListening();
     await worker.terminate();
   }
 }

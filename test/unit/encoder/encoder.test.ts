@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -131,6 +132,18 @@ describe("the encoder", () => {
   it("gives a blank text no passages", async () => {
     const [blank] = await encoder.encodeDocuments(["  "]);
     assert.deepEqual(blank, { passages: [], truncated: false });
+  });
+
+  it("puts one listener on a signal that many calls share, and none once they are over", async () => {
+    const { signal } = new AbortController();
+    const calls = Array.from({ length: 20 }, (_, i) =>
+      i % 2 === 0
+        ? encoder.encodeQueries([`question ${i}`], { signal })
+        : encoder.literals([`question ${i}`], { signal }),
+    );
+    assert.equal(getEventListeners(signal, "abort").length, 1);
+    await Promise.all(calls);
+    assert.equal(getEventListeners(signal, "abort").length, 0);
   });
 
   it("stops waiting when its signal aborts, and works on", async () => {

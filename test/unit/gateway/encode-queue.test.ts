@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { createEncodeQueue, type QueueLimits } from "../../../src/gateway/encode-queue.js";
@@ -72,5 +73,17 @@ describe("the encode queue", () => {
     assert.equal((await kept).length, 1);
     await running;
     assert.deepEqual(batches, [1, 1]);
+  });
+
+  it("puts one listener on a signal that many requests share, and tells all of them", async () => {
+    const queue = createEncodeQueue(encoder, { ...limits, queue_texts: 30 });
+    const shared = new AbortController();
+    const requests = Array.from({ length: 20 }, (_, i) =>
+      codeOf(queue.encode([`question ${i}`], "query", shared.signal)),
+    );
+    assert.equal(getEventListeners(shared.signal, "abort").length, 1);
+    shared.abort(new CspladeError("deadline_exceeded", "too late"));
+    assert.deepEqual(new Set(await Promise.all(requests)), new Set(["deadline_exceeded"]));
+    assert.equal(getEventListeners(shared.signal, "abort").length, 0);
   });
 });

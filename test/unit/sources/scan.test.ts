@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -22,11 +23,15 @@ function write(name: string, content: string | Buffer): string {
   return file;
 }
 
-async function scanAll(files: string[], more: Partial<ScanRequest> = {}): Promise<ScannedChunk[]> {
+function requestOf(files: string[], more: Partial<ScanRequest> = {}): ScanRequest {
   const fields = { id_field: "_id", text_fields: ["title", "text"] };
   const limits = { max_document_bytes: 2_000, job_documents: 3, job_bytes: 4_000, ahead: 2 };
+  return { files, fields, ...limits, ...more };
+}
+
+async function scanAll(files: string[], more: Partial<ScanRequest> = {}): Promise<ScannedChunk[]> {
   const chunks: ScannedChunk[] = [];
-  for await (const chunk of scan({ files, fields, ...limits, ...more })) chunks.push(chunk);
+  for await (const chunk of scan(requestOf(files, more))) chunks.push(chunk);
   return chunks;
 }
 
@@ -73,6 +78,19 @@ describe("a scan", () => {
         documents.map((_, i) => i + 1),
       );
     }
+  });
+
+  it("ends with its signal, on which scans that share it put one listener", async () => {
+    const file = write("shared.ndjson", '{"_id":"a","text":"text"}\n'.repeat(60));
+    const interruption = new AbortController();
+    const { signal } = interruption;
+    const scans = Array.from({ length: 12 }, () => scan(requestOf([file]), signal));
+    for (const each of scans) assert.equal((await each.next()).done, false);
+    assert.equal(getEventListeners(signal, "abort").length, 1);
+    await scans.shift()?.return(undefined);
+    interruption.abort();
+    for (const each of scans) await assert.rejects(each.next(), { code: "aborted" });
+    assert.equal(getEventListeners(signal, "abort").length, 0);
   });
 
   it("names every bad line with its reason and keeps the good ones", async () => {

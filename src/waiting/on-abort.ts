@@ -4,9 +4,9 @@ const listening = new WeakMap<AbortSignal, Set<() => void>>();
 
 /**
  * Calls `listener` once when `signal` is aborted, unless what is returned is called before; never
- * without a signal. Node
- * takes more than ten listeners on a signal for a leak and warns; a command whose requests all
- * share the signal of Ctrl-C has as many at once as it has requests under way.
+ * without a signal, or with one that is aborted already. Node takes more than ten listeners on a
+ * signal for a leak and warns; a command whose requests all share the signal of Ctrl-C has as many
+ * at once as it has requests under way.
  */
 export function onAbort(signal: AbortSignal | undefined, listener: () => void): () => void {
   if (signal === undefined) return () => {};
@@ -29,7 +29,6 @@ export function onAbort(signal: AbortSignal | undefined, listener: () => void): 
 function tellAll(this: AbortSignal): void {
   const listeners = listening.get(this);
   if (listeners === undefined) return;
-  const told = [...listeners];
-  listeners.clear();
-  for (const listener of told) listener();
+  // One that is told may stop another.
+  for (const listener of [...listeners]) if (listeners.delete(listener)) listener();
 }

@@ -1,4 +1,4 @@
-/** Bounding an operation on Redis: its client waits for a lost connection as long as it takes. */
+/** Waiting with a bound for what has none itself, as Redis's client, which waits for a lost connection. */
 import { CspladeError } from "../errors/csplade-error.js";
 
 /** Waits at most `ms` milliseconds for an operation. @throws CspladeError `deadline_exceeded`. */
