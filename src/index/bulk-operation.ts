@@ -1,6 +1,20 @@
 /** One operation of a bulk write, its lines in a `_bulk` body, and its outcome. */
 import { messageOf } from "../errors/csplade-error.js";
 
+/**
+ * A value that is JSON already. A vector has hundreds of numbers under names that are numbers: an
+ * object of them costs twenty times what its text does, and every written document has one.
+ */
+export class JsonText {
+  /** @param text one JSON value; it is not checked. */
+  constructor(readonly text: string) {}
+
+  /** The value, for whoever writes JSON in the ordinary way. */
+  toJSON(): unknown {
+    return JSON.parse(this.text);
+  }
+}
+
 /** What to do with one document. */
 export interface BulkOperation {
   readonly index: string;
@@ -10,7 +24,7 @@ export interface BulkOperation {
    * caller's choice all three may be sent twice (after a lost answer) without changing the outcome.
    */
   readonly action: "index" | "create" | "delete";
-  /** The document; not for `delete`. */
+  /** The document, whose fields may be {@link JsonText}; not for `delete`. */
   readonly document?: object;
   readonly routing?: string;
   /** Version kept outside the cluster: an older one never overwrites a newer one. */
@@ -55,8 +69,33 @@ export function linesOf(
   });
   if (action === "delete") return { lines: `${head}\n` };
   try {
-    return { lines: `${head}\n${JSON.stringify(operation.document ?? {})}\n` };
+    return { lines: `${head}\n${textOf(operation.document ?? {})}\n` };
   } catch (thrown) {
     return { problem: `The document cannot be written as JSON: ${messageOf(thrown)}` };
   }
+}
+
+/** A document of an operation as the cluster reads it. */
+export function plainDocument(document: object): Readonly<Record<string, unknown>> {
+  return JSON.parse(textOf(document)) as Record<string, unknown>;
+}
+
+/** A document as JSON: its fields in their order, and those that are JSON already as they are. */
+function textOf(document: object): string {
+  const fields: [name: string, value: unknown][] = Object.entries(document);
+  if (!fields.some(([, value]) => value instanceof JsonText)) return JSON.stringify(document);
+  const parts: string[] = [];
+  let from = 0;
+  const close = (to: number) => {
+    const text = JSON.stringify(Object.fromEntries(fields.slice(from, to)));
+    if (text !== "{}") parts.push(text.slice(1, -1));
+  };
+  for (const [i, [name, value]] of fields.entries()) {
+    if (!(value instanceof JsonText)) continue;
+    close(i);
+    parts.push(`${JSON.stringify(name)}:${value.text}`);
+    from = i + 1;
+  }
+  close(fields.length);
+  return `{${parts.join(",")}}`;
 }

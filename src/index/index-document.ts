@@ -1,11 +1,11 @@
 /** What is stored for a document: its own fields plus the vectors of its passages. */
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { toFeatures, toStoredFeatures, type Features } from "../sparse/features.js";
+import { featuresJson, storedFeaturesJson } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
-import type { BulkOperation } from "./bulk-operation.js";
+import { JsonText, type BulkOperation } from "./bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
 import {
   mappedFeatures,
@@ -165,15 +165,16 @@ export function documentSteps(
   const { body } = document;
   if (info.passages === "merged") {
     const vectors = passages.map((passage) => passage.vector);
-    const features = vectors.length === 0 ? {} : featuresOf(maxMerge(vectors), context.shape);
-    return [[put(info, document, { ...body, [VECTOR_FIELD]: features, ...ours, ...hash })]];
+    const features = vectors.length === 0 ? "{}" : featuresOf(maxMerge(vectors), context.shape);
+    const vector = new JsonText(features);
+    return [[put(info, document, { ...body, [VECTOR_FIELD]: vector, ...ours, ...hash })]];
   }
   if (info.passages === "nested") {
-    const nested = passages.map(({ start, end, vector }) => ({
-      start,
-      end,
-      [VECTOR_FIELD]: featuresOf(vector, context.shape),
-    }));
+    const texts = passages.map(({ start, end, vector }) => {
+      const features = featuresOf(vector, context.shape);
+      return `{"start":${start},"end":${end},"${VECTOR_FIELD}":${features}}`;
+    });
+    const nested = new JsonText(`[${texts.join(",")}]`);
     return [[put(info, document, { ...body, [PASSAGES_FIELD]: nested, ...ours, ...hash })]];
   }
   return passageSteps(info, document, passages, context);
@@ -228,7 +229,9 @@ function passageSteps(
     const passage = passages[n];
     const operation = put(info, document, {
       ...fieldsOf(passage),
-      [VECTOR_FIELD]: passage === undefined ? {} : featuresOf(passage.vector, context.shape),
+      [VECTOR_FIELD]: new JsonText(
+        passage === undefined ? "{}" : featuresOf(passage.vector, context.shape),
+      ),
       ...common,
       csplade_passage: n,
       ...extra,
@@ -299,9 +302,10 @@ function hashesOf({ hash, text_hash }: Pick<DocumentContext, "hash" | "text_hash
   };
 }
 
-function featuresOf(vector: SparseVector, shape: VectorShape): Features {
+/** A vector as it is stored, as JSON. */
+function featuresOf(vector: SparseVector, shape: VectorShape): string {
   const rounded = quantize(prune(vector, shape), shape.quantize_bits);
-  return shape.quantize_bits > LUCENE_BITS ? toFeatures(rounded) : toStoredFeatures(rounded);
+  return shape.quantize_bits > LUCENE_BITS ? featuresJson(rounded) : storedFeaturesJson(rounded);
 }
 
 function put(

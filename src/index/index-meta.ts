@@ -8,6 +8,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { fromFeatures, toFeatures, type Features } from "../sparse/features.js";
 import { mapVector, readIdMap, type IdMap } from "../sparse/id-map.js";
+import { JsonText } from "./bulk-operation.js";
 
 /** The model of an index: the parts of a checkpoint's manifest that its vectors depend on. */
 export interface IndexModel {
@@ -125,7 +126,8 @@ export function mappedFeatures(
   document: Readonly<Record<string, unknown>>,
   ids: IdMap,
 ): Readonly<Record<string, Features>> {
-  const features = document[VECTOR_FIELD];
+  const stored = document[VECTOR_FIELD];
+  const features = stored instanceof JsonText ? stored.toJSON() : stored;
   if (features === null || typeof features !== "object") return {};
   const { vector } = mapVector(fromFeatures({ ...features }), ids);
   // An empty one would be refused: such a document is simply not found approximately.

@@ -9,6 +9,7 @@ import { pathOf } from "../cluster/request.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { readIndexModel, refreshIndex } from "../index/csplade-index.js";
 import { PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
+import { plainDocument } from "../index/bulk-operation.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
 import { encodeFrom } from "../pipeline/worth-encoding.js";
@@ -188,7 +189,7 @@ async function compareVectors(
     const passages = encoded[i]?.passages ?? [];
     const shaped = { shape: run.encoding, stored: NOTHING_STORED };
     const [step] = documentSteps(info, { id, text, body: own }, passages, shaped);
-    const now = vectorsOf((step?.[0]?.document ?? {}) as Record<string, unknown>);
+    const now = vectorsOf(plainDocument(step?.[0]?.document ?? {}));
     differences.push(
       info.store_vectors === false
         ? await scoreDifference(context, run, id, now)

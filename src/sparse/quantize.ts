@@ -3,7 +3,7 @@
  * frequency of 16 bits, the upper half of the float32 shifted by one (`FeatureField`):
  * sign aside, 8 exponent bits and 8 of the 23 fraction bits, so 9 significant bits, the
  * rest cut off. Rounding to nearest before sending halves the error of that cut; what is sent
- * then in fewer digits (`toStoredFeatures`) is stored as the same weight.
+ * then in fewer digits (`storedFeaturesJson`) is stored as the same weight.
  */
 import { CspladeError } from "../errors/csplade-error.js";
 import type { SparseVector } from "./sparse-vector.js";
@@ -14,17 +14,23 @@ export const LUCENE_BITS = 9;
 const LUCENE_DROPPED_BITS = 24 - LUCENE_BITS;
 const LARGEST_FLOAT32 = 0x7f7fffff;
 
-const scratch = new DataView(new ArrayBuffer(4));
+const float = new Float32Array(1);
+const pattern = new Uint32Array(float.buffer);
 
 /** Bit pattern of a float32. */
 function bitsOf(weight: number): number {
-  scratch.setFloat32(0, weight);
-  return scratch.getUint32(0);
+  float[0] = weight;
+  return pattern[0] as number;
 }
 
 function floatOf(bits: number): number {
-  scratch.setUint32(0, bits);
-  return scratch.getFloat32(0);
+  pattern[0] = bits;
+  return float[0] as number;
+}
+
+/** What Lucene keeps of a positive weight's bits: less than 65,536, the same for what it stores alike. */
+export function luceneBits(weight: number): number {
+  return bitsOf(weight) >>> LUCENE_DROPPED_BITS;
 }
 
 /**
@@ -40,13 +46,16 @@ export function luceneStored(weight: number): number {
  * infinite (the largest weight that fits instead). `bits` in 1…24, 24 changes nothing.
  */
 export function roundWeight(weight: number, bits: number): number {
-  const dropped = 24 - bits;
-  const pattern = bitsOf(weight);
-  if (dropped === 0) return floatOf(pattern);
-  const lowestKept = (pattern >>> dropped) & 1;
-  const half = 2 ** (dropped - 1);
-  const rounded = ((pattern + half - 1 + lowestKept) >>> dropped) << dropped;
-  return floatOf(rounded > LARGEST_FLOAT32 ? (LARGEST_FLOAT32 >>> dropped) << dropped : rounded);
+  return floatOf(roundBits(bitsOf(weight), 24 - bits));
+}
+
+/** A positive float32's bit pattern without its lowest `dropped` bits, rounded. */
+function roundBits(bits: number, dropped: number): number {
+  if (dropped === 0) return bits;
+  const lowestKept = (bits >>> dropped) & 1;
+  const half = 1 << (dropped - 1);
+  const rounded = ((bits + half - 1 + lowestKept) >>> dropped) << dropped;
+  return rounded > LARGEST_FLOAT32 ? (LARGEST_FLOAT32 >>> dropped) << dropped : rounded;
 }
 
 /**
@@ -63,7 +72,12 @@ export function quantize(vector: SparseVector, bits: number): SparseVector {
     );
   }
   if (bits === 24) return vector;
-  const weights = vector.weights.map((weight) => roundWeight(weight, bits));
+  const weights = vector.weights.slice();
+  // Every written document comes by here: the weights' bits are rounded where they are.
+  const patterns = new Uint32Array(weights.buffer, weights.byteOffset, weights.length);
+  for (let i = 0; i < patterns.length; i++) {
+    patterns[i] = roundBits(patterns[i] as number, 24 - bits);
+  }
   const ids = vector.ids.slice();
   // Rounding keeps the order of weights; those that it makes equal go by their ids, few at a time.
   for (let last = 1; last < ids.length; last++) {

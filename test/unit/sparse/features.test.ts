@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import {
+  featuresJson,
   fromFeatures,
   shortDecimal,
   storedDecimal,
   toFeatures,
-  toStoredFeatures,
+  storedFeaturesJson,
 } from "../../../src/sparse/features.js";
 import { luceneStored, quantize } from "../../../src/sparse/quantize.js";
 import { sparseVector } from "../../../src/sparse/sparse-vector.js";
@@ -35,6 +36,23 @@ describe("features", () => {
     assert.equal(JSON.stringify(toFeatures(other)), JSON.stringify(toFeatures(one)));
   });
 
+  it("are the same as JSON text, from no term to thousands with the longest ids", () => {
+    fc.assert(
+      fc.property(vectors(200, anyWeights), (vector) => {
+        assert.equal(featuresJson(vector), JSON.stringify(toFeatures(vector)));
+      }),
+    );
+    const ids = [0, 9, 10, 99, 100, 49_151, 262_144, 2 ** 31, 2 ** 32 - 2];
+    const long = Array.from({ length: 3_000 }, (_, i): [number, number] => [1_000_000 + i, 1e-9]);
+    for (const terms of [[], ids.map((id): [number, number] => [id, 1.5]), long]) {
+      const vector = sparseVector(terms);
+      assert.equal(featuresJson(vector), JSON.stringify(toFeatures(vector)));
+      const read = JSON.parse(storedFeaturesJson(vector)) as Record<string, number>;
+      assert.deepEqual(Object.keys(read), Object.keys(toFeatures(vector)));
+      for (const [id, weight] of terms) assert.equal(read[id], storedDecimal(Math.fround(weight)));
+    }
+  });
+
   it("carry the shortest decimal of a float32", () => {
     assert.equal(JSON.stringify(shortDecimal(Math.fround(0.1))), "0.1");
     assert.equal(JSON.stringify(shortDecimal(1.00390625)), "1.0039063");
@@ -60,7 +78,9 @@ describe("features", () => {
     fc.assert(
       fc.property(vectors(200, anyWeights), fc.integer({ min: 1, max: 9 }), (vector, bits) => {
         const rounded = quantize(vector, bits);
-        const read = fromFeatures(toStoredFeatures(rounded));
+        const read = fromFeatures(
+          JSON.parse(storedFeaturesJson(rounded)) as Record<string, unknown>,
+        );
         assert.deepEqual(quantize(read, 24).ids, rounded.ids);
         assert.deepEqual(read.weights.map(luceneStored), rounded.weights);
       }),
