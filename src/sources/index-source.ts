@@ -236,11 +236,16 @@ const pageSchema = z.object({
         _seq_no: z.number().int(),
         _version: z.number().int(),
         _routing: z.string().optional(),
-        _source: z.record(z.string(), z.unknown()).optional(),
+        // Any JSON object: a record would be copied, field by field.
+        _source: z.custom<Readonly<Record<string, unknown>>>(isJsonObject).optional(),
       }),
     ),
   }),
 });
+
+function isJsonObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
 
 /** What to read of a range. */
 export interface PageRequest {
