@@ -1,62 +1,67 @@
 /** The servers that a benchmark measures: a running OpenSearch, or servers of its own. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import { loadConfig } from "../src/config/load-config.js";
 import type { Config } from "../src/config/settings.js";
 import { findFreePort } from "../src/servers/port.js";
-import {
-  serverStatus,
-  startServers,
-  stopServers,
-  type StartOptions,
-} from "../src/servers/servers.js";
+import { startServers, stopServers, type StartOptions } from "../src/servers/servers.js";
+import { endHome, guardHome } from "../test/support/process-end.js";
 
-/** A connected server. */
-export interface BenchServer {
+/** What a benchmark on a server works with. */
+export interface Bench {
+  readonly config: Config;
+  /** Where what takes long to make is kept for the next run. */
+  readonly folder: string;
   readonly cluster: Cluster;
   /** Closes the connection, and stops the server if it was started here. */
   readonly close: () => Promise<void>;
 }
 
-/** Which server. */
-export interface BenchServerOptions {
+/** Flags that decide it. */
+export interface BenchServerFlags {
+  /** A checkpoint directory; the default checkpoint without it. */
+  readonly model?: string | undefined;
   /** A running server's URL; without it one is started in `folder`. */
-  readonly url: string | undefined;
-  readonly folder: string;
-  /** Java heap, such as `2g`. */
+  readonly opensearch?: string | undefined;
+  readonly folder?: string | undefined;
+  /** Java heap of a server that is started, such as `2g`. */
   readonly heap: string;
 }
 
 /** Connects, after starting a server where none is named. */
-export async function openBenchServer(
-  config: Config,
-  { url, folder, heap }: BenchServerOptions,
-): Promise<BenchServer> {
-  if (url !== undefined) {
-    const cluster = connectCluster({ ...config, "opensearch.url": url });
-    return { cluster, close: () => cluster.close() };
+export async function openBench(flags: BenchServerFlags): Promise<Bench> {
+  const { values: given } = loadConfig({
+    flags: { "model.path": flags.model, "opensearch.url": flags.opensearch },
+  });
+  const folder = flags.folder ?? path.join(given.home, "bench");
+  if (flags.opensearch !== undefined) {
+    const cluster = connectCluster(given);
+    return { config: given, folder, cluster, close: () => cluster.close() };
   }
   const home = path.join(folder, "server");
-  // A run that was interrupted leaves its server behind.
-  const { opensearch: left } = await serverStatus(home);
-  if (left.state !== "stopped") await stopServers(home);
+  // A run that was killed leaves its server behind.
+  await stopServers(home);
+  guardHome(home, "kept");
   const { opensearch } = await startServers({
     home,
-    cache: config.home,
+    cache: given.home,
     opensearchPort: await findFreePort(),
-    heap,
+    heap: flags.heap,
     servers: ["opensearch"],
     onProgress: (message) => console.error(message),
   });
   if (opensearch === undefined) throw new Error("OpenSearch did not start.");
-  const cluster = connectCluster({ ...config, "opensearch.url": opensearch.url });
+  const config = { ...given, "opensearch.url": opensearch.url };
+  const cluster = connectCluster(config);
   return {
+    config,
+    folder,
     cluster,
     async close() {
       await cluster.close();
-      await stopServers(home);
+      await endHome(home);
     },
   };
 }
@@ -79,6 +84,7 @@ export async function withBenchServers<T>(
   work: (servers: BenchServers) => Promise<T>,
 ): Promise<T> {
   const home = await mkdtemp(path.join(os.tmpdir(), `csplade-${name}-`));
+  guardHome(home, "removed");
   try {
     const { opensearch, redis } = await startServers({
       ...options,
@@ -93,7 +99,6 @@ export async function withBenchServers<T>(
     }
     return await work({ opensearchUrl: opensearch.url, redisUrl: redis.url });
   } finally {
-    await stopServers(home, { graceMs: 0 });
-    await rm(home, { recursive: true, force: true });
+    await endHome(home);
   }
 }

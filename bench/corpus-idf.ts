@@ -9,31 +9,28 @@
  * documents, nothing being known of the index yet; "known" has all counts. The search has the
  * question's words and 20 more terms, and is what each row's ratio is to.
  */
-import path from "node:path";
 import { writeFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
 import type { Cluster } from "../src/cluster/cluster.js";
-import { loadConfig } from "../src/config/load-config.js";
+import type { Config } from "../src/config/settings.js";
 import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
 import { createCorpusIdf, type CorpusIdf } from "../src/query/corpus-idf.js";
 import { search } from "../src/query/search.js";
 import type { LiteralWord } from "../src/sparse/literals.js";
 import { sparseVector, type SparseVector } from "../src/sparse/sparse-vector.js";
+import { benchFlags } from "./bench-flags.js";
 import { markdownTable } from "./bench-report.js";
-import { openBenchServer } from "./bench-server.js";
+import { openBench } from "./bench-server.js";
 import { measureLatencies, quantile, type BenchSystem } from "./interleaved.js";
 import { randomNumbers, type ResampledText } from "./resampled-corpus.js";
 import { addDocuments, createIndex, settle } from "./search-indices.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    documents: { type: "string", default: "1000000" },
-    rounds: { type: "string", default: "30" },
-    heap: { type: "string", default: "1g" },
-    opensearch: { type: "string" },
-    folder: { type: "string" },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  documents: { type: "string", default: "1000000" },
+  rounds: { type: "string", default: "30" },
+  heap: { type: "string", default: "1g" },
+  opensearch: { type: "string" },
+  folder: { type: "string" },
+  json: { type: "string" },
 });
 
 const INDEX = "csplade-idf";
@@ -57,7 +54,6 @@ const QUESTIONS: readonly (readonly [name: string, words: readonly number[]])[] 
 /** A limit that the commonest words go beyond. */
 const LOW_LIMIT = 100_000;
 
-const config = loadConfig().values;
 const count = Number(flags.documents);
 
 function* documents(): Generator<ResampledText> {
@@ -72,7 +68,7 @@ function* documents(): Generator<ResampledText> {
   }
 }
 
-async function fill(cluster: Cluster): Promise<void> {
+async function fill(cluster: Cluster, config: Config): Promise<void> {
   const model = {
     fingerprint: "0123456789abcdef",
     name: "none",
@@ -130,14 +126,9 @@ function systems(cluster: Cluster, places: readonly number[]): BenchSystem<objec
   ];
 }
 
-const folder = flags.folder ?? path.join(config.home, "bench");
-const { cluster, close } = await openBenchServer(config, {
-  url: flags.opensearch,
-  folder,
-  heap: flags.heap,
-});
+const { config, cluster, close } = await openBench(flags);
 try {
-  await fill(cluster);
+  await fill(cluster, config);
   const rows: { question: string; what: string; p50_ms: number; times_search: number }[] = [];
   for (const [name, places] of QUESTIONS) {
     const measured = await measureLatencies(systems(cluster, places), [{}], Number(flags.rounds));

@@ -19,13 +19,13 @@
  */
 import { spawnSync } from "node:child_process";
 import os from "node:os";
-import { parseArgs } from "node:util";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadConfig } from "../src/config/load-config.js";
 import { openEncoder, tokenBudgetOf, type Encoder } from "../src/encoder/encoder.js";
 import { openSession } from "../src/encoder/onnx-session.js";
 import { sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-vector.js";
 import { createTokenizer, readTokenizerFile } from "../src/text/tokenizer.js";
+import { benchFlags } from "./bench-flags.js";
 import {
   describeMachine,
   machineLine,
@@ -39,18 +39,16 @@ import { inRounds, median, pairedRatio, type PairedRatio } from "../src/encoder/
 import { makePython, startPythonPeer, type PythonPeer } from "./python-peer.js";
 import { openRawOnnxLoop } from "./raw-onnx-loop.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    model: { type: "string" },
-    texts: { type: "string", default: "192" },
-    rounds: { type: "string", default: "9" },
-    threads: { type: "string" },
-    cores: { type: "string" },
-    python: { type: "string" },
-    "make-python": { type: "boolean", default: false },
-    "token-budget": { type: "string" },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  model: { type: "string" },
+  texts: { type: "string", default: "192" },
+  rounds: { type: "string", default: "9" },
+  threads: { type: "string" },
+  cores: { type: "string" },
+  python: { type: "string" },
+  "make-python": { type: "boolean", default: false },
+  "token-budget": { type: "string" },
+  json: { type: "string" },
 });
 
 /** Token budgets that the raw loop tries. */

@@ -8,8 +8,7 @@
  * are in the gateway's cache of vectors: encoding is excluded.
  *
  *   node dist/bench/gateway.js [--seconds 30] [--rate 200] [--json FILE]
- *
- * Needs a cluster (`OPENSEARCH_URL`, or `csplade up`); its index is made and deleted here.
+ *   node dist/bench/gateway.js --opensearch URL    a running server instead of one of its own
  */
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -18,18 +17,19 @@ import os from "node:os";
 import path from "node:path";
 import readline from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { Pool } from "undici";
-import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
-import { loadConfig } from "../src/config/load-config.js";
+import type { Cluster } from "../src/cluster/cluster.js";
 import { packageRoot } from "../src/config/package-root.js";
 import { openCheckpoint } from "../src/encoder/checkpoint-directory.js";
 import { ensureIndex } from "../src/index/csplade-index.js";
 import { translateQuery } from "../src/query/query-translator.js";
 import { chooseDialect } from "../src/query/query-dialect.js";
 import { fromFeatures, toFeatures, type Features } from "../src/sparse/features.js";
+import { endWithProcess } from "../test/support/process-end.js";
 import { randomVectors } from "../test/support/random-vectors.js";
+import { benchFlags } from "./bench-flags.js";
 import { describeMachine, writeReport, type BenchReport } from "./bench-report.js";
+import { openBench } from "./bench-server.js";
 
 const DOCUMENTS = 1_000;
 /** Few, so that the cluster is far from its limits and what is measured is the way to it. */
@@ -39,17 +39,16 @@ const CONNECTIONS = 64;
 const WARM_UP_SECONDS = 8;
 const QUESTIONS = ["fear of closed spaces", "a person who studies stars", "to sleep", "the sea"];
 
-const { values: options } = parseArgs({
-  options: {
-    seconds: { type: "string", default: "30" },
-    rate: { type: "string", default: "200" },
-    json: { type: "string" },
-  },
+const options = benchFlags(import.meta.url, {
+  seconds: { type: "string", default: "30" },
+  rate: { type: "string", default: "200" },
+  opensearch: { type: "string" },
+  folder: { type: "string" },
+  json: { type: "string" },
 });
 const rate = Number(options.rate);
 const seconds = Number(options.seconds);
 const model = path.join(packageRoot, "test", "fixtures", "checkpoints", "tiny-bi");
-const config = loadConfig({ flags: { "model.path": model } }).values;
 const index = `bench-gateway-${randomBytes(4).toString("hex")}`;
 
 /** One way to ask: where, and the bodies, sent in turn. */
@@ -79,7 +78,7 @@ interface Comparison {
 }
 
 const description = describeMachine();
-const cluster = connectCluster(config);
+const { config, cluster, close } = await openBench({ ...options, model, heap: "1g" });
 try {
   await fill(cluster);
   const gateway = await startGateway();
@@ -92,7 +91,7 @@ try {
   }
 } finally {
   await cluster.send({ method: "DELETE", path: `/${index}` });
-  await cluster.close();
+  await close();
 }
 
 async function fill(into: Cluster): Promise<void> {
@@ -124,7 +123,9 @@ async function fill(into: Cluster): Promise<void> {
 async function startGateway(): Promise<{ url: string; stop: () => void }> {
   const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
   const args = [main, "serve", "--json", "--port", "0", "--model", model];
+  args.push("--opensearch-url", config["opensearch.url"]);
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+  endWithProcess(child);
   const [line] = (await once(readline.createInterface(child.stdout), "line")) as [string];
   return {
     url: (JSON.parse(line) as { url: string }).url,

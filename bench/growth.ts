@@ -13,15 +13,14 @@
  */
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import type { Cluster } from "../src/cluster/cluster.js";
 import { packageRoot } from "../src/config/package-root.js";
-import { loadConfig } from "../src/config/load-config.js";
 import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
 import type { IndexModel } from "../src/index/index-meta.js";
 import { search } from "../src/query/search.js";
 import type { SearchMode } from "../src/query/search-mode.js";
 import { maxMerge, sparseVector, termsOf } from "../src/sparse/sparse-vector.js";
+import { benchFlags, SERVER_FLAGS } from "./bench-flags.js";
 import {
   commandOf,
   describeMachine,
@@ -29,7 +28,7 @@ import {
   writeReport,
   type BenchTable,
 } from "./bench-report.js";
-import { openBenchServer } from "./bench-server.js";
+import { openBench } from "./bench-server.js";
 import { engineTimes, type CountedSystem } from "./engine-time.js";
 import { growthPlot, type Growth } from "./growth-plot.js";
 import { fitPowerLaw } from "./power-law.js";
@@ -38,23 +37,19 @@ import { openCorpus, type Question, type SearchCorpus } from "./search-corpus.js
 import { madeOnce } from "./made-indices.js";
 import { makeIndex, type IndexRecipe } from "./search-indices.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    sizes: { type: "string", default: "10000,30000,100000,300000,1000000" },
-    lengths: { type: "string", default: "2,4,8,16,32,64" },
-    "length-documents": { type: "string", default: "100000" },
-    every: { type: "string", default: "2" },
-    questions: { type: "string", default: "100" },
-    rounds: { type: "string", default: "5" },
-    heap: { type: "string", default: "2g" },
-    keep: { type: "boolean", default: false },
-    "only-make": { type: "boolean", default: false },
-    model: { type: "string" },
-    opensearch: { type: "string" },
-    folder: { type: "string" },
-    svg: { type: "string", default: path.join(packageRoot, "docs", "growth.svg") },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  sizes: { type: "string", default: "10000,30000,100000,300000,1000000" },
+  lengths: { type: "string", default: "2,4,8,16,32,64" },
+  "length-documents": { type: "string", default: "100000" },
+  every: { type: "string", default: "2" },
+  questions: { type: "string", default: "100" },
+  rounds: { type: "string", default: "5" },
+  heap: { type: "string", default: "2g" },
+  keep: { type: "boolean", default: false },
+  "only-make": { type: "boolean", default: false },
+  ...SERVER_FLAGS,
+  svg: { type: "string", default: path.join(packageRoot, "docs", "growth.svg") },
+  json: { type: "string" },
 });
 
 /** The indices of one size, named as `npm run bench:search` names them. */
@@ -69,22 +64,14 @@ function recipesOf(size: number) {
 /** Questions whose terms are mixed for one of a given length. */
 const MIXED_QUESTIONS = 8;
 
-const config = loadConfig({
-  flags: flags.model === undefined ? {} : { "model.path": flags.model },
-}).values;
-const folder = flags.folder ?? path.join(config.home, "bench");
 const machine = describeMachine();
-const { corpus, model } = await openCorpus(config, {
-  folder,
-  every: Number(flags.every),
-  questions: Number(flags.questions),
-});
-const { cluster, close } = await openBenchServer(config, {
-  url: flags.opensearch,
-  folder,
-  heap: flags.heap,
-});
+const { config, folder, cluster, close } = await openBench(flags);
 try {
+  const { corpus, model } = await openCorpus(config, {
+    folder,
+    every: Number(flags.every),
+    questions: Number(flags.questions),
+  });
   const growths = await measure(cluster, corpus, model);
   if (!flags["only-make"]) await report(cluster, growths);
 } finally {

@@ -16,10 +16,8 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import type { Cluster } from "../src/cluster/cluster.js";
 import { pathOf } from "../src/cluster/request.js";
-import { loadConfig } from "../src/config/load-config.js";
 import { packageRoot } from "../src/config/package-root.js";
 import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
 import { messageOf } from "../src/errors/csplade-error.js";
@@ -32,6 +30,7 @@ import { indexModelOf } from "../src/pipeline/index-model.js";
 import { createCorpusIdf } from "../src/query/corpus-idf.js";
 import { search } from "../src/query/search.js";
 import { prune } from "../src/sparse/prune.js";
+import { benchFlags, SERVER_FLAGS } from "./bench-flags.js";
 import {
   commandOf,
   describeMachine,
@@ -39,7 +38,7 @@ import {
   writeReport,
   type BenchTable,
 } from "./bench-report.js";
-import { openBenchServer } from "./bench-server.js";
+import { openBench } from "./bench-server.js";
 import { measureLatencies, quantile } from "./interleaved.js";
 import { addDocuments, createIndex, LEASE_MS, settle, type IndexRecipe } from "./search-indices.js";
 import { meanTerms } from "./search-corpus.js";
@@ -47,20 +46,16 @@ import { bytesByPart, partNames } from "./segment-files.js";
 import { collectionSizeCorpus, resampledSizeCorpus, type SizeCorpus } from "./size-corpus.js";
 import { sizePlot, type SizeCurves } from "./size-plot.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    documents: { type: "string", default: "5000" },
-    data: { type: "string", multiple: true, default: [] },
-    every: { type: "string", default: "2" },
-    questions: { type: "string", default: "200" },
-    rounds: { type: "string", default: "3" },
-    heap: { type: "string", default: "1g" },
-    model: { type: "string" },
-    opensearch: { type: "string" },
-    folder: { type: "string" },
-    svg: { type: "string", default: path.join(packageRoot, "docs", "index-size.svg") },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  documents: { type: "string", default: "5000" },
+  data: { type: "string", multiple: true, default: [] },
+  every: { type: "string", default: "2" },
+  questions: { type: "string", default: "200" },
+  rounds: { type: "string", default: "3" },
+  heap: { type: "string", default: "1g" },
+  ...SERVER_FLAGS,
+  svg: { type: "string", default: path.join(packageRoot, "docs", "index-size.svg") },
+  json: { type: "string" },
 });
 
 /** One way to make an index. */
@@ -125,31 +120,30 @@ interface Sized {
   readonly fetch: number | undefined;
 }
 
-const config = loadConfig({
-  flags: flags.model === undefined ? {} : { "model.path": flags.model },
-}).values;
-const folder = flags.folder ?? path.join(config.home, "bench");
 const machine = describeMachine();
-const { cluster, close } = await openBenchServer(config, {
-  url: flags.opensearch,
-  folder,
-  heap: flags.heap,
-});
-const encoder = await openEncoder(config);
+const { config, folder, cluster, close } = await openBench(flags);
 try {
-  const tables: BenchTable[] = [];
-  const curves: SizeCurves[] = [];
-  const figures: object[] = [];
-  for await (const corpus of corpora(encoder)) {
-    const sized = await measure(cluster, encoder, corpus);
-    tables.push(partsTable(corpus, sized), variantsTable(corpus, sized));
-    curves.push(curvesOf(corpus, sized));
-    figures.push({ corpus: corpus.name, indices: sized.map((one) => figuresOf(corpus, one)) });
-  }
-  await report(cluster, tables, curves, figures);
+  await main();
 } finally {
-  await encoder.close();
   await close();
+}
+
+async function main(): Promise<void> {
+  const encoder = await openEncoder(config);
+  try {
+    const tables: BenchTable[] = [];
+    const curves: SizeCurves[] = [];
+    const figures: object[] = [];
+    for await (const corpus of corpora(encoder)) {
+      const sized = await measure(cluster, encoder, corpus);
+      tables.push(partsTable(corpus, sized), variantsTable(corpus, sized));
+      curves.push(curvesOf(corpus, sized));
+      figures.push({ corpus: corpus.name, indices: sized.map((one) => figuresOf(corpus, one)) });
+    }
+    await report(cluster, tables, curves, figures);
+  } finally {
+    await encoder.close();
+  }
 }
 
 async function* corpora(opened: Encoder): AsyncGenerator<SizeCorpus> {

@@ -16,6 +16,7 @@ import { packageRoot } from "../src/config/package-root.js";
 import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";
 import { VECTOR_FIELD } from "../src/index/index-meta.js";
 import { openSliceQueue } from "../src/queue/slice-queue.js";
+import { benchFlags } from "./bench-flags.js";
 import { withBenchServers } from "./bench-server.js";
 import { readRates, ratesFile } from "./reindex-rates.js";
 
@@ -97,10 +98,10 @@ function bulkLines(index: string, number: number): string {
   );
 }
 
+benchFlags(import.meta.url, {});
 const say = (message: string) => process.stderr.write(`${message}\n`);
 await withBenchServers({ name: "rates", onProgress: say }, async ({ opensearchUrl, redisUrl }) => {
   const config = loadConfig({
-    env: {},
     flags: { "opensearch.url": opensearchUrl, "redis.url": redisUrl },
   }).values;
   const { base, perSlice } = await measureRedis(config);

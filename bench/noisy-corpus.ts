@@ -12,16 +12,14 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { packageRoot } from "../src/config/package-root.js";
+import { benchFlags } from "./bench-flags.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    half: { type: "string", default: "tune" },
-    out: { type: "string" },
-    passages: { type: "string", default: "2500" },
-    questions: { type: "string", default: "150" },
-  },
+const flags = benchFlags(import.meta.url, {
+  half: { type: "string", default: "tune" },
+  out: { type: "string" },
+  passages: { type: "string", default: "2500" },
+  questions: { type: "string", default: "150" },
 });
 if (flags.out === undefined || (flags.half !== "tune" && flags.half !== "test")) {
   console.error("usage: noisy-corpus --half tune|test --out FOLDER [--passages N] [--questions N]");

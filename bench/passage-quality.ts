@@ -10,20 +10,18 @@
  */
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { readCollection } from "../src/evaluate/beir.js";
 import { compareResults } from "../src/evaluate/compare-results.js";
 import { runMetrics } from "../src/evaluate/metrics.js";
 import { parseRun } from "../src/evaluate/run-file.js";
 import { passageQuality, qualitySigns, type QualitySigns } from "../src/text/passage-quality.js";
+import { benchFlags } from "./bench-flags.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    data: { type: "string" },
-    run: { type: "string" },
-    thresholds: { type: "string", default: "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9" },
-    show: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  data: { type: "string" },
+  run: { type: "string" },
+  thresholds: { type: "string", default: "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9" },
+  show: { type: "string" },
 });
 if (flags.data === undefined || flags.run === undefined) {
   console.error("usage: passage-quality --data FOLDER --run FILE [--thresholds LIST] [--show N]");

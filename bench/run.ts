@@ -15,12 +15,9 @@ import { spawn } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { format } from "prettier";
-import { loadConfig } from "../src/config/load-config.js";
 import { packageRoot } from "../src/config/package-root.js";
-import { findFreePort } from "../src/servers/port.js";
-import { startServers, stopServers } from "../src/servers/servers.js";
+import { benchFlags } from "./bench-flags.js";
 import { readReport } from "./bench-report.js";
 import { resultsPage } from "./results-page.js";
 
@@ -31,8 +28,6 @@ interface Bench {
   /** Without it only full runs measure it. */
   readonly quick?: readonly string[];
   readonly full: readonly string[];
-  /** It wants a cluster in OPENSEARCH_URL; the others start what they need. */
-  readonly needsCluster?: true;
   /** It compares with PyTorch, which is made only for full runs unless a Python is named. */
   readonly wantsTorch?: true;
 }
@@ -80,7 +75,6 @@ const benches: readonly Bench[] = [
     name: "gateway",
     quick: ["--seconds", "10"],
     full: ["--seconds", "30"],
-    needsCluster: true,
   },
   {
     name: "reindex",
@@ -92,14 +86,12 @@ const benches: readonly Bench[] = [
 /** Longest a benchmark may take. */
 const DEADLINE_MS = { quick: 1_800_000, full: 10_800_000 } as const;
 
-const { values: flags } = parseArgs({
-  options: {
-    full: { type: "boolean", default: false },
-    only: { type: "string" },
-    render: { type: "boolean", default: false },
-    cores: { type: "string" },
-    python: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  full: { type: "boolean", default: false },
+  only: { type: "string" },
+  render: { type: "boolean", default: false },
+  cores: { type: "string" },
+  python: { type: "string" },
 });
 const only = flags.only?.split(",");
 const unknown = only?.filter((name) => !benches.some((bench) => bench.name === name)) ?? [];
@@ -116,7 +108,7 @@ for (const bench of flags.render ? [] : benches) {
   if (!flags.full && bench.quick === undefined) continue;
   process.stderr.write(`\n── ${bench.name} ──\n`);
   try {
-    await (bench.needsCluster ? withCluster((env) => measure(bench, env)) : measure(bench, {}));
+    await measure(bench);
   } catch (thrown) {
     process.exitCode = 1;
     process.stderr.write(`${bench.name} FAILED: ${String(thrown)}\n`);
@@ -125,7 +117,7 @@ for (const bench of flags.render ? [] : benches) {
 await render();
 
 /** Runs one benchmark to its end; its report replaces the last one only if it is whole. */
-async function measure(bench: Bench, env: Readonly<Record<string, string>>): Promise<void> {
+async function measure(bench: Bench): Promise<void> {
   const size = flags.full ? "full" : "quick";
   const folder = await mkdtemp(path.join(os.tmpdir(), "csplade-bench-"));
   try {
@@ -139,7 +131,6 @@ async function measure(bench: Bench, env: Readonly<Record<string, string>>): Pro
     const status = await new Promise<number>((resolve, reject) => {
       const child = spawn(first, rest, {
         stdio: ["ignore", 2, 2],
-        env: { ...process.env, ...env },
         timeout: DEADLINE_MS[size],
       });
       child.on("error", reject).on("close", (code) => resolve(code ?? -1));
@@ -150,25 +141,6 @@ async function measure(bench: Bench, env: Readonly<Record<string, string>>): Pro
     await writeFile(file, await format(text, { parser: "json", printWidth: 100 }));
   } finally {
     await rm(folder, { recursive: true, force: true });
-  }
-}
-
-/** An OpenSearch of its own, gone afterwards. */
-async function withCluster<T>(work: (env: Record<string, string>) => Promise<T>): Promise<T> {
-  const home = await mkdtemp(path.join(os.tmpdir(), "csplade-bench-home-"));
-  try {
-    const { opensearch } = await startServers({
-      home,
-      cache: loadConfig().values.home,
-      servers: ["opensearch"],
-      opensearchPort: await findFreePort(),
-      heap: "1g",
-      onProgress: (message) => process.stderr.write(`${message}\n`),
-    });
-    return await work(opensearch === undefined ? {} : { OPENSEARCH_URL: opensearch.url });
-  } finally {
-    await stopServers(home, { graceMs: 0 });
-    await rm(home, { recursive: true, force: true });
   }
 }
 

@@ -12,27 +12,24 @@
  * of neighbours, and the last is what a search takes that matches nothing.
  */
 import { Agent, request as httpRequest } from "node:http";
-import path from "node:path";
-import { parseArgs } from "node:util";
-import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
+import type { Cluster } from "../src/cluster/cluster.js";
 import { pathOf, type ClusterRequest } from "../src/cluster/request.js";
-import { loadConfig } from "../src/config/load-config.js";
 import type { SearchRequest } from "../src/query/search-request.js";
 import { search } from "../src/query/search.js";
+import { benchFlags } from "./bench-flags.js";
 import { describeMachine, markdownTable } from "./bench-report.js";
+import { openBench } from "./bench-server.js";
 import { openCorpus, type Question } from "./search-corpus.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    opensearch: { type: "string", default: "http://127.0.0.1:9250" },
-    index: { type: "string", default: "csplade-bench" },
-    bm25: { type: "string", default: "csplade-bench-bm25" },
-    lean: { type: "string" },
-    folder: { type: "string" },
-    every: { type: "string", default: "2" },
-    questions: { type: "string", default: "100" },
-    rounds: { type: "string", default: "8" },
-  },
+const flags = benchFlags(import.meta.url, {
+  opensearch: { type: "string", default: "http://127.0.0.1:9250" },
+  index: { type: "string", default: "csplade-bench" },
+  bm25: { type: "string", default: "csplade-bench-bm25" },
+  lean: { type: "string" },
+  folder: { type: "string" },
+  every: { type: "string", default: "2" },
+  questions: { type: "string", default: "100" },
+  rounds: { type: "string", default: "8" },
 });
 
 /** A way to search: by csplade, or a body sent as it is. */
@@ -62,12 +59,11 @@ interface Profile extends Times {
 /** What a search body takes so that no stored field of a hit is read. */
 const NOTHING_FETCHED = { _source: false, stored_fields: "_none_" };
 
-const config = loadConfig({ flags: { "opensearch.url": flags.opensearch } }).values;
-const cluster = connectCluster(config);
+const { config, folder, cluster, close } = await openBench({ ...flags, heap: "2g" });
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 try {
   const { corpus } = await openCorpus(config, {
-    folder: flags.folder ?? path.join(config.home, "bench"),
+    folder,
     every: Number(flags.every),
     questions: Number(flags.questions),
   });
@@ -98,7 +94,7 @@ try {
   );
 } finally {
   agent.destroy();
-  await cluster.close();
+  await close();
 }
 
 function waysOf({ index, bm25, lean }: typeof flags): Way[] {

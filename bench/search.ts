@@ -20,17 +20,15 @@
  * library's own call. "x BM25" divides by the `match` query's median of the same run. "engine" is
  * the cluster's own time in the query phase: no HTTP, no JSON, no fetching of ten hits.
  */
-import path from "node:path";
-import { parseArgs } from "node:util";
 import type { Cluster } from "../src/cluster/cluster.js";
-import { loadConfig } from "../src/config/load-config.js";
 import { meanMetrics, runMetrics, type Qrels } from "../src/evaluate/metrics.js";
 import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
 import { readIndexModel } from "../src/index/csplade-index.js";
 import { ANN_FIELD, type IndexModel } from "../src/index/index-meta.js";
 import type { SparseVector } from "../src/sparse/sparse-vector.js";
-import { openBenchServer } from "./bench-server.js";
+import { openBench } from "./bench-server.js";
 import { engineTimes } from "./engine-time.js";
+import { benchFlags, SERVER_FLAGS } from "./bench-flags.js";
 import {
   commandOf,
   describeMachine,
@@ -56,27 +54,23 @@ import {
   type SearchSystem,
 } from "./search-systems.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    documents: { type: "string", default: "200000" },
-    every: { type: "string", default: "2" },
-    questions: { type: "string", default: "200" },
-    rounds: { type: "string", default: "3" },
-    clients: { type: "string", default: "1,2,4,8" },
-    turns: { type: "string", default: "3" },
-    "turn-seconds": { type: "string", default: "2" },
-    "engine-rounds": { type: "string", default: "3" },
-    variants: { type: "boolean", default: false },
-    keep: { type: "boolean", default: false },
-    "only-make": { type: "boolean", default: false },
-    skip: { type: "string", default: "" },
-    heap: { type: "string", default: "2g" },
-    model: { type: "string" },
-    opensearch: { type: "string" },
-    python: { type: "string" },
-    folder: { type: "string" },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  documents: { type: "string", default: "200000" },
+  every: { type: "string", default: "2" },
+  questions: { type: "string", default: "200" },
+  rounds: { type: "string", default: "3" },
+  clients: { type: "string", default: "1,2,4,8" },
+  turns: { type: "string", default: "3" },
+  "turn-seconds": { type: "string", default: "2" },
+  "engine-rounds": { type: "string", default: "3" },
+  variants: { type: "boolean", default: false },
+  keep: { type: "boolean", default: false },
+  "only-make": { type: "boolean", default: false },
+  skip: { type: "string", default: "" },
+  heap: { type: "string", default: "2g" },
+  ...SERVER_FLAGS,
+  python: { type: "string" },
+  json: { type: "string" },
 });
 const documents = Number(flags.documents);
 const skipped = new Set(flags.skip.split(","));
@@ -116,16 +110,8 @@ interface Measured {
   readonly model: IndexModel;
 }
 
-const config = loadConfig({
-  flags: flags.model === undefined ? {} : { "model.path": flags.model },
-}).values;
-const folder = flags.folder ?? path.join(config.home, "bench");
 const machine = describeMachine();
-const { cluster, close } = await openBenchServer(config, {
-  url: flags.opensearch,
-  folder,
-  heap: flags.heap,
-});
+const { config, folder, cluster, close } = await openBench(flags);
 try {
   await main(cluster);
 } finally {

@@ -9,9 +9,9 @@
  */
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { format } from "prettier";
 import { packageRoot } from "../src/config/package-root.js";
+import { benchFlags } from "./bench-flags.js";
 import { readRates, valuesOf, type Rate } from "./reindex-rates.js";
 import {
   calm,
@@ -123,12 +123,10 @@ function whole(value: number): string {
   return Math.round(value).toLocaleString("en");
 }
 
-const { values: flags } = parseArgs({
-  options: {
-    rates: { type: "string" },
-    write: { type: "boolean" },
-    check: { type: "boolean" },
-  },
+const flags = benchFlags(import.meta.url, {
+  rates: { type: "string" },
+  write: { type: "boolean" },
+  check: { type: "boolean" },
 });
 const made = tables(await readRates(flags.rates));
 const scale = path.join(packageRoot, "docs", "scale.md");

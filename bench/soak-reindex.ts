@@ -17,7 +17,6 @@ import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { parseArgs } from "node:util";
 import { Redis } from "ioredis";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import { pathOf } from "../src/cluster/request.js";
@@ -29,7 +28,9 @@ import { deleteIndex } from "../src/index/csplade-index.js";
 import { createWorkerMetrics } from "../src/observe/worker-metrics.js";
 import { reindex } from "../src/reindex/reindex.js";
 import { environmentOf } from "../test/support/csplade-command.js";
+import { endWithProcess } from "../test/support/process-end.js";
 import { startWorkerProcess } from "../test/support/worker-process.js";
+import { benchFlags } from "./bench-flags.js";
 import { withBenchServers } from "./bench-server.js";
 import {
   megabytes,
@@ -39,12 +40,10 @@ import {
   type MemoryTrend,
 } from "./memory-report.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    minutes: { type: "string", default: "30" },
-    documents: { type: "string", default: "20000" },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  minutes: { type: "string", default: "30" },
+  documents: { type: "string", default: "20000" },
+  json: { type: "string" },
 });
 const minutes = Number(flags.minutes);
 const documents = Number(flags.documents);
@@ -73,7 +72,6 @@ const load_before = os.loadavg()[0] ?? 0;
 const options = { name: "soak", healthyWithinMs: 600_000, onProgress: say };
 await withBenchServers(options, async ({ opensearchUrl, redisUrl }) => {
   const config = loadConfig({
-    env: {},
     flags: {
       "opensearch.url": opensearchUrl,
       "redis.url": redisUrl,
@@ -115,7 +113,7 @@ await withBenchServers(options, async ({ opensearchUrl, redisUrl }) => {
 function follow(config: Config): ChildProcess {
   const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
   const args = [main, "reindex", "--from", "soak", "--to", "soak-search", "--follow"];
-  return spawn(process.execPath, [...args, "--no-workers", "--quiet"], {
+  const child = spawn(process.execPath, [...args, "--no-workers", "--quiet"], {
     stdio: ["ignore", "ignore", "inherit"],
     env: {
       ...process.env,
@@ -124,6 +122,8 @@ function follow(config: Config): ChildProcess {
       CSPLADE_SLICE_DOCUMENTS: String(config["reindex.slice_documents"]),
     },
   });
+  endWithProcess(child);
+  return child;
 }
 
 async function end(child: ChildProcess): Promise<void> {

@@ -12,6 +12,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findFreePort } from "../../src/servers/port.js";
 import { runTool, type ToolEnd } from "./kubernetes-tools.js";
+import { endWithProcess } from "./process-end.js";
 
 /** A running control plane. */
 export interface ControlPlane {
@@ -36,9 +37,10 @@ export async function startControlPlane(tools: string, stages: string): Promise<
   const children: ChildProcess[] = [];
   const start = (program: string, args: readonly string[]): void => {
     const log = openSync(path.join(folder, `${program}.log`), "w");
-    children.push(
-      spawn(path.join(tools, program), args, { cwd: folder, stdio: ["ignore", log, log] }),
-    );
+    const stdio = ["ignore", log, log] as const;
+    const child = spawn(path.join(tools, program), args, { cwd: folder, stdio: [...stdio] });
+    endWithProcess(child);
+    children.push(child);
   };
   const stop = async (): Promise<void> => {
     for (const child of children.reverse()) {

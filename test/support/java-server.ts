@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { serverUser } from "../../src/servers/home.js";
+import { endWithProcess } from "./process-end.js";
 
 /** How one is started. */
 export interface JavaServerStart {
@@ -43,8 +44,7 @@ export async function startJavaServer(start: JavaServerStart): Promise<void> {
     ...serverUser(),
   });
   closeSync(output);
-  // Before the folder is removed, which happens in the same event.
-  process.prependOnceListener("exit", () => child.kill("SIGKILL"));
+  endWithProcess(child);
   const until = Date.now() + START_MS;
   while (!(await start.isUp())) {
     if (child.exitCode === null && Date.now() < until) {

@@ -4,16 +4,14 @@
  * see test/mocharc.json). They have ports and a data folder of their own and
  * share the assembled distribution with `csplade up`.
  */
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { rmSync } from "node:fs";
+import { mkdtemp, readdir } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { loadConfig } from "../../src/config/load-config.js";
 import type { OpenSearchVersion } from "../../src/servers/distribution-lock.js";
-import { homeAt } from "../../src/servers/home.js";
 import { findFreePort } from "../../src/servers/port.js";
 import { startServers, stopServers } from "../../src/servers/servers.js";
-import { readState } from "../../src/servers/state.js";
+import { endHome, guardHome } from "./process-end.js";
 
 /** What a live suite gets. */
 export interface TestServers {
@@ -32,8 +30,6 @@ export interface TestServers {
 const folderPrefix = "csplade-test-";
 let running: TestServers | undefined;
 let home: string | undefined;
-/** Homes of this process; whatever runs in them must not outlive it. */
-const homes = new Set<string>();
 
 /** The servers of this run. */
 export function testServers(): TestServers {
@@ -48,18 +44,11 @@ export function sharedCache(): string {
   return loadConfig().values.home;
 }
 
-/** A folder for one test's own home; removed with {@link discardFolder}. */
+/** A folder for one test's own home; removed with {@link endHome}, or with the process. */
 export async function makeTestFolder(): Promise<string> {
   const folder = await mkdtemp(path.join(os.tmpdir(), `${folderPrefix}${process.pid}-`));
-  homes.add(folder);
+  guardHome(folder, "removed");
   return folder;
-}
-
-/** Stops what runs in a test's home and removes it. */
-export async function discardFolder(folder: string): Promise<void> {
-  await stopServers(folder, { graceMs: 0 });
-  await rm(folder, { recursive: true, force: true });
-  homes.delete(folder);
 }
 
 /** Called by mocha before the first suite. */
@@ -84,9 +73,6 @@ export async function mochaGlobalSetup(): Promise<void> {
   const kill = async (server: "opensearch" | "redis") => {
     await stopServers(folder, { servers: [server], graceMs: 0 });
   };
-  process.on("exit", killAtExit);
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(signal, () => process.exit(1));
   const { opensearch, redis } = await start(["redis", "opensearch"]);
   running = {
     opensearchUrl: opensearch?.url ?? "",
@@ -101,23 +87,8 @@ export async function mochaGlobalSetup(): Promise<void> {
 /** Called by mocha after the last suite, also when some failed or it was interrupted. */
 export async function mochaGlobalTeardown(): Promise<void> {
   if (home === undefined) return;
-  await discardFolder(home);
+  await endHome(home);
   home = undefined;
-}
-
-/** The last resort when mocha ends without its teardown; nothing may wait here. */
-function killAtExit(): void {
-  for (const folder of homes) {
-    const { opensearch, redis } = readState(homeAt(folder));
-    for (const server of [opensearch, redis]) {
-      try {
-        if (server !== undefined) process.kill(server.pid, "SIGKILL");
-      } catch {
-        // it is gone already
-      }
-    }
-    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
 }
 
 /** Servers of a run that was killed outright: their folder names its pid. */
@@ -126,7 +97,7 @@ async function removeLeftovers(): Promise<void> {
     const pid = Number(new RegExp(`^${folderPrefix}(\\d+)-`).exec(name)?.[1]);
     if (!Number.isInteger(pid) || isAlive(pid)) continue;
     try {
-      await discardFolder(path.join(os.tmpdir(), name));
+      await endHome(path.join(os.tmpdir(), name));
     } catch {
       // another run, started at the same moment, is removing it
     }
@@ -159,5 +130,5 @@ export async function startTestOpenSearch(version: OpenSearchVersion): Promise<T
     opensearchVersion: version,
     servers: ["opensearch"],
   });
-  return { url: opensearch?.url ?? "", stop: () => discardFolder(folder) };
+  return { url: opensearch?.url ?? "", stop: () => endHome(folder) };
 }

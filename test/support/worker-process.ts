@@ -4,6 +4,7 @@ import path from "node:path";
 import { packageRoot } from "../../src/config/package-root.js";
 import type { Config } from "../../src/config/settings.js";
 import { environmentOf } from "./csplade-command.js";
+import { endWithProcess } from "./process-end.js";
 
 /** How a worker is started. */
 export interface WorkerProcessOptions {
@@ -32,6 +33,7 @@ export async function startWorkerProcess(
       ...env,
     },
   });
+  endWithProcess(worker);
   await new Promise<void>((resolve, reject) => {
     let said = "";
     worker.stderr.setEncoding("utf8").on("data", (text: string) => {

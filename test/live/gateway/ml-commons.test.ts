@@ -22,7 +22,8 @@ import type { Features } from "../../../src/sparse/features.js";
 import { isHashedId } from "../../../src/sparse/term-id.js";
 import { SENTENCES } from "../../support/encoded-index.js";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";
-import { discardFolder, makeTestFolder, sharedCache } from "../../support/servers.js";
+import { endHome } from "../../support/process-end.js";
+import { makeTestFolder, sharedCache } from "../../support/servers.js";
 import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 const WANTED = process.env.CSPLADE_TEST_ML_COMMONS === "1";
@@ -89,7 +90,7 @@ describe("a stock OpenSearch with ml-commons", function () {
   after(async () => {
     if (folder !== undefined) {
       await cluster.close();
-      await discardFolder(folder);
+      await endHome(folder);
     }
   });
 

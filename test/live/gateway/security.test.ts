@@ -12,6 +12,7 @@ import { packageRoot } from "../../../src/config/package-root.js";
 import { openEncoder } from "../../../src/encoder/encoder.js";
 import { search } from "../../../src/query/search.js";
 import { fillEncodedIndex } from "../../support/encoded-index.js";
+import { endWithProcess } from "../../support/process-end.js";
 import {
   startSecuredOpenSearch,
   type SecuredOpenSearch,
@@ -110,6 +111,7 @@ describe("the gateway before a cluster with users", function () {
         OPENSEARCH_CA_FILE: server.caFile,
       },
     });
+    endWithProcess(gateway);
     for (const stream of [gateway.stdout, gateway.stderr]) {
       stream!.on("data", (chunk: Buffer) => (said += chunk.toString()));
     }

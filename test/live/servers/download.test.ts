@@ -4,7 +4,8 @@ import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { distributionLock } from "../../../src/servers/distribution-lock.js";
 import { downloadArtifacts } from "../../../src/servers/download.js";
-import { discardFolder, makeTestFolder } from "../../support/servers.js";
+import { endHome } from "../../support/process-end.js";
+import { makeTestFolder } from "../../support/servers.js";
 
 describe("downloads of the embedded servers", () => {
   const artifact = distributionLock("3.6.0").artifacts.find(({ file }) => /^jopt/.test(file))!;
@@ -13,7 +14,7 @@ describe("downloads of the embedded servers", () => {
   beforeEach(async () => {
     folder = await makeTestFolder();
   });
-  afterEach(() => discardFolder(folder));
+  afterEach(() => endHome(folder));
 
   it("a corrupted file and a half-finished download are replaced by the pinned file", async () => {
     await writeFile(path.join(folder, artifact.file), "half of a j");

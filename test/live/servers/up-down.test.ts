@@ -9,7 +9,8 @@ import {
   type StartOptions,
 } from "../../../src/servers/servers.js";
 import { csplade } from "../../support/csplade-command.js";
-import { discardFolder, makeTestFolder, sharedCache } from "../../support/servers.js";
+import { endHome } from "../../support/process-end.js";
+import { makeTestFolder, sharedCache } from "../../support/servers.js";
 
 describe("csplade up and down", () => {
   let home: string;
@@ -19,7 +20,7 @@ describe("csplade up and down", () => {
     home = await makeTestFolder();
     redisPort = await findFreePort();
   });
-  afterEach(() => discardFolder(home));
+  afterEach(() => endHome(home));
 
   const upRedis = () =>
     csplade(["up", "--home", home, "--only", "redis", "--redis-port", String(redisPort), "--json"]);

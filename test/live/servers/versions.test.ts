@@ -3,7 +3,8 @@ import { distributionLock } from "../../../src/servers/distribution-lock.js";
 import { findJdk } from "../../../src/servers/java.js";
 import { findFreePort } from "../../../src/servers/port.js";
 import { startServers, type StartOptions } from "../../../src/servers/servers.js";
-import { discardFolder, makeTestFolder, sharedCache } from "../../support/servers.js";
+import { endHome } from "../../support/process-end.js";
+import { makeTestFolder, sharedCache } from "../../support/servers.js";
 
 describe("variants of the embedded OpenSearch", function () {
   this.timeout(600_000); // the first run on a machine downloads them
@@ -12,7 +13,7 @@ describe("variants of the embedded OpenSearch", function () {
   beforeEach(async () => {
     home = await makeTestFolder();
   });
-  afterEach(() => discardFolder(home));
+  afterEach(() => endHome(home));
 
   const start = async (options: Partial<StartOptions>) => {
     const opensearchPort = await findFreePort();
