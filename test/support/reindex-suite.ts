@@ -1,12 +1,12 @@
 /** What the tests of a suite share: settings with a queue of their own, connections and an encoder. */
-import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
-import type { Patience } from "../../../src/cluster/patience.js";
-import type { Config, SettingName } from "../../../src/config/settings.js";
-import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
-import { createWorkerMetrics } from "../../../src/observe/worker-metrics.js";
-import { reindex, type ReindexOptions, type RunSummary } from "../../../src/reindex/reindex.js";
-import { openRunStore, type RunStore } from "../../../src/reindex/run-store.js";
-import { discardIndices, reindexConfig } from "../../support/reindexing.js";
+import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
+import type { Patience } from "../../src/cluster/patience.js";
+import type { Config, SettingName } from "../../src/config/settings.js";
+import { openEncoder, type Encoder } from "../../src/encoder/encoder.js";
+import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
+import { reindex, type ReindexOptions, type RunSummary } from "../../src/reindex/reindex.js";
+import { openRunStore, type RunStore } from "../../src/reindex/run-store.js";
+import { discardIndices, reindexConfig } from "./reindexing.js";
 
 /** An open suite. */
 export interface ReindexSuite {

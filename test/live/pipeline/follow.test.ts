@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
+import type { Cluster } from "../../../src/cluster/cluster.js";
 import { pathOf } from "../../../src/cluster/request.js";
-import type { Config, SettingName } from "../../../src/config/settings.js";
-import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import type { Config } from "../../../src/config/settings.js";
+import type { Encoder } from "../../../src/encoder/encoder.js";
 import { readIndexModel } from "../../../src/index/csplade-index.js";
 import {
   followMarked,
@@ -11,31 +11,24 @@ import {
   type FollowOptions,
 } from "../../../src/pipeline/marked-documents.js";
 import { csplade } from "../../support/csplade-command.js";
-import { contentOf, discardIndices, fill, testDocuments } from "../../support/reindexing.js";
-import { testServers } from "../../support/servers.js";
-import { testConfig } from "../../support/tiny-checkpoints.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
+import { contentOf, fill, testDocuments } from "../../support/reindexing.js";
 
 describe("csplade follow", function () {
   this.timeout(180_000);
+  let suite: ReindexSuite;
   let cluster: Cluster;
   let config: Config;
   let encoder: Encoder;
 
   before(async () => {
-    config = configWith();
-    cluster = connectCluster(config);
-    encoder = await openEncoder(config);
+    suite = await openReindexSuite("in-");
+    ({ cluster, config, encoder } = suite);
   });
   after(async () => {
-    await discardIndices(cluster, "in-");
     await cluster.send({ method: "DELETE", path: "/_ingest/pipeline/in-own" });
-    await encoder.close();
-    await cluster.close();
+    await suite.close();
   });
-
-  function configWith(flags: Partial<Record<SettingName, unknown>> = {}): Config {
-    return testConfig({ "opensearch.url": testServers().opensearchUrl, ...flags });
-  }
 
   function follow(index: string, more: Partial<FollowOptions> = {}): Promise<FollowCounts> {
     const { signal } = new AbortController();
@@ -148,7 +141,7 @@ describe("csplade follow", function () {
       },
       "Writing",
     );
-    const nested = configWith({ "ingest.passages": "nested" });
+    const nested: Config = { ...config, "ingest.passages": "nested" };
     assert.equal((await follow("in-nested", { config: nested })).encoded, 1);
     const passages = (await vectorOf("in-nested", "a")).csplade_passages as unknown[];
     assert.ok(passages.length > 1);

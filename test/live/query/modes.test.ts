@@ -1,67 +1,30 @@
 /** Modes of search on real clusters: what each finds, how it scores, and what stays usable around it. */
 import assert from "node:assert/strict";
-import type { Cluster } from "../../../src/cluster/cluster.js";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
-import {
-  distributionLock,
-  type OpenSearchVersion,
-} from "../../../src/servers/distribution-lock.js";
-import { findJdk } from "../../../src/servers/java.js";
+import type { OpenSearchVersion } from "../../../src/servers/distribution-lock.js";
 import { makeAnnIndex } from "../../../src/index/ann-index.js";
 import { createBulkWriter } from "../../../src/index/bulk-writer.js";
 import { fitText } from "../../../src/query/bm25-query.js";
-import type { VectorField } from "../../../src/query/query-translator.js";
-import { search } from "../../../src/query/search.js";
 import type { SearchRequest } from "../../../src/query/search-request.js";
 import { split } from "../../../src/sparse/prune.js";
-import type { SparseVector } from "../../../src/sparse/sparse-vector.js";
+import { EMPTY_VECTOR } from "../../../src/sparse/sparse-vector.js";
 import { randomVectors } from "../../support/random-vectors.js";
-import { startTestOpenSearch, type TestOpenSearch } from "../../support/servers.js";
-import { testCluster } from "../../support/test-index.js";
-import { exactScore, fillVectorIndex, vectorDocuments } from "../../support/vector-index.js";
+import {
+  close,
+  documents,
+  NESTED,
+  queries,
+  rankingSuite,
+  sum,
+  TEXT,
+} from "../../support/ranking-suite.js";
+import { exactScore } from "../../support/vector-index.js";
 
 const INDEX = "csplade-modes-test";
-const NESTED: readonly VectorField[] = [
-  { name: "csplade_passages.csplade", nested_path: "csplade_passages" },
-];
-const TEXT = "fear of the ocean in winter";
-
-const documents = vectorDocuments(400, 7);
-const random = randomVectors(99);
-const queries = Array.from({ length: 6 }, () => random(25, 400));
-
-function close(actual: number, expected: number, message = ""): void {
-  const tolerance = 2e-6 * Math.max(1, Math.abs(expected));
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${message} ${actual} ≠ ${expected}`);
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
 
 function modesOn(version: OpenSearchVersion): void {
-  let server: TestOpenSearch | undefined;
-  let opened: Cluster | undefined;
-  let cluster: Cluster;
-  const find = (vector: SparseVector, changes: Partial<SearchRequest> = {}) =>
-    search(cluster, { index: INDEX, vector, text: TEXT, ...changes });
-
-  before(async function () {
-    this.timeout(600_000); // the first run on a machine downloads it
-    if (version !== "3.6.0") {
-      if (findJdk(distributionLock(version)) === undefined) this.skip();
-      server = await startTestOpenSearch(version);
-    }
-    opened = cluster = testCluster(server?.url);
-    await fillVectorIndex(cluster, INDEX, documents);
-  });
-
-  after(async function () {
-    this.timeout(120_000);
-    await opened?.send({ method: "DELETE", path: `/${INDEX}` });
-    await opened?.close();
-    await server?.stop();
-  });
+  const suite = rankingSuite(INDEX, version);
+  const { find } = suite;
 
   for (const dialect of ["rank_feature", "neural_sparse"] as const) {
     it(`two_phase gives plain scores to what the strong terms find (${dialect})`, async () => {
@@ -145,7 +108,7 @@ function modesOn(version: OpenSearchVersion): void {
     const options = { query_weight: 0.5, rescore_query_weight: 2 };
     const [{ hits }, words] = await Promise.all([
       find(queries[0]!, { mode: "guided", guided: options, text_fields: ["text"] }),
-      cluster.demand(
+      suite.cluster.demand(
         {
           method: "POST",
           path: `/${INDEX}/_search`,
@@ -273,7 +236,7 @@ function modesOn(version: OpenSearchVersion): void {
     });
 
     it(`${mode} takes a question of 100,000 words, says what it left out`, async () => {
-      const long = random(1500, 40_000);
+      const long = randomVectors(99)(1500, 40_000);
       const text = `fear ${"ocean and other words ".repeat(25_000)}`;
       const result = await find(long, { mode, text });
       assert.equal(result.notes.length, { plain: 1, two_phase: 1, guided: 2, hybrid: 2 }[mode]);
@@ -289,7 +252,7 @@ function modesOn(version: OpenSearchVersion): void {
       "ligatures ﬁ ﬂ, ẞ, ǅ, १२३ and ٤٥٦, \u200bzero\u200bwidth",
     ];
     for (const text of texts) {
-      const { tokens } = (await cluster.demand(
+      const { tokens } = (await suite.cluster.demand(
         { method: "POST", path: "/_analyze", body: { tokenizer: "standard", text } },
         "Analyzing",
       )) as { tokens: unknown[] };
@@ -313,10 +276,17 @@ function modesOn(version: OpenSearchVersion): void {
 
   if (version === "2.19.1") {
     it("names the version that approximate search takes, where it is older", async () => {
-      const writer = createBulkWriter(cluster, { max_bytes: 1e6, concurrency: 1, max_wait_ms: 0 });
-      await assert.rejects(makeAnnIndex(cluster, writer, { from: INDEX, into: `${INDEX}-ann` }), {
-        code: "cluster_unsupported",
+      const writer = createBulkWriter(suite.cluster, {
+        max_bytes: 1e6,
+        concurrency: 1,
+        max_wait_ms: 0,
       });
+      await assert.rejects(
+        makeAnnIndex(suite.cluster, writer, { from: INDEX, into: `${INDEX}-ann` }),
+        {
+          code: "cluster_unsupported",
+        },
+      );
       await writer.close();
     });
   }
@@ -348,7 +318,7 @@ function modesOn(version: OpenSearchVersion): void {
   });
 
   it("hybrid of a question without terms ranks by BM25 alone and says so", async () => {
-    const { hits, notes } = await find(random(0, 1), { mode: "hybrid" });
+    const { hits, notes } = await find(EMPTY_VECTOR, { mode: "hybrid" });
     assert.equal(hits.length, 10);
     assert.match(notes[0]!, /BM25 alone/);
   });

@@ -1,63 +1,23 @@
 /** `sort` and `search_after` in the modes that rank a first look, on real clusters. */
 import assert from "node:assert/strict";
-import type { Cluster } from "../../../src/cluster/cluster.js";
-import type { VectorField } from "../../../src/query/query-translator.js";
-import { search } from "../../../src/query/search.js";
-import type { SearchRequest } from "../../../src/query/search-request.js";
-import {
-  distributionLock,
-  type OpenSearchVersion,
-} from "../../../src/servers/distribution-lock.js";
-import { findJdk } from "../../../src/servers/java.js";
+import type { OpenSearchVersion } from "../../../src/servers/distribution-lock.js";
 import { split } from "../../../src/sparse/prune.js";
 import type { SparseVector } from "../../../src/sparse/sparse-vector.js";
 import { randomVectors } from "../../support/random-vectors.js";
-import { startTestOpenSearch, type TestOpenSearch } from "../../support/servers.js";
-import { testCluster } from "../../support/test-index.js";
-import { exactScore, fillVectorIndex, vectorDocuments } from "../../support/vector-index.js";
+import {
+  close,
+  documents,
+  NESTED,
+  queries,
+  rankingSuite,
+  sum,
+} from "../../support/ranking-suite.js";
+import { exactScore } from "../../support/vector-index.js";
 
 const INDEX = "csplade-sort-test";
-const NESTED: readonly VectorField[] = [
-  { name: "csplade_passages.csplade", nested_path: "csplade_passages" },
-];
-const TEXT = "fear of the ocean in winter";
-
-const documents = vectorDocuments(400, 7);
-const random = randomVectors(99);
-const queries = Array.from({ length: 6 }, () => random(25, 400));
-
-function close(actual: number, expected: number, message = ""): void {
-  const tolerance = 2e-6 * Math.max(1, Math.abs(expected));
-  assert.ok(Math.abs(actual - expected) <= tolerance, `${message} ${actual} ≠ ${expected}`);
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
 
 function sortingOn(version: OpenSearchVersion): void {
-  let server: TestOpenSearch | undefined;
-  let opened: Cluster | undefined;
-  let cluster: Cluster;
-  const find = (vector: SparseVector, changes: Partial<SearchRequest> = {}) =>
-    search(cluster, { index: INDEX, vector, text: TEXT, ...changes });
-
-  before(async function () {
-    this.timeout(600_000); // the first run on a machine downloads it
-    if (version !== "3.6.0") {
-      if (findJdk(distributionLock(version)) === undefined) this.skip();
-      server = await startTestOpenSearch(version);
-    }
-    opened = cluster = testCluster(server?.url);
-    await fillVectorIndex(cluster, INDEX, documents);
-  });
-
-  after(async function () {
-    this.timeout(120_000);
-    await opened?.send({ method: "DELETE", path: `/${INDEX}` });
-    await opened?.close();
-    await server?.stop();
-  });
+  const { find } = rankingSuite(INDEX, version);
 
   for (const mode of ["two_phase", "guided"] as const) {
     for (const fields of [undefined, NESTED]) {
@@ -156,7 +116,7 @@ function sortingOn(version: OpenSearchVersion): void {
   });
 
   it("sorts the answer to a question of 100,000 words within the clause limit", async () => {
-    const long = random(1500, 40_000);
+    const long = randomVectors(99)(1500, 40_000);
     const text = `fear ${"ocean and other words ".repeat(25_000)}`;
     for (const mode of ["plain", "two_phase", "guided"] as const) {
       const { hits } = await find(long, { mode, text, around: { sort: [{ year: "desc" }] } });

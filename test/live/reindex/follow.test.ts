@@ -13,7 +13,7 @@ import {
   fill,
   testDocuments,
 } from "../../support/reindexing.js";
-import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 describe("a reindexing run", function () {
   this.timeout(300_000);

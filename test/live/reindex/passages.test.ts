@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { assertCopied, contentOf, fill, testDocuments } from "../../support/reindexing.js";
-import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 /** A text of several passages, and the same document with a text of one. */
 const LONG = { id: "long", title: "A long one", text: "many words of a story ".repeat(120) };

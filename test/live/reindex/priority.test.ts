@@ -8,7 +8,7 @@ import { startReindexWorker } from "../../../src/reindex/slice-worker.js";
 import { csplade, environmentOf } from "../../support/csplade-command.js";
 import { assertCopied, fill, testDocuments } from "../../support/reindexing.js";
 import { startWorkerProcess } from "../../support/worker-process.js";
-import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 describe("live ingestion goes before reindexing:", function () {
   this.timeout(180_000);

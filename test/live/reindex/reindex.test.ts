@@ -12,7 +12,7 @@ import {
   fill,
   testDocuments,
 } from "../../support/reindexing.js";
-import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 describe("reindex", function () {
   this.timeout(300_000);

@@ -10,7 +10,7 @@ import { claimSlice, FATAL_CRASHES } from "../../../src/reindex/slice-claim.js";
 import { beginRun } from "../../../src/reindex/start-run.js";
 import { cutShard, settledUpTo } from "../../../src/sources/index-source.js";
 import { assertCopied, deadLettersOf, fill, testDocuments } from "../../support/reindexing.js";
-import { openReindexSuite, type ReindexSuite } from "./reindex-suite.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 describe("a slice", function () {
   this.timeout(120_000);
