@@ -1,16 +1,70 @@
 /** Runs the built `csplade` the way a person does: as a program of its own. */
+import { spawn, type ChildProcessWithoutNullStreams } from "node:child_process";
 import path from "node:path";
+import { text } from "node:stream/consumers";
 import { packageRoot } from "../../src/config/package-root.js";
 import type { Config } from "../../src/config/settings.js";
 import { runProgram, type ProgramEnd } from "../../src/servers/program.js";
+import { endWithProcess } from "./process-end.js";
+import { testServers } from "./servers.js";
+import { tinyCheckpoint } from "./tiny-checkpoints.js";
+
+const MAIN = path.join(packageRoot, "dist", "src", "cli", "main.js");
 
 /** Runs `csplade` with `args` to its end; output is both streams together. */
 export async function csplade(
   args: readonly string[],
   { deadlineMs = 120_000, env = {} }: { deadlineMs?: number; env?: Record<string, string> } = {},
 ): Promise<ProgramEnd> {
-  const main = path.join(packageRoot, "dist", "src", "cli", "main.js");
-  return await runProgram(process.execPath, [main, ...args], { deadlineMs, env });
+  return await runProgram(process.execPath, [MAIN, ...args], { deadlineMs, env });
+}
+
+/** How a program ended. */
+export interface CspladeEnd {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/**
+ * Starts `csplade` in a folder, on the servers of this test run, with the tiny model and with `env`;
+ * nothing else comes from the environment of the tests.
+ */
+export function startCsplade(
+  folder: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): ChildProcessWithoutNullStreams {
+  const { opensearchUrl, redisUrl } = testServers();
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    cwd: folder,
+    env: {
+      PATH: process.env.PATH,
+      CSPLADE_HOME: path.join(folder, "home"),
+      CSPLADE_MODEL: tinyCheckpoint("bi"),
+      CSPLADE_THREADS: "1",
+      OPENSEARCH_URL: opensearchUrl,
+      REDIS_URL: redisUrl,
+      NO_COLOR: "1",
+      ...env,
+    },
+  });
+  endWithProcess(child);
+  return child;
+}
+
+/** {@link startCsplade} to its end, with `input` on its standard input. */
+export async function runCsplade(
+  folder: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+  input = "",
+): Promise<CspladeEnd> {
+  const child = startCsplade(folder, args, env);
+  child.stdin.end(input);
+  const code = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  return { code: await code, out, err };
 }
 
 /** The variables that give a program of its own this model, these servers and this queue. */

@@ -1,20 +1,13 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
-import { packageRoot } from "../../../src/config/package-root.js";
+import { runCsplade, startCsplade, type CspladeEnd } from "../../support/csplade-command.js";
 import { testServers } from "../../support/servers.js";
 import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
-
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
 
 interface SearchJson {
   readonly hits: readonly {
@@ -34,34 +27,10 @@ describe("the csplade program", function () {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const { opensearchUrl, redisUrl } = testServers();
-    return spawn(process.execPath, [path.join(packageRoot, "dist/src/cli/main.js"), ...args], {
-      cwd: folder,
-      env: {
-        PATH: process.env.PATH,
-        CSPLADE_HOME: path.join(folder, "home"),
-        CSPLADE_MODEL: tinyCheckpoint("bi"),
-        CSPLADE_THREADS: "1",
-        OPENSEARCH_URL: opensearchUrl,
-        REDIS_URL: redisUrl,
-        NO_COLOR: "1",
-        ...env,
-      },
-    });
-  }
-
-  async function run(
-    args: readonly string[],
-    env: NodeJS.ProcessEnv = {},
-    input = "",
-  ): Promise<Ended> {
-    const child = start(args, env);
-    child.stdin.end(input);
-    const code = new Promise<number | null>((resolve) => child.on("close", resolve));
-    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
-    return { code: await code, out, err };
-  }
+  const start = (args: readonly string[], env?: NodeJS.ProcessEnv) =>
+    startCsplade(folder, args, env);
+  const run = (args: readonly string[], env?: NodeJS.ProcessEnv, input?: string) =>
+    runCsplade(folder, args, env, input);
 
   const documents = [
     {
@@ -172,7 +141,7 @@ describe("the csplade program", function () {
     const question = "fear of a confined space";
     const search = ["search", "--index", "cli-docs-ann", "--json", question];
     const [plain, approximate] = [await run(search), await run([...search, "--mode", "ann"])];
-    const scoresOf = ({ out }: Ended) =>
+    const scoresOf = ({ out }: CspladeEnd) =>
       (JSON.parse(out) as SearchJson).hits.map(({ id, score }) => [id, score]);
     assert.deepEqual(scoresOf(approximate), scoresOf(plain));
     const more = JSON.stringify({ _id: "4", title: "space", text: "a confined space, closed" });

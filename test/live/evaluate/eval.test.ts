@@ -1,19 +1,18 @@
 /** `csplade eval` as people and scripts use it, on the real index it makes. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { spawn } from "node:child_process";
 import os from "node:os";
 import path from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
-import { packageRoot } from "../../../src/config/package-root.js";
 import { readCollection } from "../../../src/evaluate/beir.js";
 import { bm25 } from "../../../src/evaluate/bm25.js";
 import { meanMetrics, runMetrics } from "../../../src/evaluate/metrics.js";
 import { parseRun } from "../../../src/evaluate/run-file.js";
+import { runCsplade, startCsplade } from "../../support/csplade-command.js";
 import { testServers } from "../../support/servers.js";
-import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+import { testConfig } from "../../support/tiny-checkpoints.js";
 
 const corpus = [
   { _id: "d1", title: "Claustrophobia", text: "a morbid fear of being in a confined space" },
@@ -78,29 +77,7 @@ describe("csplade eval", function () {
     await cluster.close();
   });
 
-  function start(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    return spawn(process.execPath, [path.join(packageRoot, "dist/src/cli/main.js"), ...args], {
-      cwd: folder,
-      env: {
-        PATH: process.env.PATH,
-        CSPLADE_HOME: path.join(folder, "home"),
-        CSPLADE_MODEL: tinyCheckpoint("bi"),
-        CSPLADE_THREADS: "1",
-        OPENSEARCH_URL: testServers().opensearchUrl,
-        REDIS_URL: testServers().redisUrl,
-        NO_COLOR: "1",
-        ...env,
-      },
-    });
-  }
-
-  async function run(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    const child = start(args, env);
-    child.stdin.end();
-    const code = new Promise<number | null>((resolve) => child.on("close", resolve));
-    const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
-    return { code: await code, out, err };
-  }
+  const run = (args: readonly string[], env?: NodeJS.ProcessEnv) => runCsplade(folder, args, env);
 
   async function indices(): Promise<string[]> {
     const { body } = await cluster.send({
@@ -187,7 +164,15 @@ describe("csplade eval", function () {
     writeFileSync(path.join(large, "queries.jsonl"), '{"_id":"q","text":"number"}\n');
     writeFileSync(path.join(large, "qrels", "test.tsv"), "q\t7\t1\n");
     const name = "eval-interrupted";
-    const child = start(["eval", "--data", large, "--json", "--quiet", "--index", name]);
+    const child = startCsplade(folder, [
+      "eval",
+      "--data",
+      large,
+      "--json",
+      "--quiet",
+      "--index",
+      name,
+    ]);
     child.stdin.end();
     const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
     const output = text(child.stdout);
