@@ -151,16 +151,20 @@ async function demandIndex(cluster: Cluster, request: IndexRequest): Promise<Map
   return found;
 }
 
+/** What the cluster can do, of which its version is a part. */
+async function demandVersion(cluster: Cluster, index: string): Promise<Capabilities> {
+  const capabilities = await cluster.capabilities();
+  if (capabilities.version !== UNKNOWN_VERSION) return capabilities;
+  throw new CspladeError(
+    "cluster_rejected",
+    `Creating the index ${index}: ${cluster.url} does not tell these credentials its version, on which the mapping depends.`,
+    { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
+  );
+}
+
 /** @returns false if the index exists by now. */
 async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
-  const capabilities = await cluster.capabilities();
-  if (capabilities.version === UNKNOWN_VERSION) {
-    throw new CspladeError(
-      "cluster_rejected",
-      `Creating the index ${request.name}: ${cluster.url} does not tell these credentials its version, on which the mapping depends.`,
-      { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
-    );
-  }
+  const capabilities = await demandVersion(cluster, request.name);
   const guarded = request.guard !== false;
   if (guarded) await putGuard(cluster, request);
   const constant_keyword = hasConstantKeyword(capabilities);
@@ -265,14 +269,7 @@ async function adoptEmpty(
       },
     );
   }
-  const capabilities = await cluster.capabilities();
-  if (capabilities.version === UNKNOWN_VERSION) {
-    throw new CspladeError(
-      "cluster_rejected",
-      `Creating the index ${request.name}: ${cluster.url} does not tell these credentials its version, on which the mapping depends.`,
-      { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
-    );
-  }
+  await demandVersion(cluster, request.name);
   // What the index says of `_source` cannot be changed any more.
   const adopted = { ...request, store_vectors: storesVectors(index, found) };
   const guarded = request.guard !== false;

@@ -41,16 +41,3 @@ export async function encodeWorthwhile(
   let next = 0;
   return judged.map(({ worth }) => (worth ? encoded[next++] : { passages: [], truncated: false }));
 }
-
-/** Judges texts and encodes those that are worth it, see {@link encodeWorthwhile}. */
-export async function encodeFrom(
-  min_quality: number,
-  texts: readonly string[],
-  encode: (texts: readonly string[]) => Promise<readonly EncodedText[]>,
-): Promise<(EncodedText | undefined)[]> {
-  const worth = await judgeTexts(texts, min_quality);
-  return await encodeWorthwhile(
-    texts.map((text, i) => ({ text, worth: worth[i] ?? true })),
-    encode,
-  );
-}

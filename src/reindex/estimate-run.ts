@@ -3,8 +3,8 @@ import type { Encoder } from "../encoder/encoder.js";
 import { linesOf } from "../index/bulk-operation.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
-import { encodeFrom } from "../pipeline/worth-encoding.js";
 import type { SourceDocument } from "../sources/source-document.js";
+import { encodeForRun } from "./encode-for-run.js";
 import { planRun, type PlanContext, type ReindexRequest } from "./plan-run.js";
 import { readSlice } from "./slice-reader.js";
 
@@ -83,18 +83,10 @@ export async function estimateRun(
   }
   const info = { ...run, name: run.target, indices: [run.target], created: false };
   // Once to warm up: the first batches also pay for the memory they take.
-  await encoder.encodeDocuments(documents.slice(0, 8).map(({ text }) => text));
+  const texts = documents.map(({ text }) => text);
+  await encoder.encodeDocuments(texts.slice(0, 8));
   const started = performance.now();
-  const encoded = await encodeFrom(
-    run.encoding.min_quality,
-    documents.map(({ text }) => text),
-    (texts) =>
-      encoder.encodeDocuments(texts, {
-        signal: patience.signal,
-        max_passages: run.encoding.max_passages,
-        merged: run.passages === "merged",
-      }),
-  );
+  const encoded = await encodeForRun(encoder, run, texts, patience.signal);
   const seconds = Math.max(0.001, (performance.now() - started) / 1_000);
   let tokens = 0;
   let bytes = 0;

@@ -12,7 +12,6 @@ import { PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
 import { plainDocument } from "../index/bulk-operation.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
-import { encodeFrom } from "../pipeline/worth-encoding.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import type { StoredDocument } from "../sources/index-source.js";
@@ -20,6 +19,7 @@ import { textOf } from "../sources/source-document.js";
 import { fromFeatures } from "../sparse/features.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { readDeadLetters } from "./dead-letters.js";
+import { encodeForRun } from "./encode-for-run.js";
 import { countDocuments, readVersions, targetId } from "./missing-documents.js";
 import { compareQueries } from "./query-comparison.js";
 import type { RunRecord, Verification } from "./run-record.js";
@@ -173,16 +173,8 @@ async function compareVectors(
     const found = textOf(id, own, run.text_fields);
     return "problem" in found ? [] : [{ id, text: found.text, own, stored: body }];
   });
-  const encoded = await encodeFrom(
-    run.encoding.min_quality,
-    documents.map(({ text }) => text),
-    (texts) =>
-      encoder.encodeDocuments(texts, {
-        signal: patience.signal,
-        max_passages: run.encoding.max_passages,
-        merged: run.passages === "merged",
-      }),
-  );
+  const texts = documents.map(({ text }) => text);
+  const encoded = await encodeForRun(encoder, run, texts, patience.signal);
   const info = await patiently(patience, () => readIndexModel(cluster, run.target));
   const differences: number[] = [];
   for (const [i, { id, text, own, stored }] of documents.entries()) {

@@ -1,0 +1,22 @@
+/** Encoding a sample of documents as a run's workers would. */
+import type { EncodedText } from "../encoder/encoder-protocol.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { encodeWorthwhile, judgeTexts } from "../pipeline/worth-encoding.js";
+import type { RunRecord } from "./run-record.js";
+
+/**
+ * Encodes texts with the run's limits; one of too low a quality has no passages.
+ * @throws CspladeError `encode_failed`, `aborted`.
+ */
+export async function encodeForRun(
+  encoder: Encoder,
+  { encoding, passages }: Pick<RunRecord, "encoding" | "passages">,
+  texts: readonly string[],
+  signal: AbortSignal,
+): Promise<(EncodedText | undefined)[]> {
+  const worth = await judgeTexts(texts, encoding.min_quality);
+  const judged = texts.map((text, i) => ({ text, worth: worth[i] ?? true }));
+  const { max_passages } = encoding;
+  const options = { signal, max_passages, merged: passages === "merged" };
+  return await encodeWorthwhile(judged, (some) => encoder.encodeDocuments(some, options));
+}
