@@ -18,7 +18,6 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import { pathOf } from "../src/cluster/request.js";
 import { loadConfig } from "../src/config/load-config.js";
@@ -34,6 +33,7 @@ import { reindex } from "../src/reindex/reindex.js";
 import { openRunStore } from "../src/reindex/run-store.js";
 import { findIndexSource } from "../src/sources/index-source.js";
 import { startWorkerProcess } from "../test/support/worker-process.js";
+import { benchFlags } from "./bench-flags.js";
 import { describeMachine, packageVersion, writeReport, type BenchTable } from "./bench-report.js";
 import { withBenchServers } from "./bench-server.js";
 import { countCpu, type CpuTime } from "./cpu-time.js";
@@ -41,15 +41,13 @@ import { mixedTexts } from "./mixed-texts.js";
 import { inRounds, median, pairedRatio, type PairedRatio } from "../src/encoder/paired-rounds.js";
 import { stubEncoder } from "./stub-encoder.js";
 
-const { values: flags } = parseArgs({
-  options: {
-    only: { type: "string", default: "encoder,workers,overhead" },
-    rounds: { type: "string", default: "5" },
-    documents: { type: "string", default: "1500" },
-    "stub-documents": { type: "string", default: "20000" },
-    model: { type: "string" },
-    json: { type: "string" },
-  },
+const flags = benchFlags(import.meta.url, {
+  only: { type: "string", default: "encoder,workers,overhead" },
+  rounds: { type: "string", default: "5" },
+  documents: { type: "string", default: "1500" },
+  "stub-documents": { type: "string", default: "20000" },
+  model: { type: "string" },
+  json: { type: "string" },
 });
 const parts = flags.only.split(",");
 const rounds = Number(flags.rounds);
@@ -115,7 +113,7 @@ await withBenchServers(options, async ({ opensearchUrl, redisUrl }) => {
     "write.max_bytes": 1_000_000,
     "log.level": "silent",
   };
-  const { values: config } = loadConfig({ env: {}, flags: settings });
+  const { values: config } = loadConfig({ flags: settings });
   const cluster = connectCluster(config);
   const bench = { config, cluster };
   const { version } = await cluster.capabilities();
