@@ -1,7 +1,7 @@
 /** The one door through which requests are forwarded: streams both ways, nothing kept. */
 import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { errors, Pool } from "undici";
+import { errors, Pool, type Dispatcher } from "undici";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 
@@ -64,36 +64,69 @@ export function createUpstream(config: Config): Upstream {
   });
   return {
     async forward(request, response, { body, rewritten = false, warnings = [] } = {}) {
-      const gone = new AbortController();
-      const leave = (): void => {
-        if (!response.writableFinished) gone.abort();
+      const options: Dispatcher.DispatchOptions = {
+        method: request.method ?? "GET",
+        path: base + pathOf(request),
+        headers: requestHeaders(request, body !== undefined && rewritten),
+        body: body ?? (hasBody(request) ? request : null),
       };
-      response.once("close", leave);
       try {
-        await pool.stream(
-          {
-            method: request.method ?? "GET",
-            path: base + pathOf(request),
-            headers: requestHeaders(request, body !== undefined && rewritten),
-            body: body ?? (hasBody(request) ? request : null),
-            signal: gone.signal,
-            responseHeaders: "raw",
-          },
-          ({ statusCode, headers }) => {
-            // Typed as an object, but `raw` gives names and values in turn.
-            const raw = headers as unknown as readonly string[];
-            response.writeHead(statusCode, [...responseHeaders(raw), ...warningHeaders(warnings)]);
-            return response;
-          },
-        );
+        await new Promise<void>((resolve, reject) => {
+          pool.dispatch(options, streamInto(response, warnings, resolve, reject));
+        });
       } catch (thrown) {
         if (response.headersSent || response.destroyed) response.destroy();
         else throw unanswered(thrown, url, timeout);
-      } finally {
-        response.off("close", leave);
       }
     },
     close: () => pool.destroy(),
+  };
+}
+
+/**
+ * Writes an answer as it comes, no faster than the client takes it; a client that leaves cuts the
+ * request off. undici has a `stream` that does the same, but it makes an `AbortController` and watches
+ * the response with a dozen listeners, for every request.
+ */
+function streamInto(
+  response: ServerResponse,
+  warnings: readonly string[],
+  resolve: () => void,
+  reject: (reason: Error) => void,
+): Dispatcher.DispatchHandler {
+  let controller: Dispatcher.DispatchController | undefined;
+  const leave = (): void => {
+    if (!response.writableFinished) controller?.abort(new Error("The client left."));
+  };
+  const goOn = (): void => controller?.resume();
+  const stop = (): void => {
+    response.off("close", leave).off("drain", goOn);
+  };
+  response.once("close", leave).on("drain", goOn);
+  return {
+    onRequestStart(started) {
+      controller = started;
+      // It may have left while the request waited for a connection.
+      if (response.destroyed) leave();
+    },
+    onResponseStart({ rawHeaders }, statusCode) {
+      // 1xx says that the answer is still to come.
+      if (statusCode < 200) return;
+      const headers = responseHeaders((rawHeaders ?? []) as readonly Buffer[]);
+      response.writeHead(statusCode, [...headers, ...warningHeaders(warnings)]);
+    },
+    onResponseData(started, chunk) {
+      if (!response.write(chunk)) started.pause();
+    },
+    onResponseEnd() {
+      stop();
+      response.end();
+      resolve();
+    },
+    onResponseError(_started, error) {
+      stop();
+      reject(error);
+    },
   };
 }
 
@@ -119,8 +152,10 @@ function requestHeaders(request: IncomingMessage, rewritten: boolean): string[] 
   );
 }
 
-function responseHeaders(raw: readonly string[]): string[] {
-  return pairs(raw, (name) => !HOP_BY_HOP.has(name));
+/** Header values are bytes: `latin1` gives each of them back as it was. */
+function responseHeaders(raw: readonly Buffer[]): string[] {
+  const texts = raw.map((each) => each.toString("latin1"));
+  return pairs(texts, (name) => !HOP_BY_HOP.has(name));
 }
 
 /** Also leaves out what the `Connection` header names: it is about this connection, too. */
