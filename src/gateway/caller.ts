@@ -1,5 +1,5 @@
 /** Who asks, as a cluster or the proxy in front of it knows: by headers. */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 
 /** A caller. */
@@ -17,13 +17,13 @@ const NOT_THE_CALLER =
 /** The caller of a request. */
 export function callerOf(request: Pick<IncomingMessage, "headersDistinct">): Caller {
   const headers: Record<string, string> = {};
-  const hash = createHash("sha256");
+  let all = "";
   for (const name of Object.keys(request.headersDistinct).sort()) {
     const values = request.headersDistinct[name];
     if (values === undefined || NOT_THE_CALLER.test(name)) continue;
     const value = values.join(", ");
     headers[name] = value;
-    hash.update(`${name}\0${value}\0`);
+    all += `${name}\0${value}\0`;
   }
-  return { headers, key: hash.digest("base64") };
+  return { headers, key: hash("sha256", all, "base64") };
 }

@@ -20,7 +20,7 @@ import type { EncodeService } from "./encode-service.js";
 import { reportUnexpected } from "./http-error.js";
 import type { IndexPlans } from "./index-plans.js";
 import { openSearchError } from "./opensearch-error.js";
-import { requestSignal } from "./request-signal.js";
+import { requestLife } from "./request-life.js";
 import type { SearchTarget } from "./search-target.js";
 
 /** What the routes need. */
@@ -83,13 +83,14 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
   app.post(`${CONSOLE}/compare`, { errorHandler: sendClusterError }, async (request, reply) => {
     const { index, question, size } = checkBody(comparisonSchema, request.body);
     const caller = callerOf(request.raw);
-    const signal = requestSignal(reply.raw, config["gateway.request_timeout_ms"]);
+    const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
+    const { signal } = life;
     const target = { ...EVERYWHERE, expression: encodeURIComponent(index) };
     const { names, plan } = await plans.plan(target, caller);
     if (plan === undefined) {
       throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
     }
-    const [encoded] = await service.encode([question], "query", signal);
+    const [encoded] = await service.encode([question], "query", life);
     const asCaller = onBehalfOf(cluster, caller.headers);
     const weighed = await corpusIdf.weigh(encoded ?? { vector: EMPTY_VECTOR }, {
       cluster: asCaller,

@@ -6,7 +6,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { shortDecimal, toFeatures, type Features } from "../sparse/features.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { termNames, type TermNames } from "../sparse/term-names.js";
-import { requestSignal } from "./request-signal.js";
+import { requestLife } from "./request-life.js";
 import type { Role } from "./encode-queue.js";
 import {
   checkBody,
@@ -37,8 +37,8 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
     role: Role,
     reply: FastifyReply,
   ): Promise<EncodedVector[]> {
-    const signal = requestSignal(reply.raw, config["gateway.request_timeout_ms"]);
-    return await service.encode(textsOf(given, limit), role, signal);
+    const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
+    return await service.encode(textsOf(given, limit), role, life);
   }
 
   app.post("/encode", { onRequest, errorHandler: sendError }, async (request, reply) => {

@@ -11,6 +11,7 @@ import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
 import { createEncodeQueue, type Role } from "./encode-queue.js";
 import type { Metrics } from "./metrics.js";
+import type { RequestLife } from "./request-life.js";
 
 /** One text's vector. */
 export interface EncodedVector {
@@ -34,9 +35,14 @@ export interface EncodeService {
   isTerm(id: number): boolean;
   /**
    * Vectors in the order of the texts; long documents are one vector, the maximum over passages.
+   * @param life its signal is read only where something has to be encoded.
    * @throws CspladeError `overloaded`, `encode_failed`; the signal's reason.
    */
-  encode(texts: readonly string[], role: Role, signal: AbortSignal): Promise<EncodedVector[]>;
+  encode(
+    texts: readonly string[],
+    role: Role,
+    life: Pick<RequestLife, "signal">,
+  ): Promise<EncodedVector[]>;
 }
 
 /** Longer texts are not cached: they are hardly ever asked for twice. */
@@ -71,7 +77,7 @@ export function createEncodeService(
     isTerm: (id) =>
       id < manifest.vocabulary_size ||
       (encoder.lexicon !== undefined && isHashedId(id) && id <= LARGEST_ID),
-    async encode(texts, role, signal) {
+    async encode(texts, role, life) {
       const known = new Map<string, EncodedVector>();
       const asked = new Set<string>();
       for (const text of texts) {
@@ -82,7 +88,7 @@ export function createEncodeService(
         else known.set(text, found);
       }
       const missing = [...asked];
-      const encoded = await queue.encode(missing, role, signal);
+      const encoded = missing.length === 0 ? [] : await queue.encode(missing, role, life.signal);
       missing.forEach((text, index) => {
         const vector = vectorOf(encoded[index]);
         metrics.tokens.inc(vector.tokens);

@@ -173,7 +173,8 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
 function cacheOf<T extends object | string>(
   ttl: number,
 ): (key: string, ask: () => Promise<T>) => Promise<T> {
-  const kept = new LRUCache<string, Promise<T>>({ max: CACHED, ttl });
+  // With a resolution the cache would set a timer to forget the time it looked at.
+  const kept = new LRUCache<string, Promise<T>>({ max: CACHED, ttl, ttlResolution: 0 });
   return (key, ask) => {
     const found = kept.get(key);
     if (found !== undefined) return found;

@@ -22,7 +22,7 @@ import { ClusterRefusal, type IndexPlans } from "./index-plans.js";
 import type { Metrics } from "./metrics.js";
 import { openSearchError } from "./opensearch-error.js";
 import { readBody } from "./request-body.js";
-import { requestSignal } from "./request-signal.js";
+import { requestLife, type RequestLife } from "./request-life.js";
 import { searchTarget, targetOfHeader, type SearchTarget } from "./search-target.js";
 import type { Upstream } from "./upstream.js";
 
@@ -59,8 +59,8 @@ export function createProxy(options: ProxyOptions): Proxy {
         await upstream.forward(request, response);
         return;
       }
-      const signal = requestSignal(response, timeout);
-      const { raw, plain } = await readBody(request, config["gateway.max_body_bytes"], signal);
+      const life = requestLife(response, timeout);
+      const { raw, plain } = await readBody(request, config["gateway.max_body_bytes"], life);
       if (plain === undefined || (rules.length === 0 && !mayHaveClause(plain))) {
         await upstream.forward(request, response, { body: raw });
         return;
@@ -68,7 +68,7 @@ export function createProxy(options: ProxyOptions): Proxy {
       text = plain.toString("utf8");
       const caller = callerOf(request);
       const rewrite = (body: string, of: SearchTarget) =>
-        rewriteBody(body, contextOf(of, caller, signal, options));
+        rewriteBody(body, contextOf(of, caller, life, options));
       const rewritten =
         target.body === "msearch"
           ? await rewriteMany(text, target, rewrite)
@@ -90,7 +90,7 @@ export function createProxy(options: ProxyOptions): Proxy {
 function contextOf(
   target: SearchTarget,
   caller: Caller,
-  signal: AbortSignal,
+  life: RequestLife,
   { config, service, plans, corpusIdf, cluster }: ProxyOptions,
 ): RewriteContext {
   return {
@@ -104,7 +104,7 @@ function contextOf(
     },
     capabilities: () => plans.capabilities(caller),
     encode: (texts) =>
-      service.encode(textsOf(texts, config["gateway.max_batch_texts"]), "query", signal),
+      service.encode(textsOf(texts, config["gateway.max_batch_texts"]), "query", life),
     pruning: {
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
@@ -118,7 +118,10 @@ function contextOf(
         indices: names,
         fields: searchedFields(plan?.passages ?? "merged").fields,
         caller: caller.key,
-        signal,
+        // Read only when the cluster has to be asked.
+        get signal() {
+          return life.signal;
+        },
       }),
     isTerm: (id) => service.isTerm(id),
   };

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { promisify } from "node:util";
 import { gunzip, inflate } from "node:zlib";
 import { CspladeError } from "../errors/csplade-error.js";
-import { onAbort } from "../waiting/on-abort.js";
+import type { RequestLife } from "./request-life.js";
 
 /** A body as it came, and as it is meant. */
 export interface RequestBody {
@@ -21,15 +21,16 @@ const unpackers: Readonly<Record<string, (data: Buffer, limit: number) => Promis
 /**
  * Reads a body.
  * @throws CspladeError `batch_too_large` above `limit` bytes, packed or not; `request_invalid`
- *   for a body that cannot be unpacked; the signal's reason.
+ *   for a body that cannot be unpacked; `deadline_exceeded` or `aborted` when the request's life
+ *   is over before it is read.
  */
 export async function readBody(
   request: IncomingMessage,
   limit: number,
-  signal: AbortSignal,
+  life: RequestLife,
 ): Promise<RequestBody> {
   if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge(limit);
-  const raw = await collect(request, limit, signal);
+  const raw = await collect(request, limit, life);
   const unpack = unpackers[request.headers["content-encoding"] ?? "identity"];
   if (unpack === undefined) return { raw, plain: undefined };
   try {
@@ -40,12 +41,7 @@ export async function readBody(
   }
 }
 
-async function collect(
-  request: IncomingMessage,
-  limit: number,
-  signal: AbortSignal,
-): Promise<Buffer> {
-  signal.throwIfAborted();
+function collect(request: IncomingMessage, limit: number, life: RequestLife): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -62,10 +58,11 @@ async function collect(
     };
     const finish = (): void => {
       stopListening();
-      resolve(Buffer.concat(chunks, bytes));
+      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes));
     };
-    const stopListening = onAbort(signal, () => stop(signal.reason as Error));
+    let stopListening = (): void => {};
     request.on("data", take).once("end", finish).once("error", stop);
+    stopListening = life.whenOver(stop);
   });
 }
 

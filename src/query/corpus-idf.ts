@@ -115,9 +115,11 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
     deadlineMs: options.idf_timeout_ms ?? DEADLINE_MS,
     terminate_after: options.counted_per_shard ?? COUNTED_PER_SHARD,
   };
-  const frequencies = new LRUCache<string, Frequency>({ max: MOST_KEPT, ttl: BELIEVED_MS });
-  const sizes = new LRUCache<string, number>({ max: 1_000, ttl: BELIEVED_MS });
-  const silent = new LRUCache<string, string>({ max: 1_000, ttl: PAUSE_MS });
+  // With a resolution each cache would set a timer to forget the time it looked at.
+  const aged = { ttl: BELIEVED_MS, ttlResolution: 0 };
+  const frequencies = new LRUCache<string, Frequency>({ ...aged, max: MOST_KEPT });
+  const sizes = new LRUCache<string, number>({ ...aged, max: 1_000 });
+  const silent = new LRUCache<string, string>({ ...aged, max: 1_000, ttl: PAUSE_MS });
   const told = new Set<string>();
 
   async function count(

@@ -1,21 +1,25 @@
 import assert from "node:assert/strict";
-import { getEventListeners, once } from "node:events";
+import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { readBody, type RequestBody } from "../../../src/gateway/request-body.js";
+import { requestLife, type RequestLife } from "../../../src/gateway/request-life.js";
 
 const LIMIT = 1_000;
 
 describe("reading a request's body", () => {
   let server: http.Server;
-  let interruption: AbortController;
+  let timeoutMs: number;
+  let lives: RequestLife[];
   let reads: Promise<RequestBody>[];
 
   before(async () => {
     server = http.createServer((request, response) => {
-      const read = readBody(request, LIMIT, interruption.signal);
+      const life = requestLife(response, timeoutMs);
+      lives.push(life);
+      const read = readBody(request, LIMIT, life);
       read.catch(() => {});
       reads.push(read);
       void read.finally(() => response.end()).catch(() => {});
@@ -24,7 +28,8 @@ describe("reading a request's body", () => {
     await once(server, "listening");
   });
   beforeEach(() => {
-    interruption = new AbortController();
+    timeoutMs = 30_000;
+    lives = [];
     reads = [];
   });
   after(() => {
@@ -61,18 +66,25 @@ describe("reading a request's body", () => {
     await assert.rejects(reads[2]!, { code: "batch_too_large" });
   });
 
-  it("ends with the reason of a signal, on which many reads put one listener", async () => {
-    const { signal } = interruption;
-    const many = 20;
-    const sent = Array.from({ length: many }, () => send({ "transfer-encoding": "chunked" }));
-    for (const request of sent) request.write("half of ");
-    await begun(many);
-    assert.equal(getEventListeners(signal, "abort").length, 1);
-    sent[0]?.end("a body");
-    assert.equal((await reads[0])?.raw.toString(), "half of a body");
-    const reason = new Error("nobody waits");
-    interruption.abort(reason);
-    for (const read of reads.slice(1)) await assert.rejects(read, reason);
-    assert.equal(getEventListeners(signal, "abort").length, 0);
+  it("ends when the deadline is over, and a signal that is first read then is aborted", async () => {
+    timeoutMs = 100;
+    send({ "transfer-encoding": "chunked" }).write("half of a body");
+    await begun(1);
+    await assert.rejects(reads[0]!, { code: "deadline_exceeded" });
+    const { signal } = lives[0]!;
+    assert.ok(signal.aborted);
+    assert.equal((signal.reason as { code: string }).code, "deadline_exceeded");
+  });
+
+  it("ends when the client leaves, which aborts a signal that was read before", async () => {
+    const request = send({ "transfer-encoding": "chunked" });
+    request.write("half of a body");
+    await begun(1);
+    const { signal } = lives[0]!;
+    const aborted = once(signal, "abort");
+    request.destroy();
+    await assert.rejects(reads[0]!);
+    await aborted;
+    assert.equal((signal.reason as { code: string }).code, "aborted");
   });
 });
