@@ -2,7 +2,7 @@
  * A hash of everything that decides what is stored for a document. The same hash means
  * the index already holds the outcome, so the document need not be encoded again.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { IndexPlan } from "./index-meta.js";
 import type { VectorShape } from "./index-document.js";
 
@@ -64,12 +64,8 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): u
 const HASH_CHARACTERS = 11;
 
 function hashOf(context: unknown, content: string): string {
-  return createHash("sha256")
-    .update(JSON.stringify(context))
-    .update("\n")
-    .update(content)
-    .digest("base64url")
-    .slice(0, HASH_CHARACTERS);
+  const text = `${JSON.stringify(context)}\n${content}`;
+  return hash("sha256", text, "base64url").slice(0, HASH_CHARACTERS);
 }
 
 /** For `JSON.stringify`: objects with their keys in one order. */
