@@ -38,18 +38,15 @@ const uncounted = { around: { track_total_hits: false } } as const;
 
 /** Cuts and windows of two phases that are tried beside the default. */
 const VARIANTS = [
-  ["alpha_mass", 0.4, 5],
-  ["alpha_mass", 0.4, 10],
-  ["alpha_mass", 0.5, 3],
+  ["max_ratio", 0.4, 5],
+  ["max_ratio", 0.5, 3],
+  ["max_ratio", 0.6, 5],
   ["alpha_mass", 0.5, 5],
-  ["alpha_mass", 0.5, 10],
   ["alpha_mass", 0.6, 3],
-  ["alpha_mass", 0.6, 10],
+  ["alpha_mass", 0.6, 5],
   ["alpha_mass", 0.7, 5],
   ["top_k", 5, 5],
-  ["top_k", 8, 5],
-  ["max_ratio", 0.4, 5],
-  ["max_ratio", 0.6, 5],
+  ["top_k", 8, 3],
 ] as const;
 
 /**

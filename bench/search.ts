@@ -9,6 +9,7 @@
  *   npm run bench:search -- --python DIR/bin/python   a Python that has the peers
  *   npm run bench:search -- --opensearch URL          a running server instead of one of its own
  *   npm run bench:search -- --variants                two phases cut in other ways as well
+ *   npm run bench:search -- --only plain,two_phase    systems whose names begin so, and BM25
  *   npm run bench:search -- --keep                    keep the indices, and take those that were kept
  *   npm run bench:search -- --keep --only-make        make what is missing, measure nothing
  *   npm run bench:search -- --json FILE
@@ -64,6 +65,7 @@ const flags = benchFlags(import.meta.url, {
   "turn-seconds": { type: "string", default: "2" },
   "engine-rounds": { type: "string", default: "3" },
   variants: { type: "boolean", default: false },
+  only: { type: "string", default: "" },
   keep: { type: "boolean", default: false },
   "only-make": { type: "boolean", default: false },
   skip: { type: "string", default: "" },
@@ -136,11 +138,11 @@ async function main(target: Cluster): Promise<void> {
   }
   const questions = await corpus.weighed(target, indices.csplade);
   try {
-    const systems = [
+    const systems = chosen([
       ...cspladeSystems(target, indices, flags.variants),
       ...(await serverPeers(target, indices)),
       ...peers.systems,
-    ];
+    ]);
     const latencies = await measureLatencies(systems, questions, Number(flags.rounds), (round) =>
       console.error(`round ${round} of ${flags.rounds} (the first is not timed)`),
     );
@@ -171,6 +173,15 @@ async function main(target: Cluster): Promise<void> {
     await peers.close();
     await removePeers(target);
   }
+}
+
+/** Those that `--only` names; the ratios need plain scoring and `match`. */
+function chosen(systems: readonly SearchSystem[]): SearchSystem[] {
+  const wanted = flags.only.split(",");
+  const needed = ["plain", "BM25 match"];
+  return systems.filter(
+    ({ name }) => needed.includes(name) || wanted.some((beginning) => name.startsWith(beginning)),
+  );
 }
 
 async function makeIndices(

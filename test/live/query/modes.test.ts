@@ -33,7 +33,7 @@ function modesOn(version: OpenSearchVersion): void {
         assert.equal(mode, "two_phase");
         assert.equal(hits.length, 10);
         for (const hit of hits) close(hit.score, exactScore(query, documents[+hit.id]!.vector));
-        const { strong } = split(query, { prune_type: "alpha_mass", prune_ratio: 0.6 });
+        const { strong } = split(query, { prune_type: "max_ratio", prune_ratio: 0.5 });
         assert.ok(hits.every((hit) => exactScore(strong, documents[+hit.id]!.vector) > 0));
       }
     });
@@ -41,7 +41,7 @@ function modesOn(version: OpenSearchVersion): void {
 
   it("two_phase counts what the strong terms match only when it is asked to", async () => {
     const [query] = queries;
-    const { strong } = split(query!, { prune_type: "alpha_mass", prune_ratio: 0.6 });
+    const { strong } = split(query!, { prune_type: "max_ratio", prune_ratio: 0.5 });
     const matching = documents.filter(({ vector }) => exactScore(strong, vector) > 0).length;
     const quick = await find(query!, { mode: "two_phase" });
     assert.deepEqual([quick.total, quick.total_relation], [10, "gte"]);

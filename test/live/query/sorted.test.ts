@@ -23,7 +23,7 @@ function sortingOn(version: OpenSearchVersion): void {
     for (const fields of [undefined, NESTED]) {
       it(`${mode} sorts all that its first look finds, ${fields ? "nested" : "whole"}, and pages through it`, async () => {
         const query = queries[1]!;
-        const { strong } = split(query, { prune_type: "alpha_mass", prune_ratio: 0.6 });
+        const { strong } = split(query, { prune_type: "max_ratio", prune_ratio: 0.5 });
         const best = (vector: SparseVector, { vector: whole, passages }: (typeof documents)[0]) =>
           Math.max(...(fields ? passages : [whole]).map((each) => exactScore(vector, each)));
         const words = /fear|ocean|winter/;
