@@ -14,9 +14,8 @@ import {
 import { readSlice, type Arrival } from "./slice-reader.js";
 import type { SliceEnding, SliceTask } from "./slice-task.js";
 
-/** Windows prepared ahead of the encoder, and written behind it. */
+/** Windows prepared ahead of the encoder. */
 const AHEAD = 2;
-const BEHIND = 2;
 
 /** Most documents of a window, and characters of text in the first one. */
 const WINDOW_DOCUMENTS = 512;
@@ -55,7 +54,8 @@ export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<Sli
   };
   const pages = readSlice(reading, claim.record, claim.record.position);
   const windows = ahead(prepared(context, windowsOf(pages, claim, pace)), AHEAD);
-  const written = new WrittenBehind(context, claim);
+  // As many windows as requests: one more would wait, one less would leave a request unused.
+  const written = new WrittenBehind(context, claim, config["write.concurrency"]);
   let ending: SliceEnding = "done";
   try {
     for await (const window of windows) {
@@ -191,12 +191,13 @@ class WrittenBehind {
   constructor(
     private readonly context: WindowContext,
     private readonly claim: SliceClaim,
+    private readonly most: number,
   ) {}
 
   /** Starts a write; waits first while too many are in flight. */
   async add(write: () => Promise<SliceCounts>, next: number): Promise<void> {
     const careful = this.claim.record.careful > 0;
-    while (this.#inFlight.length >= (careful ? 1 : BEHIND)) await this.#settleOldest();
+    while (this.#inFlight.length >= (careful ? 1 : this.most)) await this.#settleOldest();
     const entry: Write = { counts: write(), next, isOver: false };
     const over = () => (entry.isOver = true);
     entry.counts.then(over, over);
