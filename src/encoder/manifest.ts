@@ -41,8 +41,16 @@ export const manifestSchema = z.object({
    * that no row stands for have ids from 0x80000000 on.
    */
   vocabulary_size: z.number().int().min(1),
-  activation: z.literal("log1p_relu"),
-  pooling: z.literal("max"),
+  /**
+   * What makes a weight of a row's score: `log1p_relu`, log(1 + max(0, score)), or `relu`,
+   * max(0, score). Inside the graph, for people to know.
+   */
+  activation: z.enum(["log1p_relu", "relu"]),
+  /**
+   * What makes one of a text's many positions: `max`, each row's largest score among them, or
+   * `mean`, the scores of the average hidden vector, as in sentence encoders. Inside the graph too.
+   */
+  pooling: z.enum(["max", "mean"]),
   /** Longest input in tokens, per role. */
   max_tokens: roleLimits,
   /** Terms kept per text, per role. */

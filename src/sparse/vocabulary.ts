@@ -3,7 +3,9 @@
  *
  * A causal language model's pieces are bytes, written in the vocabulary either through
  * GPT-2's byte ↔ character table ("Ġcat" is " cat") or in SentencePiece's way ("▁cat",
- * with `<0x0A>` for single bytes). Both are turned into bytes, and bytes are shown so:
+ * with `<0x0A>` for single bytes). BERT's are text, in WordPiece's way: "cat" starts a word
+ * and stands for " cat", "##cat" continues one and stands for "cat". All are turned into
+ * bytes, and bytes are shown so:
  *
  * - `cat`: " cat", a piece that starts a word. The space goes without saying.
  * - `·cat`: "cat" without the space (inside a word or at the start of a text), where " cat"
@@ -19,7 +21,11 @@ import { CspladeError } from "../errors/csplade-error.js";
 
 /** What is read of a `tokenizer.json`. */
 const tokenizerSchema = z.object({
-  model: z.object({ vocab: z.record(z.string(), z.number().int().min(0)) }),
+  model: z.object({
+    type: z.string().nullish(),
+    continuing_subword_prefix: z.string().nullish(),
+    vocab: z.record(z.string(), z.number().int().min(0)),
+  }),
   added_tokens: z.array(z.object({ id: z.number().int().min(0), content: z.string() })).default([]),
 });
 
@@ -31,7 +37,10 @@ export interface Vocabulary {
   term(id: number): string;
   /** The id of a readable term, exactly as {@link term} writes it. */
   id(term: string): number | undefined;
-  /** The UTF-8 bytes that an id stands for in a text, its leading space included. */
+  /**
+   * The UTF-8 bytes that an id stands for in a text, its leading space included. WordPiece's are
+   * those of the text as the tokenizer normalized it, often in lower case and without accents.
+   */
   bytes(id: number): Uint8Array | undefined;
 }
 
@@ -51,8 +60,10 @@ export function readVocabulary(tokenizer: unknown): Vocabulary {
   const { model, added_tokens: added } = parsed.data;
   const addedIds = new Set(added.map((token) => token.id));
   const pieces = Object.entries(model.vocab).filter(([, id]) => !addedIds.has(id));
-  const byteLevel = pieces.every(([piece]) => isByteLevel(piece));
-  const bytesOf = byteLevel ? byteLevelBytes : sentencePieceBytes;
+  const bytesOf = spellingOf(
+    model,
+    pieces.map(([piece]) => piece),
+  );
 
   const bytes = new Map<number, Uint8Array>();
   const texts = new Map<number, PieceText>();
@@ -68,6 +79,15 @@ export function readVocabulary(tokenizer: unknown): Vocabulary {
     texts.set(id, { text: content, startsWord: false });
   }
   return { ...nameTerms(texts, addedIds), bytes: (id) => bytes.get(id) };
+}
+
+/** How the vocabulary writes the bytes of its pieces. */
+function spellingOf(
+  { type, continuing_subword_prefix: prefix }: z.infer<typeof tokenizerSchema>["model"],
+  pieces: readonly string[],
+): (piece: string) => Uint8Array {
+  if (type === "WordPiece") return (piece) => wordPieceBytes(piece, prefix ?? "##");
+  return pieces.every(isByteLevel) ? byteLevelBytes : sentencePieceBytes;
 }
 
 /** A piece's text without the space that starts a word, or the bytes that are no text. */
@@ -99,7 +119,8 @@ function nameTerms(
       const twin = !piece.startsWord && !unmarked.has(id) && wordStarts.has(piece.text);
       term = (twin ? CONTINUES : "") + showText(piece.text);
     }
-    // Only an added token can repeat a piece's text; its id then tells them apart.
+    // Two may have the same text (an added token and a piece, or pieces with spaces of their own):
+    // the id then tells them apart.
     while (ids.has(term)) term += `\\#${id}`;
     terms.set(id, term);
     ids.set(term, id);
@@ -194,4 +215,10 @@ function sentencePieceBytes(piece: string): Uint8Array {
   const byte = /^<0x([0-9A-F]{2})>$/.exec(piece);
   if (byte?.[1] !== undefined) return Uint8Array.of(parseInt(byte[1], 16));
   return new TextEncoder().encode(piece.replaceAll("▁", " "));
+}
+
+function wordPieceBytes(piece: string, prefix: string): Uint8Array {
+  // The prefix alone continues nothing; without a prefix every piece may start a word.
+  const continues = prefix !== "" && piece !== prefix && piece.startsWith(prefix);
+  return new TextEncoder().encode(continues ? piece.slice(prefix.length) : ` ${piece}`);
 }

@@ -1,6 +1,6 @@
 /**
  * The terms of a model with a lexical part: stems of whole words. A row of the vocabulary that
- * is such a word ("▁" before it) is a form of its stem; pieces of words are no terms.
+ * is such a word (a space before it) is a form of its stem; pieces of words are no terms.
  */
 import { hashedId } from "../sparse/term-id.js";
 import type { Vocabulary } from "../sparse/vocabulary.js";

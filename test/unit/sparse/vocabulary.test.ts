@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { readVocabulary, type Vocabulary } from "../../../src/sparse/vocabulary.js";
 import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+import { WORD_PIECES, wordPieceFile } from "../../support/word-piece.js";
 
 /** GPT-2's table, written down independently of the code under test. */
 function pieceOf(bytes: Uint8Array): string {
@@ -26,6 +27,26 @@ function byteLevel(texts: readonly (string | Uint8Array)[]): Vocabulary {
   return readVocabulary({
     model: { vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])) },
   });
+}
+
+function wordPiece(
+  pieces: readonly string[],
+  { prefix, added = [] }: { prefix?: string; added?: readonly string[] } = {},
+): Vocabulary {
+  return readVocabulary({
+    model: {
+      type: "WordPiece",
+      continuing_subword_prefix: prefix,
+      vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])),
+    },
+    added_tokens: added.map((content, i) => ({ id: pieces.length + i, content })),
+  });
+}
+
+function demandDistinct(vocabulary: Vocabulary): void {
+  const terms = termsOf(vocabulary);
+  assert.equal(new Set(terms).size, terms.length);
+  terms.forEach((term, id) => assert.equal(vocabulary.id(term), id));
 }
 
 function termsOf(vocabulary: Vocabulary): string[] {
@@ -93,6 +114,61 @@ describe("vocabulary", () => {
       added_tokens: [{ id: 6, content: "</s>" }],
     });
     assert.deepEqual(termsOf(vocabulary), ["cat", "·cat", "\\n", "<0xE2>", "␠", "猫", "</s>"]);
+  });
+
+  it("reads WordPiece's spelling: pieces start words unless they have the prefix", () => {
+    const vocabulary = readVocabulary(wordPieceFile);
+    const term = (piece: string) => vocabulary.term(WORD_PIECES.indexOf(piece));
+    const text = (piece: string) =>
+      new TextDecoder().decode(vocabulary.bytes(WORD_PIECES.indexOf(piece)));
+    const expected = {
+      cafe: ["cafe", " cafe"],
+      lock: ["lock", " lock"],
+      "##lock": ["·lock", "lock"],
+      "##affable": ["affable", "affable"],
+      日: ["日", " 日"],
+      "##本": ["·本", "本"],
+      "·": ["\\u{b7}", " ·"],
+      "##·": ["·\\u{b7}", "·"],
+      "#": ["#", " #"],
+      "###": ["·#", "#"],
+      "##": ["##", " ##"],
+      "[unused1]": ["[unused1]", " [unused1]"],
+      "[CLS]": ["[CLS]", "[CLS]"],
+    };
+    for (const [piece, shown] of Object.entries(expected)) {
+      assert.deepEqual([term(piece), text(piece)], shown, piece);
+    }
+    demandDistinct(vocabulary);
+  });
+
+  it("takes WordPiece's prefix from the file, whatever characters the pieces have", () => {
+    const bytes = (vocabulary: Vocabulary) =>
+      [...Array(vocabulary.size).keys()].map((id) =>
+        new TextDecoder().decode(vocabulary.bytes(id)),
+      );
+    const pieces = ["cat", "@@s", "##s", "Ġcat", "▁cat", "<0x0A>"];
+    const words = [" Ġcat", " ▁cat", " <0x0A>"];
+    assert.deepEqual(bytes(wordPiece(pieces)), [" cat", " @@s", "s", ...words]);
+    assert.deepEqual(bytes(wordPiece(pieces, { prefix: "@@" })), [" cat", "s", " ##s", ...words]);
+    assert.deepEqual(bytes(wordPiece(["cat", "s"], { prefix: "" })), [" cat", " s"]);
+  });
+
+  it("finds each id of a WordPiece vocabulary again, whatever its pieces", () => {
+    const chunk = fc.oneof(
+      fc.constantFrom("##", "#", " ", "·", "cat", "#1", "<0xE2>", "\\#3", "\u0301", "␠", "Ġ", "▁"),
+      fc.string({ unit: "binary", maxLength: 4 }),
+    );
+    const text = fc.array(chunk, { maxLength: 3 }).map((chunks) => chunks.join(""));
+    const piece = fc.tuple(fc.constantFrom("", "##"), text).map((parts) => parts.join(""));
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(piece, { maxLength: 80 }),
+        fc.array(text, { maxLength: 5 }),
+        fc.constantFrom("##", "", "#"),
+        (pieces, added, prefix) => demandDistinct(wordPiece(pieces, { prefix, added })),
+      ),
+    );
   });
 
   it("shows added tokens as they are, and apart from pieces of the same text", () => {
