@@ -1,4 +1,4 @@
-"""Commands: collect, sources, write-queries, prepare, mine, train, export, evaluate.
+"""Commands: collect, sources, write-queries, prepare, mine, train, export, sparsify, evaluate.
 
 csplade-train collect  --sources data/sources.yaml --cache cache --out pairs.jsonl
 csplade-train sources  --sources data/sources.yaml --markdown
@@ -25,7 +25,7 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot, tradeoff
+from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot, sparsify, tradeoff
 from . import lexicon as lexicon_file
 from . import tokenizer as tok
 from .collapse import Collapsed
@@ -33,7 +33,7 @@ from .data import catalogue, collect, corpus, written
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
 from .lexical import LexicalTeacher
-from .lexicon import Lexicon, lexicon_of
+from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import PRECISIONS
 from .recipe import recipe_of
 from .teacher import PACKAGE, Teacher, packaged_directory
@@ -232,6 +232,38 @@ def convert(a: argparse.Namespace) -> None:
     print(json.dumps(written, indent=2))
 
 
+def make_sparse(a: argparse.Namespace) -> None:
+    """Write a checkpoint directory whose terms are the words that a sentence encoder's vectors point to."""
+    from transformers import AutoModel
+
+    torch.set_num_threads(a.threads)
+    texts = [d.text for d in corpus.read(a.texts)]
+    teacher = Teacher(a.encoder, limit=256)
+    tokenizer = sparsify.plain_tokenizer(a.encoder / "tokenizer.json")
+    source = lexicon_of(a.lexicon) if a.lexicon else None
+    lexicon = replace(
+        source or Lexicon.of(texts),
+        model_weight={"document": a.document_weight, "query": a.query_weight},
+        expansions={"query": a.query_terms},
+    )
+    chosen = sparsify.telling_words(TermSpace(tokenizer, lexicon), texts, a.least)
+    sample = random.Random(a.seed).sample(texts, min(a.sample, len(texts)))
+    print(f"{len(chosen):,} words; measuring {len(sample):,} of {len(texts):,} texts", file=sys.stderr, flush=True)
+    towards = sparsify.directions(
+        chosen, teacher.embed(list(chosen.values())).numpy(), teacher.embed(sample).numpy(), a.threshold
+    )
+    model = AutoModel.from_pretrained(a.encoder, dtype=torch.float32)
+    about = checkpoints.Description(
+        name=a.name,
+        base={"name": a.encoder_name or a.encoder.name, "source": a.source or a.encoder.name, "license": a.license},
+        max_tokens={"document": 254, "query": 64},
+        top_k={"document": 256, "query": 48},
+        license=a.license,
+    )
+    manifest = sparsify.write(a.out, model, tokenizer, towards, lexicon, a.precision, about, a.terms)
+    print(json.dumps(manifest, indent=2))
+
+
 def adapt_to(a: argparse.Namespace) -> None:
     """Adapt a checkpoint to a corpus; writes the new directory and `report.md` in it."""
     torch.set_num_threads(a.threads)
@@ -375,6 +407,26 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--terms", type=Path, help="corpus (NDJSON) whose tokens are the only terms")
     p.add_argument("--least-count", type=int, default=3, help="documents of --terms that must contain a token")
     p.set_defaults(act=convert)
+    p = commands.add_parser("sparsify", help="a dense sentence encoder as a checkpoint directory, without training")
+    p.add_argument("--encoder", type=Path, required=True, help="directory of a BERT with mean pooling")
+    p.add_argument("--texts", type=Path, required=True, help="NDJSON of ordinary texts: text or body a line")
+    p.add_argument("--lexicon", type=Path, help="checkpoint whose word statistics to use; those of --texts without it")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--name", required=True, help="name in the manifest")
+    p.add_argument("--license", required=True, help="licence of the encoder's weights")
+    p.add_argument("--encoder-name", help="name of the encoder in the manifest")
+    p.add_argument("--source", help="where the encoder comes from")
+    p.add_argument("--precision", default="int8", choices=PRECISIONS)
+    p.add_argument("--least", type=int, default=25, help="texts that must have a word for it to be a term")
+    p.add_argument("--terms", type=int, default=60, help="most words that a text's vector points to")
+    p.add_argument("--query-terms", type=int, default=10, help="most words that are added to a question's own")
+    p.add_argument("--document-weight", type=float, default=0.5)
+    p.add_argument("--query-weight", type=float, default=0.45)
+    p.add_argument("--threshold", type=float, default=1.0, help="standard deviations from which a word counts")
+    p.add_argument("--sample", type=int, default=20_000, help="texts to measure words by")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--threads", type=int, default=4)
+    p.set_defaults(act=make_sparse)
     p = commands.add_parser("plot", help="loss, active terms, gradient norm and held-out ranking of runs")
     p.add_argument("--run", action="append", required=True, metavar="[NAME=]DIR", help="run directory; may be repeated")
     p.add_argument("--out", type=Path, required=True, help="picture to write, .png or .svg")

@@ -28,6 +28,7 @@ import regex
 import Stemmer
 import torch
 from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 from torch import Tensor
 
 from .lexical import STOP_WORDS
@@ -196,7 +197,8 @@ class TermSpace:
     """
 
     def __init__(self, tokenizer: Tokenizer, lexicon: Lexicon) -> None:
-        vocabulary = tokenizer.get_vocab()
+        vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+        self._wordpiece = isinstance(tokenizer.model, WordPiece)
         self.lexicon = lexicon
         self.ids: list[int] = []
         """The term id of each column."""
@@ -222,13 +224,22 @@ class TermSpace:
     def _term_of(self, token: str) -> str | None:
         if token == PAD_TOKEN:
             return None
-        try:
-            text = token_bytes(token).decode()
-        except UnicodeDecodeError:
-            return None
+        if self._wordpiece:
+            # Pieces that go on a word say so; all others begin one.
+            text = "" if token.startswith("##") else " " + token
+        else:
+            try:
+                text = token_bytes(token).decode()
+            except UnicodeDecodeError:
+                return None
         if not text.startswith(" ") or len(text) < 3 or words(text[1:]) != [text[1:]]:
             return None
         return None if text[1:] in self.lexicon.stop_words else stem(text[1:])
+
+    def row(self, term: str) -> int | None:
+        """The row that stands for a term, if one does."""
+        column = self._columns.get(term, self.known)
+        return self.ids[column] if column < self.known else None
 
     def column(self, term: str) -> int:
         if term not in self._columns:
