@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from .onnx_graph import MICROSOFT, Graph
+from .onnx_trunk import positions_and_bias
 
 Weight = Callable[[str], np.ndarray]
 """A float32 weight by its name in transformers' BertModel."""
@@ -27,25 +28,22 @@ class BertSizes:
     last: int
 
 
-def framed(g: Graph, c: BertSizes) -> tuple[str, str, str]:
-    """Ids, mask and positions [B, S + 2] of the texts of the inputs between their first and last token."""
-    ids, mask = "input_ids", "attention_mask"
+def framed(g: Graph, c: BertSizes) -> tuple[str, str]:
+    """Ids and mask [B, S + 2] of the inputs' texts between their first and last token."""
+    mask = "attention_mask"
     zero = g.op("Mul", g.op("Slice", mask, g.ints(0), g.ints(1), g.ints(1)), g.ints(0))
     one = g.op("Add", zero, g.ints(1))
-    ids = g.op("Concat", g.op("Add", zero, g.ints(c.first)), ids, zero, axis=1)
-    length = g.op("ReduceSum", mask, g.ints(1), keepdims=1)
-    mask = g.op("Concat", one, mask, zero, axis=1)
-    ones = g.op("Add", g.op("Mul", ids, g.ints(0)), g.ints(1))
-    position = g.op("Sub", g.op("CumSum", ones, g.constant("axis_one", np.array(1, dtype=np.int64))), g.ints(1))
-    end = g.op("Equal", position, g.op("Add", length, g.ints(1)))
-    ids = g.op("Where", end, g.ints(c.last), ids)
-    mask = g.op("Max", mask, g.op("Cast", end, to=TensorProto.INT64))
-    return ids, mask, g.op("Min", position, g.ints(c.positions - 1))
+    ids = g.op("Concat", g.op("Add", zero, g.ints(c.first)), "input_ids", zero, axis=1)
+    whole = g.op("Concat", one, one, mask, axis=1)
+    # The one place that the whole mask has more than that of the first token and the text.
+    end = g.op("Greater", whole, g.op("Concat", one, mask, zero, axis=1))
+    return g.op("Where", end, g.ints(c.last), ids), whole
 
 
 def unit_vectors(g: Graph, weight: Weight, c: BertSizes) -> str:
     """The mean of a text's states after the last layer, at unit length [B, H]."""
-    ids, mask, position = framed(g, c)
+    ids, mask = framed(g, c)
+    position, bias = positions_and_bias(g, ids, mask, c.positions, causal=False)
 
     def norm(x: str, name: str) -> str:
         scale = g.constant(name + ".weight", weight(name + ".weight"))
@@ -55,8 +53,8 @@ def unit_vectors(g: Graph, weight: Weight, c: BertSizes) -> str:
     def dense(x: str, name: str, *parts: str) -> str:
         """x through the linear layers `parts` (or `name` itself), side by side."""
         whole = np.concatenate([weight(p + ".weight") for p in parts or (name,)])
-        bias = np.concatenate([weight(p + ".bias") for p in parts or (name,)])
-        return g.op("Add", g.linear(x, name, whole), g.constant(name + ".bias", bias))
+        shift = np.concatenate([weight(p + ".bias") for p in parts or (name,)])
+        return g.op("Add", g.linear(x, name, whole), g.constant(name + ".bias", shift))
 
     tables = "embeddings."
     x = g.rows(ids, "embedding", weight(tables + "word_embeddings.weight"))
@@ -64,13 +62,6 @@ def unit_vectors(g: Graph, weight: Weight, c: BertSizes) -> str:
     places = weight(tables + "position_embeddings.weight") + weight(tables + "token_type_embeddings.weight")[0]
     x = g.op("Add", x, g.op("Gather", g.weight("places", places), position, axis=0))
     x = norm(x, tables + "LayerNorm")
-
-    key = g.op("Unsqueeze", g.op("Cast", mask, to=TensorProto.FLOAT), g.ints(1, 2))
-    bias = g.op("Mul", g.op("Sub", key, g.floats(1.0)), g.floats(1.0e4))
-    length = g.op("Slice", g.op("Shape", ids), g.ints(1), g.ints(2), g.ints(0))
-    square = g.op("Concat", length, length, axis=0)
-    zeros = g.op("ConstantOfShape", square, value=numpy_helper.from_array(np.zeros(1, dtype=np.float32)))
-    bias = g.op("Add", bias, zeros)
 
     for n in range(c.layers):
         p = f"encoder.layer.{n}."
