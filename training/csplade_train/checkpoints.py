@@ -59,6 +59,52 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str, lexicon: Lexicon | No
     return digest.hexdigest()[:16]
 
 
+FILES = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE, lexicon_file.FILE)
+"""All that a checkpoint directory may have beside its manifest."""
+
+
+def cleared(directory: Path) -> Path:
+    """The directory, made if need be, without the files of a checkpoint that was there before."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (directory / name).unlink(missing_ok=True)
+    return directory
+
+
+def write_manifest(
+    directory: Path,
+    about: Description,
+    precision: str,
+    vocabulary: int,
+    fingerprint: str,
+    variant: str,
+    activation: str = ACTIVATION,
+    pooling: str = POOLING,
+) -> dict[str, object]:
+    """Describe the files that a directory has, all others being written; returns the manifest."""
+    names = [n for n in FILES if (directory / n).exists()]
+    manifest: dict[str, object] = {
+        "format": 1,
+        "name": about.name,
+        "variant": variant,
+        "license": about.license,
+        "base": about.base,
+        "precision": precision,
+        "files": {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names},
+        "vocabulary_size": vocabulary,
+        "activation": activation,
+        "pooling": pooling,
+        "max_tokens": about.max_tokens,
+        "top_k": about.top_k,
+        "pad_token_id": about.pad_token_id,
+        "fingerprint": fingerprint,
+        "training": about.training,
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    (directory / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
 def write(
     directory: Path,
     model: SparseEncoder,
@@ -69,40 +115,16 @@ def write(
     lexicon: Lexicon | None = None,
 ) -> dict[str, object]:
     """Export one precision of `model` as a checkpoint directory; returns the manifest."""
-    directory.mkdir(parents=True, exist_ok=True)
+    cleared(directory)
     (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
     positions = max(2 * about.max_tokens["document"], 128)
     save(build(model, precision, positions), directory / "model.onnx")
-    (directory / query_table_file.FILE).unlink(missing_ok=True)
     if query_table is not None:
         query_table_file.write(directory, query_table)
-    (directory / lexicon_file.FILE).unlink(missing_ok=True)
     if lexicon is not None:
         lexicon.write(directory)
-    candidates = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE, lexicon_file.FILE)
-    names = [n for n in candidates if (directory / n).exists()]
-    files = {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names}
-    manifest: dict[str, object] = {
-        "format": 1,
-        "name": about.name,
-        "variant": model.config.variant,
-        "license": about.license,
-        "base": about.base,
-        "precision": precision,
-        "files": files,
-        "vocabulary_size": model.config.vocabulary,
-        "activation": ACTIVATION,
-        "pooling": POOLING,
-        "max_tokens": about.max_tokens,
-        "top_k": about.top_k,
-        "pad_token_id": about.pad_token_id,
-        "fingerprint": fingerprint(model, tokenizer_json, lexicon),
-        "training": about.training,
-    }
-    (directory / "manifest.json").write_text(
-        json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    return manifest
+    name = fingerprint(model, tokenizer_json, lexicon)
+    return write_manifest(directory, about, precision, model.config.vocabulary, name, model.config.variant)
 
 
 def save_master(path: Path, model: SparseEncoder, tokenizer_json: str, query_table: Tensor | None = None) -> None:

@@ -240,9 +240,8 @@ def make_sparse(a: argparse.Namespace) -> None:
     texts = [d.text for d in corpus.read(a.texts)]
     teacher = Teacher(a.encoder, limit=256)
     tokenizer = sparsify.plain_tokenizer(a.encoder / "tokenizer.json")
-    source = lexicon_of(a.lexicon) if a.lexicon else None
     lexicon = replace(
-        source or Lexicon.of(texts),
+        Lexicon.read(a.lexicon / lexicon_file.FILE) if a.lexicon else Lexicon.of(texts),
         model_weight={"document": a.document_weight, "query": a.query_weight},
         expansions={"query": a.query_terms},
     )

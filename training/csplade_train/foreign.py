@@ -16,7 +16,6 @@ transformers.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from onnx import TensorProto
 from tokenizers import Tokenizer, normalizers, processors
 
 from . import query_table as query_table_file
-from .checkpoints import ACTIVATION, POOLING, sha256_of
+from .checkpoints import ACTIVATION, POOLING, Description, cleared, write_manifest
 from .onnx_graph import LARGEST_FILE, Graph, assembled, save
 from .onnx_trunk import needed, positions_and_bias, stack
 
@@ -230,38 +229,26 @@ def write(
     largest: int = LARGEST_FILE,
 ) -> dict[str, object]:
     """Write a checkpoint directory; returns its manifest.  Weights beyond `largest` bytes go beside the model."""
-    directory.mkdir(parents=True, exist_ok=True)
+    cleared(directory)
     (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     save(build(model, family, precision, layers, term_ids), directory / "model.onnx", largest)
-    (directory / query_table_file.FILE).unlink(missing_ok=True)
     vocabulary = model.config.vocab_size
     if family.counted_queries:
         query_table_file.write(directory, torch.ones(vocabulary), repeated="sum")
-    listed = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE)
-    names = [n for n in listed if (directory / n).exists()]
     pad = model.config.pad_token_id
     kept = sizes_of(model.config, layers).layers
-    manifest: dict[str, object] = {
-        "format": 1,
-        "name": name,
-        "variant": "causal" if family.causal else "bi",
-        "license": base["license"],
-        "base": base,
-        "precision": precision,
-        "files": {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names},
-        "vocabulary_size": vocabulary,
-        "activation": ACTIVATION,
-        "pooling": POOLING,
-        "max_tokens": family.max_tokens,
-        "top_k": family.top_k,
-        "pad_token_id": pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0,
-        "fingerprint": fingerprint(model, tokenizer, family, kept, term_ids),
-        "training": {
+    about = Description(
+        name=name,
+        base=base,
+        max_tokens=family.max_tokens,
+        top_k=family.top_k,
+        license=base["license"],
+        pad_token_id=pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0,
+        training={
             "family": family.name,
             "layers": kept,
             "terms": vocabulary if term_ids is None else len(term_ids),
         },
-    }
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    (directory / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    return manifest
+    )
+    digits = fingerprint(model, tokenizer, family, kept, term_ids)
+    return write_manifest(directory, about, precision, vocabulary, digits, "causal" if family.causal else "bi")

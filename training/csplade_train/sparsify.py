@@ -19,7 +19,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ import onnx
 from onnx import TensorProto
 from tokenizers import Tokenizer
 
-from . import lexicon as lexicon_file
-from .checkpoints import Description, sha256_of
+from .checkpoints import Description, cleared, write_manifest
 from .lexicon import Lexicon, TermSpace, stem, words
 from .onnx_bert import BertSizes, unit_vectors
 from .onnx_graph import Graph, assembled, save
@@ -157,7 +156,7 @@ def write(
     terms: int = 60,
 ) -> dict[str, object]:
     """Write a checkpoint directory of a transformers BertModel; returns its manifest."""
-    directory.mkdir(parents=True, exist_ok=True)
+    cleared(directory)
     # The pooler is made at random where a checkpoint has none, and no part of the graph.
     state = {
         name: tensor.detach().float().cpu().numpy()
@@ -169,24 +168,6 @@ def write(
     graph = build(state.__getitem__, sizes_of(model, tokenizer), towards, terms, precision)
     save(graph, directory / "model.onnx")
     lexicon.write(directory)
-    names = ("model.onnx", "tokenizer.json", lexicon_file.FILE)
-    manifest: dict[str, object] = {
-        "format": 1,
-        "name": about.name,
-        "variant": "bi",
-        "license": about.license,
-        "base": about.base,
-        "precision": precision,
-        "files": {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names},
-        "vocabulary_size": model.config.vocab_size,
-        "activation": ACTIVATION,
-        "pooling": POOLING,
-        "max_tokens": about.max_tokens,
-        "top_k": about.top_k,
-        "pad_token_id": about.pad_token_id,
-        "fingerprint": fingerprint(state, towards, text, lexicon),
-        "training": about.training | {"words": len(towards.rows), "terms": terms},
-    }
-    words_of = json.dumps(manifest, indent=2, ensure_ascii=False)
-    (directory / "manifest.json").write_text(words_of + "\n", encoding="utf-8")
-    return manifest
+    name = fingerprint(state, towards, text, lexicon)
+    described = replace(about, training=about.training | {"words": len(towards.rows), "terms": terms})
+    return write_manifest(directory, described, precision, model.config.vocab_size, name, "bi", ACTIVATION, POOLING)
