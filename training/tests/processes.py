@@ -24,7 +24,8 @@ def train_in_two(directory: Path, deadline: float = 900.0) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("fork")
+    # Not forked: a copy of this process would wait for torch's threads, which are not copied with it.
+    context = multiprocessing.get_context("spawn")
     members = [context.Process(target=member, args=(rank, port, directory)) for rank in range(2)]
     for process in members:
         process.start()
