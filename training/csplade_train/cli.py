@@ -1,7 +1,7 @@
 """Commands: collect, sources, write-queries, prepare, mine, train, export, sparsify, evaluate.
 
-csplade-train collect  --sources data/sources.yaml --cache cache --out pairs.jsonl
-csplade-train sources  --sources data/sources.yaml --markdown
+csplade-train collect  --cache cache --out pairs.jsonl
+csplade-train sources  --markdown
 csplade-train prepare  --pairs pairs.jsonl --out run --config configs/smollm2-bi.yaml
 csplade-train train    --pairs pairs.jsonl --run run [--resume]
 csplade-train export   --run run --out models/csplade-smollm2-135m --precision int8
@@ -38,6 +38,9 @@ from .onnx_graph import PRECISIONS
 from .recipe import recipe_of
 from .teacher import PACKAGE, Teacher, packaged_directory
 from .trainer import Trainer
+
+OUR_SOURCES = Path(__file__).parents[1] / "data" / "sources.yaml"
+"""The catalogue of the default checkpoint's training texts."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -323,7 +326,7 @@ def main(words: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(required=True)
     p = commands.add_parser("collect", help="training pairs from the sources of a catalogue")
-    p.add_argument("--sources", type=Path, default=Path("data/sources.yaml"), help="the catalogue")
+    p.add_argument("--sources", type=Path, default=OUR_SOURCES, help="the catalogue; ours without it")
     p.add_argument("--cache", type=Path, required=True, help="where fetched repositories and packages are kept")
     p.add_argument("--repositories", type=Path, help="folder of clones to use before fetching")
     p.add_argument("--unpacked", type=Path, help="folder in which Debian packages were unpacked already")
@@ -331,7 +334,7 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--out", type=Path, required=True)
     p.set_defaults(act=gather)
     p = commands.add_parser("sources", help="the sources and their licences")
-    p.add_argument("--sources", type=Path, default=Path("data/sources.yaml"), help="the catalogue")
+    p.add_argument("--sources", type=Path, default=OUR_SOURCES, help="the catalogue; ours without it")
     p.add_argument("--pairs", type=Path, help="count the pairs of this file by source")
     p.add_argument("--markdown", action="store_true", help="as a table for a model card")
     p.set_defaults(act=list_sources)
