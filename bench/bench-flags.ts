@@ -15,6 +15,8 @@ const HEEDED: readonly SettingName[] = [
   "opensearch.username",
   "opensearch.password",
   "opensearch.api_key",
+  "opensearch.aws_region",
+  "opensearch.aws_service",
   "opensearch.ca_file",
 ];
 

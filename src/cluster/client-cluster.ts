@@ -180,6 +180,7 @@ function causeOf(thrown: unknown): Error {
 }
 
 function unanswered(thrown: unknown, url: string, request: ClusterRequest): CspladeError {
+  if (thrown instanceof CspladeError) return thrown;
   const cause = causeOf(thrown);
   const what = `${request.method} ${request.path}`;
   if (nameOf(thrown) === "TimeoutError") {

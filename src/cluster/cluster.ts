@@ -6,11 +6,15 @@ import { readFileSync } from "node:fs";
 import { Client } from "@opensearch-project/opensearch";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { awsSigning } from "./aws-signing.js";
 import { clusterOf, type Cluster } from "./client-cluster.js";
 
 export type { Cluster } from "./client-cluster.js";
 
-/** Connects lazily: nothing is sent before the first request. */
+/**
+ * Connects lazily: nothing is sent before the first request.
+ * @throws CspladeError `config_invalid` for two ways to sign in, or an unreadable `opensearch.ca_file`.
+ */
 export function connectCluster(config: Config): Cluster {
   const target = new URL(config["opensearch.url"]);
   const username = config["opensearch.username"] ?? decodeURIComponent(target.username);
@@ -20,7 +24,16 @@ export function connectCluster(config: Config): Cluster {
   target.password = "";
   const url = target.href.replace(/\/$/, "");
   const caFile = config["opensearch.ca_file"];
+  const signing = awsSigning(config);
+  if (signing !== undefined && (username !== "" || apiKey !== undefined)) {
+    throw new CspladeError(
+      "config_invalid",
+      "opensearch.aws_region signs requests, and opensearch.username or opensearch.api_key would sign in otherwise.",
+      { hint: "Keep one of them: csplade doctor shows where each comes from." },
+    );
+  }
   const client = new Client({
+    ...signing,
     node: url,
     maxRetries: 0,
     requestTimeout: config["opensearch.request_timeout_ms"],

@@ -35,11 +35,15 @@ export function codeOfStatus(status: number): "cluster_busy" | "cluster_rejected
   return [429, 502, 503, 504].includes(status) ? "cluster_busy" : "cluster_rejected";
 }
 
-/** The cluster's own words for an error body: its type and reason, root cause first. */
+/**
+ * The cluster's own words for an error body: its type and reason, root cause first. What stands before
+ * a cluster, such as Amazon's front, says a `message` instead.
+ */
 export function reasonOf(body: unknown): string {
   if (typeof body === "string") return body.slice(0, 500);
-  if (body === null || typeof body !== "object" || !("error" in body)) return "no reason given";
-  const error: unknown = body.error;
+  if (body === null || typeof body !== "object") return "no reason given";
+  const { error, message, Message = message } = body as Record<string, unknown>;
+  if (error === undefined && typeof Message === "string") return Message.slice(0, 500);
   if (typeof error === "string") return error;
   if (error === null || typeof error !== "object") return "no reason given";
   const { type, reason, caused_by: cause } = error as Record<string, unknown>;

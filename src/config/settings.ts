@@ -98,6 +98,19 @@ export const settings = {
     help: "Elasticsearch API key (sent as Authorization: ApiKey).",
     secret: true,
   },
+  "opensearch.aws_region": {
+    schema: z
+      .string()
+      .regex(/^[a-z]{2}(?:-[a-z]+)+-\d{1,2}$/, "must be a region such as eu-central-1")
+      .optional(),
+    env: "OPENSEARCH_AWS_REGION",
+    help: "Region of an Amazon OpenSearch domain: requests are signed (SigV4) with the credentials AWS's tools find.",
+  },
+  "opensearch.aws_service": {
+    schema: z.enum(["es", "aoss"]).default("es"),
+    env: "OPENSEARCH_AWS_SERVICE",
+    help: "What signed requests are for: es, a domain, or aoss, a serverless collection.",
+  },
   "opensearch.ca_file": {
     schema: z.string().optional(),
     env: "OPENSEARCH_CA_FILE",

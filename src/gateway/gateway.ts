@@ -59,11 +59,10 @@ const OWN_ROUTES: ReadonlySet<string> = new Set([
 export async function startGateway({ config, encoder }: GatewayOptions): Promise<Gateway> {
   const metrics = createMetrics();
   const service = createEncodeService(config, encoder, metrics);
-  const cluster = connectCluster(config);
   // The proxy looks things up with the caller's credentials, never with ours.
-  const anonymous = connectCluster(withoutCredentials(config));
+  const cluster = connectCluster(withoutCredentials(config));
   const upstream = createUpstream(config);
-  const plans = createIndexPlans(anonymous, encoder.manifest);
+  const plans = createIndexPlans(cluster, encoder.manifest);
   const corpusIdf = createCorpusIdf({
     scale: encoder.lexicon,
     idf: config["query.idf"],
@@ -75,7 +74,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     service,
     plans,
     corpusIdf,
-    cluster: anonymous,
+    cluster,
     upstream,
     metrics,
   });
@@ -109,8 +108,8 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     }),
   );
   addEncodeRoutes(app, { config, service });
-  addConsoleRoutes(app, { config, encoder, service, plans, corpusIdf, cluster: anonymous });
-  if (config["gateway.queue_board"]) addQueueRoutes(app, { config, cluster: anonymous });
+  addConsoleRoutes(app, { config, encoder, service, plans, corpusIdf, cluster });
+  if (config["gateway.queue_board"]) addQueueRoutes(app, { config, cluster });
   addStatusRoutes(app, {
     service,
     metrics,
@@ -123,7 +122,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     const timer = setTimeout(() => server?.closeAllConnections(), graceMs);
     await app.close().catch(() => {});
     clearTimeout(timer);
-    await Promise.all([cluster.close(), anonymous.close(), upstream.close()]);
+    await Promise.all([cluster.close(), upstream.close()]);
   }
 
   await listen(app, config);
@@ -147,6 +146,7 @@ function withoutCredentials(config: Config): Config {
     "opensearch.username": undefined,
     "opensearch.password": undefined,
     "opensearch.api_key": undefined,
+    "opensearch.aws_region": undefined,
   };
 }
 

@@ -14,6 +14,9 @@ import {
   type KubernetesObject,
 } from "../support/manifests.js";
 
+/** Names the role of a service account on EKS. */
+const ROLE = "eks.amazonaws.com/role-arn";
+
 /** Renderings that together go through every branch of the templates. */
 const variants: Readonly<Record<string, readonly string[]>> = {
   defaults: ["reindex.enabled=true"],
@@ -42,6 +45,12 @@ const variants: Readonly<Record<string, readonly string[]>> = {
     "worker.extraVolumeMounts[0].name=corpus",
     "worker.extraVolumeMounts[0].mountPath=/corpus",
     "settings.CSPLADE_TOKEN_BUDGET=8192",
+  ],
+  "signed requests": [
+    `serviceAccountAnnotations.${ROLE.replaceAll(".", String.raw`\.`)}=arn:aws:iam::123456789012:role/csplade`,
+    "settings.OPENSEARCH_AWS_REGION=eu-central-1",
+    "networkPolicy.extraEgress[0].ports[0].port=443",
+    "reindex.enabled=true",
   ],
 };
 
@@ -125,6 +134,26 @@ describe("the Helm chart", () => {
         assert.equal(own?.automountServiceAccountToken, false, pod.serviceAccountName);
       }
     }
+  });
+
+  it("gives AWS's role to what asks the cluster in its own name, and never to the gateway", () => {
+    const objects = objectsIn(rendered.get("signed requests") ?? "");
+    const roles = objects
+      .filter(({ kind }) => kind === "ServiceAccount")
+      .map((account) => [account.metadata.name, at(account, "metadata", "annotations", ROLE)]);
+    const role = "arn:aws:iam::123456789012:role/csplade";
+    assert.deepEqual(Object.fromEntries(roles), {
+      "csplade-worker": role,
+      "csplade-reindex": role,
+      "csplade-exporter": role,
+      "csplade-gateway": undefined,
+    });
+    const policies = objects.filter(({ kind }) => kind === "NetworkPolicy");
+    const out = policies.flatMap((policy) => at(policy, "spec", "egress") ?? []);
+    assert.ok(
+      out.some((rule) => JSON.stringify(rule) === '{"ports":[{"port":443}]}'),
+      "AWS's token service is out of reach",
+    );
   });
 
   it("sets only environment variables that csplade reads", () => {

@@ -205,3 +205,11 @@ readinessProbe:
   periodSeconds: 10
   timeoutSeconds: 5
 {{- end -}}
+
+{{/* Below the metadata of a service account. */}}
+{{- define "csplade.serviceAccountAnnotations" -}}
+{{- with .Values.serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end -}}
