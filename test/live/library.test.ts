@@ -60,6 +60,8 @@ describe("the library", function () {
     assert.match(found, /^1 0\.03\d+ Claustrophobia$/m);
     assert.match(found, /in the text: .*fe ar/);
     assert.match(found, /"titles"/);
+    const retrieved = await example("langchain");
+    assert.match(retrieved, /^1 0\.03\d+ .*confined.*\n {2}Claustrophobia: .*\bsp ace\b/);
     const queried = await example("own-query");
     assert.match(queried, /^1 \d+.* title: 'Claustrophobia'/m);
     assert.doesNotMatch(queried, /Insomnia/);
