@@ -4,12 +4,14 @@ import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import type { TestCollection } from "../evaluate/beir.js";
 import type { ComparedMode } from "../evaluate/compare-modes.js";
+import type { ComparedPruning } from "../evaluate/compare-prunings.js";
 import type { Evaluation } from "../evaluate/evaluate.js";
 import { countTerms, type IndexFootprint } from "../evaluate/index-footprint.js";
 import { metricsOf, namesOf, type Metrics } from "../evaluate/metrics.js";
 import type { SavedEvaluation, SavedSystem } from "../evaluate/saved-evaluation.js";
 import type { Significance } from "../evaluate/significance.js";
 import type { IngestSummary } from "../pipeline/ingest-files.js";
+import type { PruneOptions } from "../sparse/prune.js";
 import { printLine } from "./outcome.js";
 
 /** Everything that one evaluation found. */
@@ -22,6 +24,17 @@ export interface EvalFindings {
   readonly footprint: IndexFootprint;
   /** With `--modes`: each of them, plain scoring and BM25. */
   readonly modes?: readonly ComparedMode[] | undefined;
+  /** With `--prunings`. */
+  readonly prunings?: PrunedIndices | undefined;
+}
+
+/** Prunings that were compared, the index as it is first. */
+export interface PrunedIndices {
+  readonly rows: readonly ComparedPruning[];
+  /** Share of nDCG@10 that the recommended one keeps. */
+  readonly kept_quality: number;
+  /** The smallest one that does; the index as it is, if no other does. */
+  readonly recommended: ComparedPruning | undefined;
 }
 
 /** What the command prints as JSON. */
@@ -43,6 +56,10 @@ export interface EvalReport extends Metrics {
   readonly ms_per_query_p50: number;
   /** With `--modes`: each of them, plain scoring and BM25. */
   readonly modes?: readonly (Metrics & Omit<ComparedMode, "metrics" | "per_query" | "run">)[];
+  /** With `--prunings`: the index as it is, and each of them. */
+  readonly prunings?: readonly (Metrics & Omit<ComparedPruning, "metrics">)[];
+  /** With `--prunings`: the smallest that keeps so much of nDCG@10. */
+  readonly recommended_pruning?: PruneOptions & { readonly kept_quality: number };
 }
 
 /** The report of an evaluation. */
@@ -52,6 +69,7 @@ export function reportOf({
   evaluation: { csplade, bm25, versus_bm25, avg_query_terms, ms_per_query_p50 },
   footprint: { avg_doc_terms, index_bytes },
   modes,
+  prunings,
 }: EvalFindings): EvalReport {
   return {
     dataset: name,
@@ -68,6 +86,7 @@ export function reportOf({
     index_bytes,
     ms_per_query_p50: round(ms_per_query_p50, 2),
     ...(modes === undefined ? {} : { modes: modes.map(modeRow) }),
+    ...(prunings === undefined ? {} : pruningPart(prunings)),
   };
 }
 
@@ -161,6 +180,28 @@ function modeRow({ name, metrics, versus_plain, ms_p50, ms_p95 }: ComparedMode) 
   };
 }
 
+function pruningPart({
+  rows,
+  kept_quality,
+  recommended,
+}: PrunedIndices): Pick<EvalReport, "prunings" | "recommended_pruning"> {
+  const { prune_type = "none", prune_ratio = 0 } = recommended ?? {};
+  return {
+    prunings: rows.map(({ metrics, versus_whole, avg_doc_terms, ...row }) => ({
+      ...row,
+      ...rounded(metrics),
+      ...(versus_whole === undefined ? {} : { versus_whole: roundedDifference(versus_whole) }),
+      avg_doc_terms: avg_doc_terms === null ? null : round(avg_doc_terms, 1),
+    })),
+    recommended_pruning: { prune_type, prune_ratio, kept_quality },
+  };
+}
+
+/** A pruning as people read it: `max_ratio 0.1`; `as it is` without one. */
+export function pruningName({ prune_type, prune_ratio }: PruneOptions): string {
+  return prune_type === "none" ? "as it is" : `${prune_type} ${prune_ratio}`;
+}
+
 function roundedDifference({ difference, p_value }: Significance): Significance {
   return { difference: round(difference, 4), p_value: round(p_value, 4) };
 }
@@ -203,6 +244,41 @@ export function printReport(report: EvalReport): void {
       `index ${(report.index_bytes / 1e6).toFixed(1)} MB, ${report.ms_per_query_p50} ms per query`,
   );
   if (report.modes !== undefined) printModes(report.modes);
+  if (report.prunings !== undefined) printPrunings(report);
+}
+
+function printPrunings({ prunings = [], recommended_pruning, documents }: EvalReport): void {
+  const whole = prunings[0]?.index_bytes ?? 1;
+  const heads = ["terms/doc", "bytes/doc", "of the index", "nDCG@10"];
+  const line = (name: string, cells: readonly string[]) =>
+    `${name.padEnd(18)}${cells.map((cell) => cell.padStart(14)).join("")}`;
+  printLine(pc.dim(`\n${line("", heads)}    minus the index as it is`));
+  for (const row of prunings) {
+    const cells = [
+      String(row.avg_doc_terms ?? "?"),
+      (row.index_bytes / Math.max(1, documents)).toFixed(0),
+      `${((100 * row.index_bytes) / whole).toFixed(1)} %`,
+      row["ndcg@10"].toFixed(4),
+    ];
+    printLine(`${line(pruningName(row), cells)}${differencePhrase(row.versus_whole)}`);
+  }
+  if (recommended_pruning === undefined) return;
+  const { prune_type, prune_ratio, kept_quality } = recommended_pruning;
+  const share = `${Number((100 * kept_quality).toFixed(2))} % of nDCG@10`;
+  printLine(
+    prune_type === "none"
+      ? `No smaller index keeps ${share}.`
+      : `The smallest that keeps ${share}: ` +
+          pc.cyan(
+            `CSPLADE_DOCUMENT_PRUNE_TYPE=${prune_type} CSPLADE_DOCUMENT_PRUNE_RATIO=${prune_ratio}`,
+          ),
+  );
+}
+
+function differencePhrase(difference: Significance | undefined): string {
+  if (difference === undefined) return "";
+  const { difference: value, p_value } = difference;
+  return `    ${value < 0 ? "" : "+"}${value.toFixed(4)} (${pPhrase(p_value)})`;
 }
 
 function printModes(modes: NonNullable<EvalReport["modes"]>): void {
@@ -215,13 +291,7 @@ function printModes(modes: NonNullable<EvalReport["modes"]>): void {
       mode.ms_p50.toFixed(1),
       mode.ms_p95.toFixed(1),
     ];
-    const { difference = 0, p_value = 1 } = mode.versus_plain ?? {};
-    const versus =
-      mode.versus_plain === undefined
-        ? ""
-        : `    ${difference < 0 ? "" : "+"}${difference.toFixed(4)} (${pPhrase(p_value)})`;
-    printLine(
-      `${mode.name.padEnd(16)}${values.map((value) => value.padStart(12)).join("")}${versus}`,
-    );
+    const cells = values.map((value) => value.padStart(12)).join("");
+    printLine(`${mode.name.padEnd(16)}${cells}${differencePhrase(mode.versus_plain)}`);
   }
 }

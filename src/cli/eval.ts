@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import { packageVersion } from "../config/package-root.js";
@@ -11,22 +11,33 @@ import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { readCollection, type TestCollection } from "../evaluate/beir.js";
 import { compareModes, type ComparedMode } from "../evaluate/compare-modes.js";
+import { comparePrunings, smallestWithin } from "../evaluate/compare-prunings.js";
 import { evaluate, type Evaluation } from "../evaluate/evaluate.js";
 import { measureIndex, mergeSegments } from "../evaluate/index-footprint.js";
-import { parseMetric, type MetricName } from "../evaluate/metrics.js";
+import type { MetricName } from "../evaluate/metrics.js";
 import { writeRun } from "../evaluate/run-file.js";
 import { readEvaluation, saveEvaluation } from "../evaluate/saved-evaluation.js";
+import { bulkWriterOptions, createBulkWriter } from "../index/bulk-writer.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
 import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
+import type { VectorField } from "../query/query-translator.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { searchedFields } from "../query/searched-fields.js";
-import { prune } from "../sparse/prune.js";
+import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { compareFiles } from "./eval-compare.js";
+import { parseMetrics, parseModes, parsePrunings, parseShare } from "./eval-options.js";
 import { writeReport } from "./eval-report.js";
-import { printReport, reportOf, savedOf, type EvalFindings } from "./eval-output.js";
+import {
+  printReport,
+  pruningName,
+  reportOf,
+  savedOf,
+  type EvalFindings,
+  type PrunedIndices,
+} from "./eval-output.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printNote } from "./outcome.js";
@@ -38,6 +49,8 @@ interface EvalFlags {
   readonly run?: string;
   readonly bm25Run?: string;
   readonly modes?: readonly SearchMode[];
+  readonly prunings?: readonly PruneOptions[];
+  readonly keptQuality: number;
   readonly metrics?: readonly MetricName[];
   readonly save?: string;
   readonly label?: string;
@@ -63,6 +76,17 @@ export function evalCommand(): Command {
       parseModes,
     )
     .option(
+      "--prunings <list>",
+      "also compare prunings of documents: TYPE:RATIO,… such as max_ratio:0.1,top_k:64, or auto",
+      parsePrunings,
+    )
+    .option(
+      "--kept-quality <share>",
+      "with --prunings: share of nDCG@10 that the recommended one keeps",
+      parseShare,
+      0.99,
+    )
+    .option(
       "--metrics <list>",
       "more metrics: ndcg@K, mrr@K, map@K, recall@K, precision@K, K up to 1000",
       parseMetrics,
@@ -80,7 +104,9 @@ export function evalCommand(): Command {
 The corpus goes through the same queue, encoder and index as any ingest. All metrics are
 trec_eval's. BM25 is OpenSearch's own, on the same index. The time per query is the median of
 questions asked one at a time, encoding included. With --modes a second table compares ways to
-search the same index; its times are those of the search alone. --report draws all of it, and
+search the same index; its times are those of the search alone. With --prunings every pruning gets
+a copy of the index, without encoding again, and the smallest one that keeps --kept-quality of
+nDCG@10 is named; choose on other queries than those you report on. --report draws all of it, and
 with --results sets other saved results (other precisions, prunings, quantizations) against it.
 p-values are those of a paired
 randomization test, two-sided. A saved result holds several systems: FILE#bm25 names another
@@ -90,6 +116,7 @@ Examples:
   csplade eval --data ./scifact
   csplade eval --data ./scifact --index scifact --keep --run scifact.run --bm25-run bm25.run
   csplade eval --data ./scifact --modes two_phase,guided,hybrid --metrics ndcg@20,recall@1000
+  csplade eval --data ./scifact --prunings auto
   csplade eval --data ./scifact --compare bm25.run scifact.run
   csplade eval --compare yesterday.json today.json
   csplade eval --data ./scifact --modes all --save now.json --report now.html
@@ -154,7 +181,8 @@ async function runEvaluation(
           ? undefined
           : await compareOnIndex(place, evaluation, flags.modes);
       const footprint = await measureIndex(cluster, index);
-      return { config, encoder, collection, summary, evaluation, footprint, modes };
+      const prunings = await prunedIndices(place);
+      return { config, encoder, collection, summary, evaluation, footprint, modes, prunings };
     } finally {
       await encoder.close();
     }
@@ -222,11 +250,12 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
 /** Questions whose words are counted at the same time. */
 const WEIGHED_AT_ONCE = 8;
 
-async function evaluateIndex(place: Place): Promise<Evaluation> {
-  const { config, cluster, encoder, collection, index, flags, signal } = place;
-  const { queries, qrels } = collection;
-  const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
-  const { fields } = searchedFields(passages);
+/** Encodes questions for an index, whose own idf may weigh their words. */
+function questionEncoder(
+  { config, cluster, encoder, signal }: Place,
+  index: string,
+  fields: readonly VectorField[],
+): (texts: readonly string[]) => Promise<SparseVector[]> {
   const corpusIdf = createCorpusIdf({
     scale: encoder.lexicon,
     idf: config["query.idf"],
@@ -238,7 +267,7 @@ async function evaluateIndex(place: Place): Promise<Evaluation> {
     prune_type: config["query.prune_type"],
     prune_ratio: config["query.prune_ratio"],
   };
-  const encode = async (texts: readonly string[]): Promise<SparseVector[]> => {
+  return async (texts) => {
     const questions = await encodeQueries(encoder, texts, signal);
     const vectors: SparseVector[] = [];
     for (let at = 0; at < questions.length; at += WEIGHED_AT_ONCE) {
@@ -249,17 +278,54 @@ async function evaluateIndex(place: Place): Promise<Evaluation> {
     }
     return vectors;
   };
+}
+
+async function evaluateIndex(place: Place): Promise<Evaluation> {
+  const { cluster, collection, index, flags, signal } = place;
+  const { queries, qrels } = collection;
+  const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
+  const target = searchedFields(passages);
   return await evaluate({
     cluster,
     index,
-    ...searchedFields(passages),
+    ...target,
     text_fields,
     queries,
     qrels,
     metrics: flags.metrics,
-    encode,
+    encode: questionEncoder(place, index, target.fields),
     signal,
   });
+}
+
+async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
+  const { config, cluster, collection, index, flags, signal } = place;
+  if (flags.prunings === undefined) return undefined;
+  const { queries, qrels } = collection;
+  const { passages } = await readIndexModel(cluster, index, { signal });
+  const target = searchedFields(passages);
+  const writer = createBulkWriter(cluster, { ...bulkWriterOptions(config), signal });
+  try {
+    const rows = await comparePrunings({
+      cluster,
+      writer,
+      index,
+      target,
+      queries,
+      qrels,
+      prunings: flags.prunings,
+      metrics: flags.metrics,
+      weigh: (name) => questionEncoder(place, name, target.fields)(queries.map(({ text }) => text)),
+      signal,
+      onProgress: (pruning) => {
+        if (flags.quiet !== true) printNote(pc.dim(`pruning by ${pruningName(pruning)}`));
+      },
+    });
+    const { keptQuality: kept_quality } = flags;
+    return { rows, kept_quality, recommended: smallestWithin(rows, kept_quality) };
+  } finally {
+    await writer.close();
+  }
 }
 
 async function compareOnIndex(
@@ -297,24 +363,5 @@ async function encodeQueries(
       );
     }
     return passages[0] ?? { vector: EMPTY_VECTOR };
-  });
-}
-
-function parseModes(text: string): readonly SearchMode[] {
-  if (text === "all") return searchModes;
-  return text.split(",").map((part) => {
-    const mode = searchModes.find((known) => known === part.trim());
-    if (mode !== undefined) return mode;
-    throw new InvalidArgumentError(`Modes are ${searchModes.join(", ")}, or all.`);
-  });
-}
-
-function parseMetrics(text: string): readonly MetricName[] {
-  return text.split(",").map((part) => {
-    const name = parseMetric(part.trim().toLowerCase());
-    if (name !== undefined) return name;
-    throw new InvalidArgumentError(
-      `${part} is no metric: they are ndcg@K, mrr@K, map@K, recall@K, precision@K, K from 1 to 1000.`,
-    );
   });
 }

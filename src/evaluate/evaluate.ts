@@ -113,8 +113,15 @@ export async function evaluate(request: EvaluationRequest): Promise<Evaluation> 
   };
 }
 
-async function searchVector(
-  { cluster, index, fields, collapse, signal }: EvaluationRequest,
+/** The documents that plain scoring finds for a vector. */
+export async function searchVector(
+  {
+    cluster,
+    index,
+    fields,
+    collapse,
+    signal,
+  }: Pick<EvaluationRequest, "cluster" | "index" | "fields" | "collapse" | "signal">,
   vector: SparseVector,
   size: number,
 ): Promise<RankedDocument[]> {

@@ -2,17 +2,15 @@
  * An index for approximate search: a copy of a CSPLADE index whose documents also carry their
  * vector in a `sparse_vector` field, its token ids numbered below 32,768.
  */
-import { z } from "zod";
 import type { Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
-import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { fromFeatures } from "../sparse/features.js";
 import { idMap, MOST_MAPPED_IDS, type IdMap } from "../sparse/id-map.js";
 import { termsOf } from "../sparse/sparse-vector.js";
-import type { BulkOperation } from "./bulk-operation.js";
 import type { BulkWriter } from "./bulk-writer.js";
-import { readIndexModel, refreshIndex } from "./csplade-index.js";
+import { copyIndex, type IndexDefinition } from "./copied-index.js";
+import { readIndexModel } from "./csplade-index.js";
 import { ANN_FIELD, mappedFeatures, VECTOR_FIELD } from "./index-meta.js";
 import { scanIndex, type ScannedDocument } from "./scan-index.js";
 
@@ -54,25 +52,6 @@ interface VectorSurvey {
   readonly heaviest: number;
 }
 
-const indexSchema = z.object({
-  mappings: z.looseObject({
-    _meta: z.looseObject({ csplade: z.looseObject({}) }),
-    properties: z.record(z.string(), z.unknown()),
-  }),
-  settings: z.object({ index: z.record(z.string(), z.unknown()) }),
-});
-
-/** Settings that the cluster gave the old index itself, or that the new field's format excludes. */
-const LEFT_OUT: ReadonlySet<string> = new Set([
-  "codec",
-  "creation_date",
-  "history_uuid",
-  "provided_name",
-  "replication",
-  "uuid",
-  "version",
-]);
-
 /**
  * Makes the index. A failure leaves no half-made index behind.
  * @throws CspladeError `cluster_unsupported` where there is no such field; `index_invalid` for an
@@ -84,7 +63,7 @@ export async function makeAnnIndex(
   writer: BulkWriter,
   request: AnnIndexRequest,
 ): Promise<AnnIndexSummary> {
-  const { from, into, signal } = request;
+  const { from, signal } = request;
   demandSparseVectorField(await cluster.capabilities(), cluster);
   const info = await readIndexModel(cluster, from, signal === undefined ? {} : { signal });
   const [source] = info.indices;
@@ -98,20 +77,18 @@ export async function makeAnnIndex(
     );
   }
   const survey = await surveyVectors(cluster, source, signal);
-  await createCopy(cluster, source, request, survey);
-  try {
-    const documents = await copyDocuments(cluster, writer, source, request, survey.ids);
-    await refreshIndex(cluster, into);
-    return {
-      documents,
-      live_ids: survey.live,
-      unnumbered_ids: survey.live - survey.ids.size,
-      heaviest_weight: survey.heaviest,
-    };
-  } catch (thrown) {
-    await cluster.send({ method: "DELETE", path: pathOf(into) });
-    throw thrown;
-  }
+  const documents = await copyIndex(cluster, writer, {
+    ...request,
+    from: source,
+    define: (old) => withAnnField(old, request.parameters ?? {}, survey),
+    rewrite: (document) => ({ ...document, ...mappedFeatures(document, survey.ids) }),
+  });
+  return {
+    documents,
+    live_ids: survey.live,
+    unnumbered_ids: survey.live - survey.ids.size,
+    heaviest_weight: survey.heaviest,
+  };
 }
 
 function demandSparseVectorField(capabilities: Capabilities, cluster: Cluster): void {
@@ -165,87 +142,31 @@ function featuresIn(source: ScannedDocument["_source"]): Readonly<Record<string,
   return features === null || typeof features !== "object" ? {} : { ...features };
 }
 
-async function createCopy(
-  cluster: Cluster,
-  source: string,
-  { into, parameters = {} }: AnnIndexRequest,
+function withAnnField(
+  { settings, mappings }: IndexDefinition,
+  parameters: SeismicParameters,
   { ids, heaviest }: VectorSurvey,
-): Promise<void> {
-  const answer = z
-    .record(z.string(), indexSchema)
-    .parse(
-      await cluster.demand(
-        { method: "GET", path: pathOf(source) },
-        `Reading the mapping of ${source}`,
-      ),
-    );
-  const { mappings, settings } = answer[source] as z.infer<typeof indexSchema>;
-  const kept = Object.entries(settings.index).filter(([name]) => !LEFT_OUT.has(name));
-  await cluster.demand(
-    {
-      method: "PUT",
-      path: pathOf(into),
-      body: {
-        settings: { index: { ...Object.fromEntries(kept), sparse: true } },
-        mappings: {
-          ...mappings,
-          _meta: {
-            ...mappings._meta,
-            csplade: { ...mappings._meta.csplade, ann: { field: ANN_FIELD, ids: ids.text } },
-          },
-          properties: {
-            ...mappings.properties,
-            [ANN_FIELD]: {
-              type: "sparse_vector",
-              method: {
-                name: "seismic",
-                parameters: { ...parameters, quantization_ceiling_ingest: heaviest },
-              },
-            },
+): IndexDefinition {
+  // The field's format is a codec of its own.
+  const kept = Object.entries(settings).filter(([name]) => name !== "codec");
+  return {
+    settings: { ...Object.fromEntries(kept), sparse: true },
+    mappings: {
+      ...mappings,
+      _meta: {
+        ...mappings._meta,
+        csplade: { ...mappings._meta.csplade, ann: { field: ANN_FIELD, ids: ids.text } },
+      },
+      properties: {
+        ...mappings.properties,
+        [ANN_FIELD]: {
+          type: "sparse_vector",
+          method: {
+            name: "seismic",
+            parameters: { ...parameters, quantization_ceiling_ingest: heaviest },
           },
         },
       },
     },
-    `Creating the index ${into}`,
-  );
-}
-
-async function copyDocuments(
-  cluster: Cluster,
-  writer: BulkWriter,
-  source: string,
-  { into, signal, onProgress }: AnnIndexRequest,
-  ids: IdMap,
-): Promise<number> {
-  let documents = 0;
-  for await (const page of scanIndex(cluster, source, { signal })) {
-    const results = await writer.write(
-      page.map((document) => copyOf(document, into, ids)),
-      signal,
-    );
-    const failed = results.find((result) => result.status !== "written");
-    if (failed?.status === "failed" || failed?.status === "skipped") {
-      throw new CspladeError(
-        "cluster_rejected",
-        `A document of ${source} could not be copied into ${into}: ${failed.reason}`,
-      );
-    }
-    documents += page.length;
-    onProgress?.(documents);
-  }
-  return documents;
-}
-
-function copyOf(
-  { _id, _routing, _source = {} }: ScannedDocument,
-  into: string,
-  ids: IdMap,
-): BulkOperation {
-  return {
-    index: into,
-    id: _id,
-    action: "index",
-    document: { ..._source, ...mappedFeatures(_source, ids) },
-    ...(_routing === undefined ? {} : { routing: _routing }),
   };
 }

@@ -8,7 +8,9 @@ import { CspladeError } from "../errors/csplade-error.js";
 import type { SparseVector } from "./sparse-vector.js";
 
 /** The ways to prune, by neural-search's names. */
-export type PruneType = "none" | "top_k" | "max_ratio" | "alpha_mass" | "abs_value";
+export const pruneTypes = ["none", "top_k", "max_ratio", "alpha_mass", "abs_value"] as const;
+/** One of them. */
+export type PruneType = (typeof pruneTypes)[number];
 
 /** How to prune one vector. */
 export interface PruneOptions {

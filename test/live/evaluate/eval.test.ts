@@ -230,6 +230,63 @@ describe("csplade eval", function () {
     assert.match(refused.err, /Modes are plain, two_phase, guided, ann, hybrid, or all/);
   });
 
+  for (const mode of ["merged", "nested"]) {
+    it(`measures a pruning on a copy as if it had been ingested with it, passages ${mode}`, async () => {
+      interface Pruned extends Pick<Report, "ndcg@10" | "avg_doc_terms" | "index_bytes"> {
+        readonly prune_type: string;
+        readonly prune_ratio: number;
+        readonly versus_whole?: { readonly difference: number };
+      }
+      const evaluated = async (args: readonly string[], env: NodeJS.ProcessEnv = {}) => {
+        const all = ["eval", "--data", data, "--quiet", "--json", ...args];
+        const { code, out, err } = await run(all, { CSPLADE_PASSAGES: mode, ...env });
+        assert.equal(code, 0, err);
+        return JSON.parse(out) as Report & {
+          readonly prunings: readonly Pruned[];
+          readonly recommended_pruning: {
+            readonly prune_type: string;
+            readonly prune_ratio: number;
+          };
+        };
+      };
+      const before = await indices();
+      const compared = await evaluated(["--prunings", "top_k:9,top_k:1", "--kept-quality", "0.6"]);
+      assert.deepEqual(await indices(), before);
+      const [whole, nine, one] = compared.prunings;
+      assert.ok(whole !== undefined && nine !== undefined && one !== undefined);
+      assert.equal(whole.prune_type, "none");
+      assert.equal(whole["ndcg@10"], compared["ndcg@10"]);
+      assert.equal(whole.avg_doc_terms, compared.avg_doc_terms);
+      assert.ok(one["ndcg@10"] < whole["ndcg@10"], "a term a document is not enough");
+      assert.ok(Math.abs(one.versus_whole!.difference - one["ndcg@10"] + whole["ndcg@10"]) < 2e-4);
+      const ingested = await evaluated([], {
+        CSPLADE_DOCUMENT_PRUNE_TYPE: "top_k",
+        CSPLADE_DOCUMENT_PRUNE_RATIO: "9",
+      });
+      assert.equal(nine["ndcg@10"], ingested["ndcg@10"]);
+      assert.equal(nine.avg_doc_terms, ingested.avg_doc_terms);
+      const kept = compared.prunings.filter((row) => row["ndcg@10"] >= 0.6 * whole["ndcg@10"]);
+      const { prune_type, prune_ratio } = compared.recommended_pruning;
+      const smallest = Math.min(...kept.map((row) => row.index_bytes));
+      assert.equal(
+        kept.find((row) => row.prune_type === prune_type && row.prune_ratio === prune_ratio)
+          ?.index_bytes,
+        smallest,
+      );
+    });
+  }
+
+  it("says which prunings there are, and that vectors outside _source cannot be pruned", async () => {
+    const refused = await run(["eval", "--data", data, "--prunings", "top_k:0"]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.err, /top_k:0 is no pruning: .*max_ratio:0.1 or top_k:64/);
+    const without = await run(["eval", "--data", data, "--quiet", "--prunings", "top_k:9"], {
+      CSPLADE_STORE_VECTORS: "false",
+    });
+    assert.equal(without.code, 1);
+    assert.match(without.err, /carry no vectors in _source, so there is nothing to prune/);
+  });
+
   it("saves results that compare with run files and with each other, query by query", async () => {
     const [ours, theirs] = [path.join(folder, "ours.run"), path.join(folder, "bm25.run")];
     const saved = path.join(folder, "saved.json");

@@ -1,0 +1,88 @@
+/** A copy of an index with pruned vectors: what a pruning costs and saves, without encoding again. */
+import type { Cluster } from "../cluster/cluster.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { fromFeatures, toFeatures } from "../sparse/features.js";
+import { prune, type PruneOptions } from "../sparse/prune.js";
+import type { BulkWriter } from "./bulk-writer.js";
+import { copyIndex } from "./copied-index.js";
+import { readIndexModel } from "./csplade-index.js";
+import { PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
+import { scanIndex } from "./scan-index.js";
+
+/** What is copied where. */
+export interface PrunedIndexRequest {
+  /** An index that holds its vectors in `_source`, pruned as they are. */
+  readonly from: string;
+  /** Must not exist. */
+  readonly into: string;
+  readonly pruning: PruneOptions;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Makes the index. Its documents keep the content hashes of the old one's: it is for measuring, and
+ * ingesting into it with other settings encodes them anew. A failure leaves no half-made index behind.
+ * @throws CspladeError `config_invalid` for a ratio that does not fit its type; `index_invalid` for an
+ * index without vectors in `_source`, or behind several indices; `cluster_rejected` if `into` exists;
+ * and what reading and writing throw.
+ */
+export async function makePrunedIndex(
+  cluster: Cluster,
+  writer: BulkWriter,
+  { from, into, pruning, signal }: PrunedIndexRequest,
+): Promise<void> {
+  const info = await readIndexModel(cluster, from, signal === undefined ? {} : { signal });
+  const [source] = info.indices;
+  if (info.indices.length !== 1 || source === undefined) {
+    throw new CspladeError(
+      "index_invalid",
+      `${from} leads to ${info.indices.length} indices; name one of them.`,
+    );
+  }
+  await demandVectors(cluster, source, signal);
+  const pruned = (holder: object): object => {
+    const features = featuresOf(holder);
+    if (features === undefined) return holder;
+    return { ...holder, [VECTOR_FIELD]: toFeatures(prune(fromFeatures(features), pruning)) };
+  };
+  await copyIndex(cluster, writer, {
+    from: source,
+    into,
+    signal,
+    rewrite(document) {
+      const passages = passagesOf(document);
+      return {
+        ...pruned(document),
+        ...(passages === undefined ? {} : { [PASSAGES_FIELD]: passages.map(pruned) }),
+      };
+    },
+  });
+}
+
+/** Of the first page: one may have documents without a vector, but not only such. */
+async function demandVectors(
+  cluster: Cluster,
+  index: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const source = [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`];
+  for await (const page of scanIndex(cluster, index, { source, signal })) {
+    const holders = page.flatMap(({ _source = {} }) => [_source, ...(passagesOf(_source) ?? [])]);
+    if (holders.some((holder) => featuresOf(holder) !== undefined)) return;
+    throw new CspladeError(
+      "index_invalid",
+      `The documents of ${index} carry no vectors in _source, so there is nothing to prune.`,
+      { hint: "Ingest them into an index that holds vectors in _source (document.store_vectors)." },
+    );
+  }
+}
+
+function featuresOf(holder: object): Readonly<Record<string, unknown>> | undefined {
+  const features: unknown = Reflect.get(holder, VECTOR_FIELD);
+  return features === null || typeof features !== "object" ? undefined : { ...features };
+}
+
+function passagesOf(document: object): readonly object[] | undefined {
+  const passages: unknown = Reflect.get(document, PASSAGES_FIELD);
+  return Array.isArray(passages) ? passages : undefined;
+}
