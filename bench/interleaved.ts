@@ -3,6 +3,7 @@
  * hits all of them alike, so that ratios hold where milliseconds do not.
  */
 import type { RankedDocument } from "../src/evaluate/run.js";
+import { randomNumbers } from "./resampled-corpus.js";
 
 /** Something that answers questions. */
 export interface BenchSystem<Question> {
@@ -31,10 +32,13 @@ export interface Throughput {
   readonly by_clients: ReadonlyMap<number, number>;
 }
 
+/** The same order of turns in every run. */
+const SEED = 0x2545f491;
+
 /**
- * One search at a time; all systems answer a question right after each other, in an order that
- * moves on with every question, so that none always follows the same one. A round before the
- * first is not timed.
+ * One search at a time; all systems answer a question right after each other, in an order that is
+ * drawn anew for every question: one that always came after the same other would pay for what that
+ * one leaves behind, such as caches it has emptied. A round before the first is not timed.
  */
 export async function measureLatencies<Question>(
   systems: readonly BenchSystem<Question>[],
@@ -47,11 +51,12 @@ export async function measureLatencies<Question>(
     times: [] as number[],
     hits: new Map<string, readonly RankedDocument[]>(),
   }));
+  const random = randomNumbers(SEED);
+  const order = [...systems.entries()];
   for (let round = 0; round <= rounds; round++) {
     for (const [q, question] of questions.entries()) {
-      for (let turn = 0; turn < systems.length; turn++) {
-        const place = (turn + q) % systems.length;
-        const { find } = systems[place] as BenchSystem<Question>;
+      shuffle(order, random);
+      for (const [place, { find }] of order) {
         const start = performance.now();
         const { hits, ms } = await find(question);
         const taken = ms ?? performance.now() - start;
@@ -62,6 +67,14 @@ export async function measureLatencies<Question>(
     onRound(round);
   }
   return measured;
+}
+
+/** Every order is as likely (Fisher and Yates). */
+function shuffle(items: unknown[], random: () => number): void {
+  for (let last = items.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [items[last], items[other]] = [items[other], items[last]];
+  }
 }
 
 /**

@@ -15,10 +15,21 @@ describe("measuring systems side by side", () => {
     return { asked, systems };
   }
 
-  it("asks every system each question once a round, beginning with another one each time", async () => {
+  it("asks every system each question once a round, none always after the same other", async () => {
     const { asked, systems } = recording(["a", "b", "c"]);
-    await measureLatencies(systems, ["1", "2"], 0);
-    assert.deepEqual(asked, ["a 1", "b 1", "c 1", "b 2", "c 2", "a 2"]);
+    const questions = Array.from({ length: 600 }, (_, q) => String(q));
+    await measureLatencies(systems, questions, 0);
+    const orders = questions.map((question) =>
+      asked.splice(0, 3).map((turn) => {
+        const [name, of] = turn.split(" ");
+        assert.equal(of, question);
+        return name;
+      }),
+    );
+    const counts = new Map<string, number>();
+    for (const order of orders) counts.set(order.join(""), (counts.get(order.join("")) ?? 0) + 1);
+    assert.deepEqual([...counts.keys()].sort(), ["abc", "acb", "bac", "bca", "cab", "cba"]);
+    for (const [order, count] of counts) assert.ok(count > 60 && count < 140, `${order} ${count}`);
   });
 
   it("times all rounds but the first, by the system's own clock where it has one", async () => {
