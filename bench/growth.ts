@@ -61,6 +61,9 @@ function recipesOf(size: number) {
   } as const;
 }
 
+/** Rounds that are not counted: a server that has just started has compiled nothing. */
+const WARM_UP_ROUNDS = 20;
+
 /** Questions whose terms are mixed for one of a given length. */
 const MIXED_QUESTIONS = 8;
 
@@ -90,6 +93,9 @@ async function measure(target: Cluster, texts: SearchCorpus, made: IndexModel): 
       for (const recipe of Object.values(recipes)) await make(target, texts, made, recipe, size);
       if (flags["only-make"]) continue;
       const questions = await texts.weighed(target, recipes.csplade.name);
+      if (size === steps[0]) {
+        await engineTimes(target, systemsOf(target, size), questions, WARM_UP_ROUNDS);
+      }
       if (sizes.includes(size)) {
         await add(target, bySize, size, systemsOf(target, size), questions);
       }
