@@ -49,7 +49,7 @@ export async function encodedArticles(
 }
 
 /**
- * The texts with their vectors, passages merged; encoded now if the file does not have them.
+ * The texts with their vectors, passages merged as an ingest merges them; encoded now if the file does not have them.
  * @param name what the texts are, for the file's name.
  */
 export async function encodedTexts(
@@ -58,7 +58,7 @@ export async function encodedTexts(
   name: string,
   texts: readonly string[],
 ): Promise<BaseText[]> {
-  const file = path.join(folder, `${name}-${encoder.manifest.fingerprint}.ndjson`);
+  const file = path.join(folder, `${name}-merged-${encoder.manifest.fingerprint}.ndjson`);
   const kept = existsSync(file) ? await readEncoded(file) : [];
   // Another release of a package, or another version of a collection, has other texts.
   const same = kept.length === texts.length && kept.every(({ text }, i) => text === texts[i]);
@@ -114,7 +114,7 @@ async function encodeInto(
 }
 
 async function vectorsOf(encoder: Encoder, texts: readonly string[]): Promise<SparseVector[]> {
-  const encoded = await encoder.encodeDocuments(texts);
+  const encoded = await encoder.encodeDocuments(texts, { merged: true });
   return encoded.map(({ passages }) =>
     passages.length === 0 ? sparseVector([]) : maxMerge(passages.map((one) => one.vector)),
   );
