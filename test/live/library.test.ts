@@ -7,7 +7,8 @@ import { Client as ElasticClient } from "@elastic/elasticsearch";
 import { Client as OpenSearchClient } from "@opensearch-project/opensearch";
 import { clusterOf, search, type Cluster } from "csplade";
 import { packageRoot } from "../../src/config/package-root.js";
-import { startElasticFront, type ElasticFront } from "../support/elastic-front.js";
+import { startElasticFront } from "../support/elastic-front.js";
+import type { Front } from "../support/front.js";
 import { randomVectors } from "../support/random-vectors.js";
 import { testServers } from "../support/servers.js";
 import { testCluster } from "../support/test-index.js";
@@ -19,7 +20,7 @@ describe("the library", function () {
   const examples = "library-examples";
   const vectors = "library-vectors";
   let own: Cluster;
-  let front: ElasticFront;
+  let front: Front;
 
   before(async () => {
     own = testCluster();

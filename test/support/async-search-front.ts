@@ -3,15 +3,13 @@
  * `elasticsearch.ts` does (they come with x-pack): an asynchronous search is run at once by the
  * real server, ES|QL is only recorded. Everything else goes to the real server as it is.
  */
-import { createServer, request, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { request, type IncomingMessage, type ServerResponse } from "node:http";
+import { startFront, type Front } from "./front.js";
 
 /** A running front. */
-export interface AsyncSearchFront {
-  readonly url: string;
+export interface AsyncSearchFront extends Front {
   /** Bodies of asynchronous searches and ES|QL queries, with their paths, as they arrived. */
   readonly bodies: { readonly path: string; readonly body: string }[];
-  stop(): Promise<void>;
 }
 
 /** Starts one on a free port of the loopback. */
@@ -54,21 +52,12 @@ export async function startAsyncSearchFront(server: string): Promise<AsyncSearch
     outgoing.end(JSON.stringify(answered));
   }
 
-  const http = createServer((incoming, outgoing) => {
+  const front = await startFront((incoming, outgoing) => {
     const { method, url = "" } = incoming;
     const recorded =
       method === "POST" && /\/(?:_async_search|_query(?:\/async)?)(?:$|\?)/.test(url);
     if (recorded) void record(incoming, outgoing);
     else forward(incoming, outgoing);
   });
-  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`,
-    bodies,
-    stop: () =>
-      new Promise((resolve) => {
-        http.closeAllConnections();
-        http.close(() => resolve());
-      }),
-  };
+  return { ...front, bodies };
 }

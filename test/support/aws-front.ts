@@ -2,11 +2,11 @@
  * What Amazon OpenSearch Service asks of a request, in front of a real OpenSearch: a signature, which
  * is made here again by AWS's own signer from the very bytes that came, and compared.
  */
-import { createServer, request, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
+import { request, type IncomingMessage } from "node:http";
 import { buffer } from "node:stream/consumers";
 import { Sha256 } from "@aws-crypto/sha256-js";
 import { SignatureV4 } from "@smithy/signature-v4";
+import { startFront, type Front } from "./front.js";
 
 /** Whom the front lets in, and for what. */
 export interface AwsIdentity {
@@ -18,11 +18,9 @@ export interface AwsIdentity {
 }
 
 /** A running front. */
-export interface AwsFront {
-  readonly url: string;
+export interface AwsFront extends Front {
   /** Requests that were let in, and that were not. */
   readonly counts: { right: number; wrong: number };
-  stop(): Promise<void>;
 }
 
 /** Starts one on a free port of the loopback. Without a cluster it answers `{}` itself. */
@@ -31,7 +29,7 @@ export async function startAwsFront(
   opensearchUrl?: string,
 ): Promise<AwsFront> {
   const counts = { right: 0, wrong: 0 };
-  const server = createServer((incoming, outgoing) => {
+  const front = await startFront((incoming, outgoing) => {
     void (async () => {
       const body = await buffer(incoming);
       outgoing.setHeader("content-type", "application/json");
@@ -57,16 +55,7 @@ export async function startAwsFront(
         .end(body);
     })();
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    counts,
-    stop: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections();
-        server.close(() => resolve());
-      }),
-  };
+  return { ...front, counts };
 }
 
 /** Whether a request has the signature that it must have. */
