@@ -2,8 +2,7 @@
 import { InvalidArgumentError } from "commander";
 import { parseMetric, type MetricName } from "../evaluate/metrics.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
-import { prune, pruneTypes, type PruneOptions, type PruneType } from "../sparse/prune.js";
-import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
+import { isPruning, pruneTypes, type PruneOptions } from "../sparse/prune.js";
 
 /** `--modes`: names with commas, or `all`. */
 export function parseModes(text: string): readonly SearchMode[] {
@@ -30,26 +29,15 @@ export function parsePrunings(text: string): readonly PruneOptions[] {
   return text.split(",").map((part) => {
     const [type = "", ratio = ""] = part.trim().split(":");
     const prune_type = pruneTypes.find((known) => known === type && known !== "none");
-    const pruning = { prune_type, prune_ratio: Number(ratio || "x") };
-    if (isPruning(pruning)) return pruning;
+    if (prune_type !== undefined && ratio !== "") {
+      const pruning = { prune_type, prune_ratio: Number(ratio) };
+      if (isPruning(pruning)) return pruning;
+    }
     const types = pruneTypes.filter((known) => known !== "none").join(", ");
     throw new InvalidArgumentError(
       `${part} is no pruning: they are TYPE:RATIO with ${types}, such as max_ratio:0.1 or top_k:64.`,
     );
   });
-}
-
-function isPruning(pruning: {
-  readonly prune_type: PruneType | undefined;
-  readonly prune_ratio: number;
-}): pruning is PruneOptions {
-  const { prune_type, prune_ratio } = pruning;
-  try {
-    if (prune_type !== undefined) prune(EMPTY_VECTOR, { prune_type, prune_ratio });
-    return prune_type !== undefined;
-  } catch {
-    return false;
-  }
 }
 
 /** `--kept-quality`: above 0, at most 1. */

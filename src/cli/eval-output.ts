@@ -4,7 +4,7 @@ import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import type { TestCollection } from "../evaluate/beir.js";
 import type { ComparedMode } from "../evaluate/compare-modes.js";
-import type { ComparedPruning } from "../evaluate/compare-prunings.js";
+import { smallestWithin, type ComparedPruning } from "../evaluate/compare-prunings.js";
 import type { Evaluation } from "../evaluate/evaluate.js";
 import { countTerms, type IndexFootprint } from "../evaluate/index-footprint.js";
 import { metricsOf, namesOf, type Metrics } from "../evaluate/metrics.js";
@@ -33,8 +33,6 @@ export interface PrunedIndices {
   readonly rows: readonly ComparedPruning[];
   /** Share of nDCG@10 that the recommended one keeps. */
   readonly kept_quality: number;
-  /** The smallest one that does; the index as it is, if no other does. */
-  readonly recommended: ComparedPruning | undefined;
 }
 
 /** What the command prints as JSON. */
@@ -183,9 +181,8 @@ function modeRow({ name, metrics, versus_plain, ms_p50, ms_p95 }: ComparedMode) 
 function pruningPart({
   rows,
   kept_quality,
-  recommended,
 }: PrunedIndices): Pick<EvalReport, "prunings" | "recommended_pruning"> {
-  const { prune_type = "none", prune_ratio = 0 } = recommended ?? {};
+  const { prune_type = "none", prune_ratio = 0 } = smallestWithin(rows, kept_quality) ?? {};
   return {
     prunings: rows.map(({ metrics, versus_whole, avg_doc_terms, ...row }) => ({
       ...row,

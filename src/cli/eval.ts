@@ -11,7 +11,7 @@ import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { readCollection, type TestCollection } from "../evaluate/beir.js";
 import { compareModes, type ComparedMode } from "../evaluate/compare-modes.js";
-import { comparePrunings, smallestWithin } from "../evaluate/compare-prunings.js";
+import { comparePrunings } from "../evaluate/compare-prunings.js";
 import { evaluate, type Evaluation } from "../evaluate/evaluate.js";
 import { measureIndex, mergeSegments } from "../evaluate/index-footprint.js";
 import type { MetricName } from "../evaluate/metrics.js";
@@ -250,12 +250,12 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
 /** Questions whose words are counted at the same time. */
 const WEIGHED_AT_ONCE = 8;
 
-/** Encodes questions for an index, whose own idf may weigh their words. */
-function questionEncoder(
+/** Weighs questions for an index, whose own idf may count, and prunes them. */
+function questionWeigher(
   { config, cluster, encoder, signal }: Place,
   index: string,
   fields: readonly VectorField[],
-): (texts: readonly string[]) => Promise<SparseVector[]> {
+): (questions: readonly WordedVector[]) => Promise<SparseVector[]> {
   const corpusIdf = createCorpusIdf({
     scale: encoder.lexicon,
     idf: config["query.idf"],
@@ -267,8 +267,7 @@ function questionEncoder(
     prune_type: config["query.prune_type"],
     prune_ratio: config["query.prune_ratio"],
   };
-  return async (texts) => {
-    const questions = await encodeQueries(encoder, texts, signal);
+  return async (questions) => {
     const vectors: SparseVector[] = [];
     for (let at = 0; at < questions.length; at += WEIGHED_AT_ONCE) {
       const some = questions.slice(at, at + WEIGHED_AT_ONCE);
@@ -281,10 +280,11 @@ function questionEncoder(
 }
 
 async function evaluateIndex(place: Place): Promise<Evaluation> {
-  const { cluster, collection, index, flags, signal } = place;
+  const { cluster, encoder, collection, index, flags, signal } = place;
   const { queries, qrels } = collection;
   const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
   const target = searchedFields(passages);
+  const weigh = questionWeigher(place, index, target.fields);
   return await evaluate({
     cluster,
     index,
@@ -293,17 +293,19 @@ async function evaluateIndex(place: Place): Promise<Evaluation> {
     queries,
     qrels,
     metrics: flags.metrics,
-    encode: questionEncoder(place, index, target.fields),
+    encode: async (texts) => weigh(await encodeQueries(encoder, texts, signal)),
     signal,
   });
 }
 
 async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
-  const { config, cluster, collection, index, flags, signal } = place;
+  const { config, cluster, encoder, collection, index, flags, signal } = place;
   if (flags.prunings === undefined) return undefined;
   const { queries, qrels } = collection;
   const { passages } = await readIndexModel(cluster, index, { signal });
   const target = searchedFields(passages);
+  const texts = queries.map(({ text }) => text);
+  const questions = await encodeQueries(encoder, texts, signal);
   const writer = createBulkWriter(cluster, { ...bulkWriterOptions(config), signal });
   try {
     const rows = await comparePrunings({
@@ -315,14 +317,13 @@ async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
       qrels,
       prunings: flags.prunings,
       metrics: flags.metrics,
-      weigh: (name) => questionEncoder(place, name, target.fields)(queries.map(({ text }) => text)),
+      weigh: (name) => questionWeigher(place, name, target.fields)(questions),
       signal,
       onProgress: (pruning) => {
         if (flags.quiet !== true) printNote(pc.dim(`pruning by ${pruningName(pruning)}`));
       },
     });
-    const { keptQuality: kept_quality } = flags;
-    return { rows, kept_quality, recommended: smallestWithin(rows, kept_quality) };
+    return { rows, kept_quality: flags.keptQuality };
   } finally {
     await writer.close();
   }

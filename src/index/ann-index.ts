@@ -11,8 +11,8 @@ import { termsOf } from "../sparse/sparse-vector.js";
 import type { BulkWriter } from "./bulk-writer.js";
 import { copyIndex, type IndexDefinition } from "./copied-index.js";
 import { readIndexModel } from "./csplade-index.js";
-import { ANN_FIELD, mappedFeatures, VECTOR_FIELD } from "./index-meta.js";
-import { scanIndex, type ScannedDocument } from "./scan-index.js";
+import { ANN_FIELD, mappedFeatures, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
+import { scanIndex } from "./scan-index.js";
 
 /** Parameters of the SEISMIC algorithm, by OpenSearch's names; its own defaults where not given. */
 export interface SeismicParameters {
@@ -111,9 +111,9 @@ async function surveyVectors(
   let documents = 0;
   let heaviest = 0;
   for await (const page of scanIndex(cluster, index, { source: [VECTOR_FIELD], signal })) {
-    for (const { _source } of page) {
+    for (const { _source = {} } of page) {
       documents += 1;
-      for (const [id, weight] of termsOf(fromFeatures(featuresIn(_source)))) {
+      for (const [id, weight] of termsOf(fromFeatures(storedFeatures(_source) ?? {}))) {
         frequency.set(id, (frequency.get(id) ?? 0) + 1);
         heaviest = Math.max(heaviest, weight);
       }
@@ -135,11 +135,6 @@ async function surveyVectors(
     ids: idMap(live.slice(0, MOST_MAPPED_IDS)),
     heaviest,
   };
-}
-
-function featuresIn(source: ScannedDocument["_source"]): Readonly<Record<string, unknown>> {
-  const features = source?.[VECTOR_FIELD];
-  return features === null || typeof features !== "object" ? {} : { ...features };
 }
 
 function withAnnField(

@@ -121,15 +121,21 @@ export function planOf(meta: IndexMeta): IndexPlan {
   };
 }
 
+/** The features in the vector field of a document or passage, if it has one. */
+export function storedFeatures(holder: object): Readonly<Record<string, unknown>> | undefined {
+  const stored: unknown = Reflect.get(holder, VECTOR_FIELD);
+  const features = stored instanceof JsonText ? stored.toJSON() : stored;
+  return features === null || typeof features !== "object" ? undefined : { ...features };
+}
+
 /** The field of a document for approximate search, if it has a vector. */
 export function mappedFeatures(
   document: Readonly<Record<string, unknown>>,
   ids: IdMap,
 ): Readonly<Record<string, Features>> {
-  const stored = document[VECTOR_FIELD];
-  const features = stored instanceof JsonText ? stored.toJSON() : stored;
-  if (features === null || typeof features !== "object") return {};
-  const { vector } = mapVector(fromFeatures({ ...features }), ids);
+  const features = storedFeatures(document);
+  if (features === undefined) return {};
+  const { vector } = mapVector(fromFeatures(features), ids);
   // An empty one would be refused: such a document is simply not found approximately.
   return vector.ids.length === 0 ? {} : { [ANN_FIELD]: toFeatures(vector) };
 }

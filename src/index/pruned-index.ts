@@ -6,7 +6,7 @@ import { prune, type PruneOptions } from "../sparse/prune.js";
 import type { BulkWriter } from "./bulk-writer.js";
 import { copyIndex } from "./copied-index.js";
 import { readIndexModel } from "./csplade-index.js";
-import { PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
+import { PASSAGES_FIELD, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
 import { scanIndex } from "./scan-index.js";
 
 /** What is copied where. */
@@ -41,7 +41,7 @@ export async function makePrunedIndex(
   }
   await demandVectors(cluster, source, signal);
   const pruned = (holder: object): object => {
-    const features = featuresOf(holder);
+    const features = storedFeatures(holder);
     if (features === undefined) return holder;
     return { ...holder, [VECTOR_FIELD]: toFeatures(prune(fromFeatures(features), pruning)) };
   };
@@ -68,18 +68,13 @@ async function demandVectors(
   const source = [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`];
   for await (const page of scanIndex(cluster, index, { source, signal })) {
     const holders = page.flatMap(({ _source = {} }) => [_source, ...(passagesOf(_source) ?? [])]);
-    if (holders.some((holder) => featuresOf(holder) !== undefined)) return;
+    if (holders.some((holder) => storedFeatures(holder) !== undefined)) return;
     throw new CspladeError(
       "index_invalid",
       `The documents of ${index} carry no vectors in _source, so there is nothing to prune.`,
       { hint: "Ingest them into an index that holds vectors in _source (document.store_vectors)." },
     );
   }
-}
-
-function featuresOf(holder: object): Readonly<Record<string, unknown>> | undefined {
-  const features: unknown = Reflect.get(holder, VECTOR_FIELD);
-  return features === null || typeof features !== "object" ? undefined : { ...features };
 }
 
 function passagesOf(document: object): readonly object[] | undefined {

@@ -39,13 +39,19 @@ const VALID_RATIO: Record<PruneType, readonly [valid: (ratio: number) => boolean
   abs_value: [(ratio) => Number.isFinite(ratio) && ratio >= 0, "a number of at least 0"],
 };
 
+/** Whether a ratio fits its type. */
+export function isPruning({ prune_type, prune_ratio }: PruneOptions): boolean {
+  const [valid] = VALID_RATIO[prune_type];
+  return valid(prune_ratio);
+}
+
 /**
  * Checks a ratio against its type.
  * @throws CspladeError `config_invalid` for a ratio that neural-search would refuse as well.
  */
 function checkPruning(options: PruneOptions): PruneOptions {
-  const [valid, rule] = VALID_RATIO[options.prune_type];
-  if (!valid(options.prune_ratio)) {
+  if (!isPruning(options)) {
+    const [, rule] = VALID_RATIO[options.prune_type];
     throw new CspladeError(
       "config_invalid",
       `prune_ratio ${options.prune_ratio} does not fit prune_type ${options.prune_type}: it must be ${rule}.`,
