@@ -6,7 +6,7 @@ const mayImport = {
   errors: [],
   waiting: ["errors"],
   sparse: ["errors"],
-  config: ["errors"],
+  config: ["errors", "sparse"],
   text: ["errors", "sparse"],
   cluster: ["errors", "waiting", "config"],
   encoder: ["errors", "waiting", "config", "sparse", "text"],

@@ -13,7 +13,7 @@ export type { Cluster } from "./client-cluster.js";
 
 /**
  * Connects lazily: nothing is sent before the first request.
- * @throws CspladeError `config_invalid` for two ways to sign in, or an unreadable `opensearch.ca_file`.
+ * @throws CspladeError `config_invalid` for an unreadable `opensearch.ca_file`.
  */
 export function connectCluster(config: Config): Cluster {
   const target = new URL(config["opensearch.url"]);
@@ -25,13 +25,6 @@ export function connectCluster(config: Config): Cluster {
   const url = target.href.replace(/\/$/, "");
   const caFile = config["opensearch.ca_file"];
   const signing = awsSigning(config);
-  if (signing !== undefined && (username !== "" || apiKey !== undefined)) {
-    throw new CspladeError(
-      "config_invalid",
-      "opensearch.aws_region signs requests, and opensearch.username or opensearch.api_key would sign in otherwise.",
-      { hint: "Keep one of them: csplade doctor shows where each comes from." },
-    );
-  }
   const client = new Client({
     ...signing,
     node: url,

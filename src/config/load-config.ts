@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { parse } from "yaml";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { demandFitting } from "./fitting-settings.js";
 import { settings, type Config, type Setting, type SettingName } from "./settings.js";
 
 /** A loaded configuration with the origin of each value, for people. */
@@ -51,7 +52,9 @@ export function loadConfig(inputs: ConfigInputs = {}): LoadedConfig {
     values[name] = parsed.data;
     origins[name] = origin;
   }
-  return { values: values as Config, origins: origins as Record<SettingName, string> };
+  const loaded = { values: values as Config, origins: origins as Record<SettingName, string> };
+  demandFitting(loaded.values, loaded.origins);
+  return loaded;
 }
 
 function pick(
@@ -100,7 +103,9 @@ function readConfigFile(named: string | undefined): ConfigFile | undefined {
 }
 
 function flatten(tree: unknown, prefix: string, into: Map<string, unknown>): void {
-  if (tree === null || typeof tree !== "object" || Array.isArray(tree)) {
+  // A name without a value, such as a section whose lines are all commented out, sets nothing.
+  if (tree === null) return;
+  if (typeof tree !== "object" || Array.isArray(tree)) {
     into.set(prefix, tree);
     return;
   }

@@ -5,6 +5,7 @@
 import os from "node:os";
 import path from "node:path";
 import { z } from "zod";
+import { pruneTypes } from "../sparse/prune.js";
 import { packageRoot } from "./package-root.js";
 
 /** One row of the settings table. */
@@ -18,8 +19,15 @@ export interface Setting {
   readonly secret?: true;
 }
 
+/** A number, or a string that is one: `Number` alone takes "", [] and true for numbers too. */
+const numeric = (schema: z.ZodNumber) =>
+  z.preprocess(
+    (value) => (typeof value === "string" && value.trim() !== "" ? Number(value) : value),
+    schema,
+  );
+
 const count = (min: number, max: number, fallback: number) =>
-  z.coerce.number().int().min(min).max(max).default(fallback);
+  numeric(z.number().int().min(min).max(max)).default(fallback);
 
 const url = (fallback: string, protocols: RegExp) =>
   z.url({ protocol: protocols, error: `must be a URL such as ${fallback}` }).default(fallback);
@@ -33,7 +41,11 @@ const names = (fallback: string[]) =>
   z
     .preprocess(
       (value) => (typeof value === "string" ? value.split(",").map((name) => name.trim()) : value),
-      z.array(z.string().min(1)).min(1).max(32),
+      z
+        .array(z.string().min(1))
+        .min(1)
+        .max(32)
+        .refine((list) => new Set(list).size === list.length, "must not name a field twice"),
     )
     .default(fallback);
 
@@ -51,7 +63,7 @@ const jsonList = <T extends z.ZodType>(schema: T) =>
     }, z.array(schema).max(1000))
     .default([]);
 
-const pruneType = z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]);
+const pruneType = z.enum(pruneTypes);
 
 /** Where embedded servers, their data and downloads live; root cannot use its own home (uid change). */
 function defaultHome(): string {
@@ -194,7 +206,7 @@ export const settings = {
     help: "Most passages of one document; the rest is left out and counted as truncated.",
   },
   "ingest.min_quality": {
-    schema: z.coerce.number().min(0).max(1).default(0),
+    schema: numeric(z.number().min(0).max(1)).default(0),
     env: "CSPLADE_MIN_QUALITY",
     help: "Documents of lower quality (0 to 1; see docs/pruning.md) are indexed for BM25 only; 0 encodes all.",
   },
@@ -239,7 +251,7 @@ export const settings = {
     help: "Address that workers, csplade reindex and csplade exporter serve their metrics on.",
   },
   "metrics.port": {
-    schema: z.coerce.number().int().min(0).max(65_535).optional(),
+    schema: numeric(z.number().int().min(0).max(65_535)).optional(),
     env: "CSPLADE_METRICS_PORT",
     help: "Port of the metrics; 0 takes a free one; nothing is served without it (the exporter: 9464).",
   },
@@ -249,7 +261,7 @@ export const settings = {
     help: "How document vectors are pruned: none, top_k, max_ratio, alpha_mass, abs_value.",
   },
   "document.prune_ratio": {
-    schema: z.coerce.number().min(0).max(100_000).default(0),
+    schema: numeric(z.number().min(0).max(100_000)).default(0),
     env: "CSPLADE_DOCUMENT_PRUNE_RATIO",
     help: "Parameter of document.prune_type.",
   },
@@ -269,7 +281,7 @@ export const settings = {
     help: "How query vectors are pruned: none, top_k, max_ratio, alpha_mass, abs_value.",
   },
   "query.prune_ratio": {
-    schema: z.coerce.number().min(0).max(100_000).default(0),
+    schema: numeric(z.number().min(0).max(100_000)).default(0),
     env: "CSPLADE_QUERY_PRUNE_RATIO",
     help: "Parameter of query.prune_type.",
   },

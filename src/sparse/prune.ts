@@ -39,10 +39,15 @@ const VALID_RATIO: Record<PruneType, readonly [valid: (ratio: number) => boolean
   abs_value: [(ratio) => Number.isFinite(ratio) && ratio >= 0, "a number of at least 0"],
 };
 
+/** What a ratio must be to fit its type, if it does not: "at least 0 and below 1". */
+export function pruningProblem({ prune_type, prune_ratio }: PruneOptions): string | undefined {
+  const [valid, rule] = VALID_RATIO[prune_type];
+  return valid(prune_ratio) ? undefined : rule;
+}
+
 /** Whether a ratio fits its type. */
-export function isPruning({ prune_type, prune_ratio }: PruneOptions): boolean {
-  const [valid] = VALID_RATIO[prune_type];
-  return valid(prune_ratio);
+export function isPruning(options: PruneOptions): boolean {
+  return pruningProblem(options) === undefined;
 }
 
 /**
@@ -50,8 +55,8 @@ export function isPruning({ prune_type, prune_ratio }: PruneOptions): boolean {
  * @throws CspladeError `config_invalid` for a ratio that neural-search would refuse as well.
  */
 function checkPruning(options: PruneOptions): PruneOptions {
-  if (!isPruning(options)) {
-    const [, rule] = VALID_RATIO[options.prune_type];
+  const rule = pruningProblem(options);
+  if (rule !== undefined) {
     throw new CspladeError(
       "config_invalid",
       `prune_ratio ${options.prune_ratio} does not fit prune_type ${options.prune_type}: it must be ${rule}.`,
