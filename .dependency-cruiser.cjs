@@ -5,19 +5,21 @@
 const mayImport = {
   errors: [],
   waiting: ["errors"],
+  json: ["errors"],
   sparse: ["errors"],
   config: ["errors", "sparse"],
   text: ["errors", "sparse"],
-  cluster: ["errors", "waiting", "config"],
+  cluster: ["errors", "json", "waiting", "config"],
   encoder: ["errors", "waiting", "config", "sparse", "text"],
-  index: ["errors", "waiting", "config", "sparse", "cluster"],
+  index: ["errors", "json", "waiting", "config", "sparse", "cluster"],
   query: ["errors", "config", "sparse", "cluster"],
-  sources: ["errors", "waiting", "config", "cluster"],
+  sources: ["errors", "json", "waiting", "config", "cluster"],
   queue: ["errors", "config"],
   observe: ["errors", "config"],
   servers: ["errors", "config"],
   pipeline: [
     "errors",
+    "json",
     "waiting",
     "config",
     "sparse",
@@ -31,6 +33,7 @@ const mayImport = {
   ],
   reindex: [
     "errors",
+    "json",
     "waiting",
     "config",
     "sparse",
@@ -57,6 +60,7 @@ const mayImport = {
   ],
   evaluate: [
     "errors",
+    "json",
     "config",
     "sparse",
     "encoder",
@@ -69,6 +73,7 @@ const mayImport = {
   ],
   gateway: [
     "errors",
+    "json",
     "waiting",
     "config",
     "sparse",

@@ -58,7 +58,7 @@ async function measureCluster(cluster: Cluster): Promise<{ perSecond: number; by
     text_fields: ["text"],
     title_field: "title",
     replicas: 0,
-    guard: false,
+    guarded: false,
   });
   const bodies: string[] = [];
   for (let from = 0; from < DOCUMENTS; from += BULK_DOCUMENTS) {

@@ -24,6 +24,7 @@ import { loadConfig } from "../src/config/load-config.js";
 import type { Config, SettingName } from "../src/config/settings.js";
 import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
 import { linesOf, type BulkOperation } from "../src/index/bulk-operation.js";
+import { JsonObject } from "../src/json/json-object.js";
 import { contentHash, textHash } from "../src/index/content-hash.js";
 import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";
 import { documentSteps, vectorShape } from "../src/index/index-document.js";
@@ -349,9 +350,10 @@ function bulkBodies(
   let body = "";
   for (const [i, { id, ...own }] of texts.entries()) {
     const text = `${own.title} ${own.text}`;
-    const hash = contentHash(own, info, shape);
+    const source = JsonObject.of(own);
+    const hash = contentHash(source, info, shape);
     const context = { shape, hash, text_hash: textHash(text, info, shape), stored: NOTHING_STORED };
-    const document = { id, text, body: own, version: i + 1 };
+    const document = { id, text, body: source, version: i + 1 };
     const steps = documentSteps(info, document, encoded[i]?.passages ?? [], context);
     body += steps.flat().map(lines).join("");
     if (body.length > config["write.max_bytes"]) {

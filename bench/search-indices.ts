@@ -5,8 +5,9 @@ import type { Cluster } from "../src/cluster/cluster.js";
 import { pathOf } from "../src/cluster/request.js";
 import { mergeSegments } from "../src/evaluate/index-footprint.js";
 import { makeAnnIndex } from "../src/index/ann-index.js";
-import type { BulkOperation } from "../src/index/bulk-operation.js";
+import { plainDocument, type BulkOperation } from "../src/index/bulk-operation.js";
 import type { BulkWriter } from "../src/index/bulk-writer.js";
+import { JsonObject } from "../src/json/json-object.js";
 import { contentHash, textHash } from "../src/index/content-hash.js";
 import { ensureIndex } from "../src/index/csplade-index.js";
 import { documentSteps } from "../src/index/index-document.js";
@@ -92,7 +93,7 @@ export async function createIndex(
     shards: 1,
     replicas: 0,
     store_vectors,
-    guard: false,
+    guarded: false,
   });
   if (codec !== undefined) await setCodec(cluster, name, codec);
 }
@@ -152,6 +153,7 @@ function operationOf(
   recipe: IndexRecipe,
   { id, text, vector, body = { text } }: IndexedText & { readonly id: string },
 ): BulkOperation {
+  const source = JsonObject.of(body);
   const { name, vectors, quantize_bits = STORED_BITS, pruning = UNPRUNED } = recipe;
   if (!vectors) return { index: name, id, action: "index", document: body };
   const plan: IndexPlan = { model, ...PLAN };
@@ -159,11 +161,11 @@ function operationOf(
   const choices = { ...shape, max_passages: 200 };
   const [step] = documentSteps(
     { ...plan, name, indices: [name], created: true },
-    { id, text, body },
+    { id, text, body: source },
     [{ start: 0, end: text.length, vector }],
     {
       shape,
-      hash: contentHash(body, plan, choices),
+      hash: contentHash(source, plan, choices),
       text_hash: textHash(text, plan, choices),
       stored: NOTHING_STORED,
     },
@@ -171,7 +173,7 @@ function operationOf(
   const operation = step?.[0] as BulkOperation;
   if (recipe.all_digits !== true) return operation;
   const spelled = { [VECTOR_FIELD]: toFeatures(quantize(vector, quantize_bits)) };
-  return { ...operation, document: { ...operation.document, ...spelled } };
+  return { ...operation, document: { ...plainDocument(operation.document ?? {}), ...spelled } };
 }
 
 const UNPRUNED: PruneOptions = { prune_type: "none", prune_ratio: 0 };

@@ -48,7 +48,7 @@ export async function collectionSizeCorpus(
   for await (const line of createInterface({ input: createReadStream(corpus, "utf8") })) {
     const parsed = parseDocument(Buffer.from(line), fields);
     // A blank document is not indexed by anyone.
-    if ("document" in parsed) read.push(parsed.document);
+    if ("document" in parsed) read.push({ ...parsed.document, body: parsed.document.body.parse() });
   }
   const encoded = await encodedTexts(
     encoder,

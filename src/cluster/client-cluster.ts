@@ -6,6 +6,7 @@
  * by their names, because neither package need be installed.
  */
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
+import { isStream, parseAnswer, readText, type ClientBody } from "./answer-text.js";
 import { askCapabilities, type Capabilities } from "./capabilities.js";
 import { onAbort } from "../waiting/on-abort.js";
 import {
@@ -13,7 +14,7 @@ import {
   reasonOf,
   type ClusterRequest,
   type ClusterResponse,
-  type Send,
+  type ClusterText,
 } from "./request.js";
 
 /** A connection to one cluster. */
@@ -22,15 +23,20 @@ export interface Cluster {
   readonly url: string;
   /**
    * Sends one request, never retried here. 4xx and 5xx answers are returned, not thrown.
-   * @throws CspladeError `cluster_unreachable` (no answer), `deadline_exceeded`, `aborted`.
+   * @throws CspladeError `cluster_unreachable` (no answer), `cluster_answer_invalid`,
+   *   `deadline_exceeded`, `aborted`.
    */
   send(request: ClusterRequest): Promise<ClusterResponse>;
+  /** Like {@link send}, with the answer as the text that came. */
+  sendText(request: ClusterRequest): Promise<ClusterText>;
   /**
    * Like {@link send}, for requests that must succeed.
    * @throws CspladeError with the cluster's own reason for a status ≥ 400: `index_not_found` (404),
    *   `cluster_busy` (429, 502, 503, 504), else `cluster_rejected`.
    */
   demand(request: ClusterRequest, doing: string): Promise<unknown>;
+  /** Like {@link demand}, with the answer as the text that came: documents in it are what was stored. */
+  demandText(request: ClusterRequest, doing: string): Promise<string>;
   /** What the cluster can do; asked once, then remembered. */
   capabilities(): Promise<Capabilities>;
   close(): Promise<void>;
@@ -71,9 +77,11 @@ interface TransportAnswer {
 export function clusterOf(client: OfficialClient, options: ClientOptions = {}): Cluster {
   const { url = "the cluster", requestTimeoutMs = 60_000 } = options;
   const request = client.transport.request.bind(client.transport) as unknown as TransportRequest;
-  async function send(asked: ClusterRequest): Promise<ClusterResponse> {
+  async function sendText(asked: ClusterRequest): Promise<ClusterText> {
     asked.signal?.throwIfAborted();
     const { method, path, query, body, headers, timeoutMs, signal } = asked;
+    const idleMs = timeoutMs ?? requestTimeoutMs;
+    let answered: ClientBody | undefined;
     // Elasticsearch's client listens to the signal that it gets: it gets one of its own.
     const cancelled = new AbortController();
     const sent = request(
@@ -86,7 +94,8 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
       {
         maxRetries: 0,
         ...(headers === undefined ? {} : { headers: { ...headers } }),
-        requestTimeout: timeoutMs ?? requestTimeoutMs,
+        requestTimeout: idleMs,
+        asStream: true,
         // Elasticsearch's client: the status as well as the body, and its way to cancel.
         meta: true,
         ...(signal === undefined ? {} : { signal: cancelled.signal }),
@@ -95,20 +104,25 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
     const stopListening = onAbort(signal, () => {
       cancelled.abort(signal?.reason);
       // OpenSearch's client. It returns the request itself, whose rejection is met below.
-      sent.abort?.();
+      if (answered === undefined) sent.abort?.();
+      else answered.destroy?.();
     });
     try {
-      return responseOf((await sent) as TransportAnswer);
+      const answer = (await sent) as TransportAnswer;
+      if (isStream(answer.body)) answered = answer.body;
+      signal?.throwIfAborted();
+      return await textOf(answer, asked, idleMs);
     } catch (thrown) {
+      if (signal?.aborted === true) throw cancelledError(asked, thrown);
       const refused = refusal(thrown);
-      if (refused !== undefined) return responseOf(refused);
+      if (refused !== undefined) return await textOf(refused, asked, idleMs);
       throw unanswered(thrown, url, asked);
     } finally {
       stopListening();
     }
   }
 
-  return clusterBy(url, send, options.close ?? (() => Promise.resolve()));
+  return clusterBy(url, sendText, options.close ?? (() => Promise.resolve()));
 }
 
 /**
@@ -118,23 +132,33 @@ export function clusterOf(client: OfficialClient, options: ClientOptions = {}): 
 export function onBehalfOf(cluster: Cluster, headers: Readonly<Record<string, string>>): Cluster {
   return clusterBy(
     cluster.url,
-    (asked) => cluster.send({ ...asked, headers: { ...headers, ...asked.headers } }),
+    (asked) => cluster.sendText({ ...asked, headers: { ...headers, ...asked.headers } }),
     () => Promise.resolve(),
   );
 }
 
-function clusterBy(url: string, send: Send, close: () => Promise<void>): Cluster {
+function clusterBy(
+  url: string,
+  sendText: (request: ClusterRequest) => Promise<ClusterText>,
+  close: () => Promise<void>,
+): Cluster {
   let capabilities: Promise<Capabilities> | undefined;
+  const send = async (asked: ClusterRequest) => responseOf(await sendText(asked), asked);
+  const refuse = ({ status, body }: ClusterResponse, doing: string) =>
+    new CspladeError(codeOf(status), `${doing}: ${url} answered ${status}: ${reasonOf(body)}`);
   return {
     url,
     send,
+    sendText,
     async demand(asked, doing) {
       const answer = await send(asked);
       if (answer.status < 400) return answer.body;
-      throw new CspladeError(
-        codeOf(answer.status),
-        `${doing}: ${url} answered ${answer.status}: ${reasonOf(answer.body)}`,
-      );
+      throw refuse(answer, doing);
+    },
+    async demandText(asked, doing) {
+      const answer = await sendText(asked);
+      if (answer.status < 400) return answer.text;
+      throw refuse(responseOf(answer, asked), doing);
     },
     capabilities() {
       capabilities ??= askCapabilities(send, url).catch((thrown: unknown) => {
@@ -162,14 +186,40 @@ function codeOf(status: number): ErrorCode {
   return status === 404 ? "index_not_found" : codeOfStatus(status);
 }
 
-function responseOf({ statusCode, body, headers }: TransportAnswer): ClusterResponse {
-  const asked = headers?.["retry-after"];
-  const retryAfter = Number(asked);
-  return {
-    status: statusCode ?? 0,
-    body,
-    retryAfterSeconds: asked !== undefined && Number.isFinite(retryAfter) ? retryAfter : undefined,
+async function textOf(
+  { statusCode, body, headers }: TransportAnswer,
+  request: ClusterRequest,
+  idleMs: number,
+): Promise<ClusterText> {
+  const header = (name: string) => {
+    const value = headers?.[name];
+    return typeof value === "string" ? value : "";
   };
+  const retryAfter = Number(header("retry-after") || NaN);
+  const common = {
+    status: statusCode ?? 0,
+    retryAfterSeconds: Number.isFinite(retryAfter) ? retryAfter : undefined,
+  };
+  if (isStream(body)) {
+    const text = await readText(body, header("content-encoding"), idleMs, phraseOf(request));
+    return { ...common, text, json: /[/+]json/i.test(header("content-type")) };
+  }
+  // A client in whose place something else answers, or an error that it made of an answer.
+  if (typeof body === "string") return { ...common, text: body, json: false };
+  return { ...common, text: JSON.stringify(body ?? null), json: true };
+}
+
+function responseOf(
+  { status, text, json, retryAfterSeconds }: ClusterText,
+  request: ClusterRequest,
+): ClusterResponse {
+  if (request.method === "HEAD") return { status, body: status < 400, retryAfterSeconds };
+  const body = json && text !== "" ? parseAnswer(text, phraseOf(request)) : text;
+  return { status, body, retryAfterSeconds };
+}
+
+function phraseOf({ method, path }: ClusterRequest): string {
+  return `${method} ${path}`;
 }
 
 /** A client's errors hold the whole request, texts and credentials too: what is said of them is kept. */
@@ -179,17 +229,23 @@ function causeOf(thrown: unknown): Error {
   return cause;
 }
 
+function cancelledError(request: ClusterRequest, thrown: unknown): CspladeError {
+  return new CspladeError("aborted", `${phraseOf(request)} was cancelled.`, {
+    cause: causeOf(thrown),
+  });
+}
+
 function unanswered(thrown: unknown, url: string, request: ClusterRequest): CspladeError {
   if (thrown instanceof CspladeError) return thrown;
   const cause = causeOf(thrown);
-  const what = `${request.method} ${request.path}`;
+  const what = phraseOf(request);
   if (nameOf(thrown) === "TimeoutError") {
     return new CspladeError("deadline_exceeded", `${url} did not answer ${what} in time.`, {
       cause,
     });
   }
   if (nameOf(thrown) === "RequestAbortedError") {
-    return new CspladeError("aborted", `${what} was cancelled.`, { cause });
+    return cancelledError(request, thrown);
   }
   return new CspladeError(
     "cluster_unreachable",

@@ -22,6 +22,13 @@ export interface ClusterResponse {
   readonly retryAfterSeconds: number | undefined;
 }
 
+/** An answer as it came. */
+export interface ClusterText extends Omit<ClusterResponse, "body"> {
+  readonly text: string;
+  /** Whether the text is JSON, by its content type. */
+  readonly json: boolean;
+}
+
 /** Sends one request and returns the answer whatever its status. */
 export type Send = (request: ClusterRequest) => Promise<ClusterResponse>;
 

@@ -31,6 +31,8 @@ export type ErrorCode =
   /** Too busy or not ready (429, 502, 503, 504): the same request may succeed later. */
   | "cluster_busy"
   | "cluster_rejected"
+  /** It answered, but nobody can read what. */
+  | "cluster_answer_invalid"
   | "cluster_unsupported"
   | "index_not_found"
   | "index_invalid"

@@ -1,6 +1,7 @@
 /** One question ranked twice, by BM25 and by CSPLADE, with the terms behind every hit. */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
+import { documentSchema } from "../cluster/lifted-sources.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -80,7 +81,7 @@ const answerSchema = z.object({
         _id: z.string(),
         _index: z.string(),
         _score: z.number().nullish(),
-        _source: z.record(z.string(), z.unknown()).optional(),
+        _source: documentSchema.optional(),
         _explanation: explanationNodeSchema.optional(),
       }),
     ),

@@ -5,11 +5,12 @@
 import type { Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { withoutMembers } from "../json/json-object.js";
 import { fromFeatures } from "../sparse/features.js";
 import { idMap, MOST_MAPPED_IDS, type IdMap } from "../sparse/id-map.js";
 import { termsOf } from "../sparse/sparse-vector.js";
 import type { BulkWriter } from "./bulk-writer.js";
-import { copyIndex, type IndexDefinition } from "./copied-index.js";
+import { copyIndex, storedObject, type IndexDefinition } from "./copied-index.js";
 import { readIndexModel } from "./csplade-index.js";
 import { ANN_FIELD, mappedFeatures, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
 import { scanIndex } from "./scan-index.js";
@@ -81,7 +82,13 @@ export async function makeAnnIndex(
     ...request,
     from: source,
     define: (old) => withAnnField(old, request.parameters ?? {}, survey),
-    rewrite: (document) => ({ ...document, ...mappedFeatures(document, survey.ids) }),
+    rewrite(document) {
+      const source = storedObject(
+        withoutMembers(document, (name) => name === ANN_FIELD),
+        from,
+      );
+      return source.with(mappedFeatures(source.textOf(VECTOR_FIELD), survey.ids));
+    },
   });
   return {
     documents,
@@ -111,9 +118,10 @@ async function surveyVectors(
   let documents = 0;
   let heaviest = 0;
   for await (const page of scanIndex(cluster, index, { source: [VECTOR_FIELD], signal })) {
-    for (const { _source = {} } of page) {
+    for (const { source } of page) {
       documents += 1;
-      for (const [id, weight] of termsOf(fromFeatures(storedFeatures(_source) ?? {}))) {
+      const features = storedFeatures(JSON.parse(source) as object) ?? {};
+      for (const [id, weight] of termsOf(fromFeatures(features))) {
         frequency.set(id, (frequency.get(id) ?? 0) + 1);
         heaviest = Math.max(heaviest, weight);
       }

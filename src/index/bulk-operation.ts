@@ -24,8 +24,8 @@ export interface BulkOperation {
    * caller's choice all three may be sent twice (after a lost answer) without changing the outcome.
    */
   readonly action: "index" | "create" | "delete";
-  /** The document, whose fields may be {@link JsonText}; not for `delete`. */
-  readonly document?: object;
+  /** The document: its JSON text, or an object whose fields may be {@link JsonText}; not for `delete`. */
+  readonly document?: object | JsonText;
   readonly routing?: string;
   /** Version kept outside the cluster: an older one never overwrites a newer one. */
   readonly version?: number;
@@ -76,12 +76,14 @@ export function linesOf(
 }
 
 /** A document of an operation as the cluster reads it. */
-export function plainDocument(document: object): Readonly<Record<string, unknown>> {
+export function plainDocument(document: object | JsonText): Readonly<Record<string, unknown>> {
   return JSON.parse(textOf(document)) as Record<string, unknown>;
 }
 
 /** A document as JSON: its fields in their order, and those that are JSON already as they are. */
-function textOf(document: object): string {
+function textOf(document: object | JsonText): string {
+  // A line feed ends an operation; in JSON it stands between tokens only.
+  if (document instanceof JsonText) return document.text.replaceAll("\n", " ");
   const fields: [name: string, value: unknown][] = Object.entries(document);
   if (!fields.some(([, value]) => value instanceof JsonText)) return JSON.stringify(document);
   const parts: string[] = [];

@@ -3,6 +3,7 @@
  * the index already holds the outcome, so the document need not be encoded again.
  */
 import { hash } from "node:crypto";
+import type { JsonObject } from "../json/json-object.js";
 import type { IndexPlan } from "./index-meta.js";
 import type { VectorShape } from "./index-document.js";
 
@@ -13,17 +14,19 @@ export interface EncodingChoices extends VectorShape {
 }
 
 /**
- * 11 characters over the document (field order does not matter), the model's
- * fingerprint, the text fields and the encoding choices.
+ * 11 characters over the document (field order does not matter, the spelling of numbers does), the
+ * model's fingerprint, the text fields and the encoding choices. Of a document whose numbers are
+ * written as JavaScript writes them it is what it was before numbers kept their spelling; another one
+ * is encoded and written once more.
  * @param worth whether it is encoded at all (`ingest.min_quality`).
  */
 export function contentHash(
-  body: Readonly<Record<string, unknown>>,
+  body: JsonObject,
   plan: IndexPlan,
   choices: EncodingChoices,
   worth = true,
 ): string {
-  return hashOf(contextOf(plan, choices, worth), JSON.stringify(body, sortKeys));
+  return hashOf(contextOf(plan, choices, worth), body.canonical());
 }
 
 /**
@@ -66,10 +69,4 @@ const HASH_CHARACTERS = 11;
 function hashOf(context: unknown, content: string): string {
   const text = `${JSON.stringify(context)}\n${content}`;
   return hash("sha256", text, "base64url").slice(0, HASH_CHARACTERS);
-}
-
-/** For `JSON.stringify`: objects with their keys in one order. */
-function sortKeys(_key: string, value: unknown): unknown {
-  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)));
 }

@@ -3,8 +3,11 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { JsonObject } from "../json/json-object.js";
+import { JsonText } from "./bulk-operation.js";
 import type { BulkWriter } from "./bulk-writer.js";
 import { refreshIndex } from "./csplade-index.js";
+import { GUARD_PREFIX } from "./index-template.js";
 import { scanIndex } from "./scan-index.js";
 
 const indexSchema = z.object({
@@ -22,9 +25,6 @@ export interface IndexDefinition {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-/** `_source` of a document. */
-type Source = Readonly<Record<string, unknown>>;
-
 /** What is copied where. */
 export interface IndexCopy {
   /** An index of csplade's, no alias. */
@@ -33,10 +33,20 @@ export interface IndexCopy {
   readonly into: string;
   /** Changes what the copy is created with. */
   readonly define?: (old: IndexDefinition) => IndexDefinition;
-  /** Changes a document. */
-  readonly rewrite: (source: Source) => Source;
+  /** Changes the text of a document (`_source`). */
+  readonly rewrite: (source: string) => string;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((documents: number) => void) | undefined;
+}
+
+/**
+ * The text of a stored document, read.
+ * @throws CspladeError `index_invalid` for one that no cluster would take now.
+ */
+export function storedObject(source: string, index: string): JsonObject {
+  const read = JsonObject.read(source);
+  if ("object" in read) return read.object;
+  throw new CspladeError("index_invalid", `A document of ${index} ${read.problem}.`);
 }
 
 /** Settings that the cluster gave the old index itself. */
@@ -88,7 +98,19 @@ async function readDefinition(cluster: Cluster, index: string): Promise<IndexDef
     );
   const { mappings, settings } = answer[index] as z.infer<typeof indexSchema>;
   const kept = Object.entries(settings.index).filter(([name]) => !LEFT_OUT.has(name));
-  return { mappings, settings: Object.fromEntries(kept) };
+  return withMovedGuard({ mappings, settings: Object.fromEntries(kept) });
+}
+
+/** The guard of an index of an older version is its final pipeline, which no write can leave out. */
+function withMovedGuard({ mappings, settings }: IndexDefinition): IndexDefinition {
+  const { final_pipeline: guard, ...others } = settings;
+  const isGuard = typeof guard === "string" && guard.startsWith(GUARD_PREFIX);
+  if (!isGuard || settings.default_pipeline !== undefined) return { mappings, settings };
+  const csplade = { ...mappings._meta.csplade, guard: "default_pipeline" };
+  return {
+    mappings: { ...mappings, _meta: { ...mappings._meta, csplade } },
+    settings: { ...others, default_pipeline: guard },
+  };
 }
 
 async function copyDocuments(
@@ -99,12 +121,14 @@ async function copyDocuments(
   let documents = 0;
   for await (const page of scanIndex(cluster, from, { signal })) {
     const results = await writer.write(
-      page.map(({ _id, _routing, _source = {} }) => ({
+      page.map(({ id, routing, source }) => ({
         index: into,
-        id: _id,
+        id,
         action: "index" as const,
-        document: rewrite(_source),
-        ...(_routing === undefined ? {} : { routing: _routing }),
+        document: new JsonText(rewrite(source)),
+        // A pipeline would build the document anew; what is copied has passed it.
+        pipeline: "_none",
+        ...(routing === undefined ? {} : { routing }),
       })),
       signal,
     );

@@ -17,12 +17,12 @@ import {
 } from "./index-meta.js";
 import {
   guardName,
-  guardPipeline,
   indexBody,
   LEFT_OUT,
   type IndexBody,
   type IndexLayout,
 } from "./index-template.js";
+import { moveGuard, putGuard, restoreGuard } from "./model-guard.js";
 
 /** An index to create, or to use if it is there. */
 export interface IndexRequest extends IndexPlan, IndexLayout {
@@ -32,7 +32,7 @@ export interface IndexRequest extends IndexPlan, IndexLayout {
    * Install the ingest pipeline that keeps other models' vectors out (the default).
    * Needs the privilege to manage ingest pipelines.
    */
-  readonly guard?: boolean;
+  readonly guarded?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -81,7 +81,8 @@ export async function ensureIndex(cluster: Cluster, request: IndexRequest): Prom
   }
   const found = await askIndex(cluster, request);
   if (found === undefined) {
-    if (await createIndex(cluster, request)) return infoOf(request, [request.name], true);
+    const made = guardedPlan(request);
+    if (await createIndex(cluster, made)) return infoOf(made, [made.name], true);
     // Another worker created it meanwhile: it must pass the same checks as any existing index.
     return checkExisting(cluster, request, await demandIndex(cluster, request));
   }
@@ -165,7 +166,7 @@ async function demandVersion(cluster: Cluster, index: string): Promise<Capabilit
 /** @returns false if the index exists by now. */
 async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
   const capabilities = await demandVersion(cluster, request.name);
-  const guarded = request.guard !== false;
+  const guarded = request.guarded !== false;
   if (guarded) await putGuard(cluster, request);
   const constant_keyword = hasConstantKeyword(capabilities);
   const answer = await cluster.send({
@@ -193,23 +194,6 @@ function hasConstantKeyword({ distribution, major, minor }: Capabilities): boole
   return major > 2 || (major === 2 && minor >= 14);
 }
 
-async function putGuard(cluster: Cluster, request: IndexRequest): Promise<void> {
-  const answer = await cluster.send({
-    method: "PUT",
-    path: pathOf("_ingest", "pipeline", guardName(request.model)),
-    body: guardPipeline(request.model),
-    ...signalOf(request),
-  });
-  if (answer.status < 400) return;
-  throw new CspladeError(
-    "cluster_rejected",
-    `Installing the ingest pipeline ${guardName(request.model)}: ${cluster.url} answered ${answer.status}: ${reasonOf(answer.body)}`,
-    {
-      hint: "It keeps vectors of other models out of the index. Grant the right to manage ingest pipelines, or switch the guard off.",
-    },
-  );
-}
-
 async function checkExisting(
   cluster: Cluster,
   request: IndexRequest,
@@ -222,27 +206,14 @@ async function checkExisting(
   }
   const info = agreeing(request.name, found);
   demandSamePlan(info, request, request.name);
-  if (request.guard !== false) await restoreGuard(cluster, request, found);
-  return info;
+  if (request.guarded === false) return info;
+  await restoreGuard(cluster, request, found);
+  return (await moveGuard(cluster, request, found)) ? { ...info, guard: "default_pipeline" } : info;
 }
 
-/** An index whose guard pipeline was deleted refuses every document: put it back. */
-async function restoreGuard(
-  cluster: Cluster,
-  request: IndexRequest,
-  found: Mappings,
-): Promise<void> {
-  const name = guardName(request.model);
-  const guarded = Object.values(found).some(
-    (index) => index.settings?.["index.final_pipeline"] === name,
-  );
-  if (!guarded) return;
-  const answer = await cluster.send({
-    method: "GET",
-    path: pathOf("_ingest", "pipeline", name),
-    ...signalOf(request),
-  });
-  if (answer.status === 404) await putGuard(cluster, request);
+/** What is asked for, with its guard where csplade's own writes can leave it out. */
+function guardedPlan(request: IndexRequest): IndexRequest {
+  return request.guarded === false ? request : { ...request, guard: "default_pipeline" };
 }
 
 async function adoptEmpty(
@@ -271,8 +242,14 @@ async function adoptEmpty(
   }
   await demandVersion(cluster, request.name);
   // What the index says of `_source` cannot be changed any more.
-  const adopted = { ...request, store_vectors: storesVectors(index, found) };
-  const guarded = request.guard !== false;
+  const theirs = found[index]?.settings?.["index.default_pipeline"];
+  const isFree = theirs === undefined || theirs === "_none";
+  // A default pipeline that somebody chose runs on; then the guard comes after it.
+  const adopted = {
+    ...(isFree ? guardedPlan(request) : request),
+    store_vectors: storesVectors(index, found),
+  };
+  const guarded = request.guarded !== false;
   if (guarded) await putGuard(cluster, request);
   const body = indexBody(metaOf(adopted, packageVersion), undefined, {});
   const present = found[index]?.mappings?.properties ?? {};
@@ -297,7 +274,9 @@ async function adoptEmpty(
       {
         method: "PUT",
         path: `${pathOf(index)}/_settings`,
-        body: { index: { final_pipeline: guardName(request.model) } },
+        body: {
+          index: { [isFree ? "default_pipeline" : "final_pipeline"]: guardName(request.model) },
+        },
         ...signalOf(request),
       },
       `Installing the model guard on the index ${index}`,
@@ -383,7 +362,7 @@ function agreeing(name: string, found: Mappings): IndexInfo {
 }
 
 function infoOf(request: IndexRequest, indices: readonly string[], created: boolean): IndexInfo {
-  const { model, passages, text_fields, title_field, store_vectors = true } = request;
+  const { model, passages, text_fields, title_field, store_vectors = true, guard } = request;
   return {
     name: request.name,
     indices,
@@ -393,6 +372,7 @@ function infoOf(request: IndexRequest, indices: readonly string[], created: bool
     text_fields,
     title_field,
     ...(store_vectors ? {} : { store_vectors }),
+    ...(guard === undefined ? {} : { guard }),
   };
 }
 

@@ -1,6 +1,7 @@
 /** What is stored for a document: its own fields plus the vectors of its passages. */
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { JsonObject, NewMember } from "../json/json-object.js";
 import { featuresJson, storedFeaturesJson } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
@@ -8,6 +9,7 @@ import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
 import { JsonText, type BulkOperation } from "./bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
 import {
+  isOurField,
   mappedFeatures,
   PASSAGES_FIELD,
   SEAL_FIELD,
@@ -22,8 +24,8 @@ export interface IndexableDocument {
   readonly id: string;
   /** The text that was encoded; passage offsets are UTF-16 code units into it. */
   readonly text: string;
-  /** The document's own fields. */
-  readonly body: Readonly<Record<string, unknown>>;
+  /** The document's own fields, as they were written. */
+  readonly body: JsonObject;
   readonly routing?: string;
   /** Version kept outside the cluster: an older one never overwrites a newer one. */
   readonly version?: number;
@@ -96,7 +98,7 @@ export function vectorShape(config: Config): VectorShape {
 /**
  * Checks what can be checked before encoding.
  * @throws CspladeError `document_rejected` for an id the cluster cannot keep;
- *   `document_wrong_type` for a field name that is csplade's own, or a number that is none.
+ *   `document_wrong_type` for a field name that is csplade's or the cluster's own.
  */
 export function checkDocument(
   info: IndexInfo,
@@ -118,7 +120,7 @@ export function checkDocument(
       "The id holds half a character (a lone surrogate).",
     );
   }
-  for (const name of Object.keys(body)) {
+  for (const { name } of body.members) {
     const root = name.split(".", 1)[0] ?? name;
     if (METADATA_FIELDS.has(root)) {
       throw new CspladeError(
@@ -127,20 +129,13 @@ export function checkDocument(
         { hint: "Rename or remove the field, or make it the id (ingest.id_field)." },
       );
     }
-    if (root === VECTOR_FIELD || root.startsWith(`${VECTOR_FIELD}_`)) {
+    if (isOurField(root)) {
       throw new CspladeError(
         "document_wrong_type",
         `The field name ${name} is reserved: csplade keeps its vectors in ${VECTOR_FIELD} and ${VECTOR_FIELD}_*.`,
         { hint: "Rename or remove the field." },
       );
     }
-  }
-  const path = pathOfNonNumber(body);
-  if (path !== undefined) {
-    throw new CspladeError(
-      "document_wrong_type",
-      `The field ${path} is a number that JSON cannot hold (NaN or infinite).`,
-    );
   }
 }
 
@@ -160,22 +155,19 @@ export function documentSteps(
   context: DocumentContext,
 ): BulkOperation[][] {
   checkDocument(info, document);
-  const ours = { csplade_model: info.model.fingerprint };
-  const hash = hashesOf(context);
-  const { body } = document;
+  const ours = [modelOf(info), ...hashesOf(context)];
   if (info.passages === "merged") {
     const vectors = passages.map((passage) => passage.vector);
     const features = vectors.length === 0 ? "{}" : featuresOf(maxMerge(vectors), context.shape);
-    const vector = new JsonText(features);
-    return [[put(info, document, { ...body, [VECTOR_FIELD]: vector, ...ours, ...hash })]];
+    return [[put(info, document, document.body, [[VECTOR_FIELD, features], ...ours])]];
   }
   if (info.passages === "nested") {
     const texts = passages.map(({ start, end, vector }) => {
       const features = featuresOf(vector, context.shape);
       return `{"start":${start},"end":${end},"${VECTOR_FIELD}":${features}}`;
     });
-    const nested = new JsonText(`[${texts.join(",")}]`);
-    return [[put(info, document, { ...body, [PASSAGES_FIELD]: nested, ...ours, ...hash })]];
+    const nested = `[${texts.join(",")}]`;
+    return [[put(info, document, document.body, [[PASSAGES_FIELD, nested], ...ours])]];
   }
   return passageSteps(info, document, passages, context);
 }
@@ -192,8 +184,11 @@ export function carriedSteps(
   context: Pick<DocumentContext, "hash" | "text_hash">,
 ): BulkOperation[][] {
   checkDocument(info, document);
-  const ours = { csplade_model: info.model.fingerprint, ...hashesOf(context) };
-  return [[put(info, document, { ...document.body, ...vectors, ...ours })]];
+  const carried = Object.entries(vectors).flatMap(([name, value]): NewMember[] =>
+    value === undefined ? [] : [[name, JSON.stringify(value)]],
+  );
+  const ours = [...carried, modelOf(info), ...hashesOf(context)];
+  return [[put(info, document, document.body, ours)]];
 }
 
 /** The operations that remove a document, in steps as {@link documentSteps}. */
@@ -220,34 +215,29 @@ function passageSteps(
   const { stored } = context;
   // A document without a passage is kept too: people can still find it by its other fields.
   const count = Math.max(1, passages.length);
-  const common = {
-    csplade_parent: document.id,
-    csplade_model: info.model.fingerprint,
-  };
   const fieldsOf = passageFields(info, document);
-  const child = (n: number, extra: object) => {
+  const child = (n: number, extra: readonly NewMember[]) => {
     const passage = passages[n];
-    const operation = put(info, document, {
-      ...fieldsOf(passage),
-      [VECTOR_FIELD]: new JsonText(
-        passage === undefined ? "{}" : featuresOf(passage.vector, context.shape),
-      ),
-      ...common,
-      csplade_passage: n,
+    const { body, shown } = fieldsOf(passage);
+    const features = passage === undefined ? "{}" : featuresOf(passage.vector, context.shape);
+    const operation = put(info, document, body, [
+      ...shown,
+      [VECTOR_FIELD, features],
+      ["csplade_parent", JSON.stringify(document.id)],
+      modelOf(info),
+      ["csplade_passage", String(n)],
       ...extra,
-    });
+    ]);
     return { ...operation, id: passageId(document.id, n) };
   };
-  const others = numbers(1, count).map((n) => child(n, {}));
+  const countOf = (most: number): NewMember => ["csplade_passage_count", String(most)];
+  const others = numbers(1, count).map((n) => child(n, []));
   const stale = numbers(count, stored.passages).map((n) =>
     remove(info, document, passageId(document.id, n)),
   );
-  const complete = child(0, {
-    csplade_passage_count: count,
-    ...hashesOf(context),
-  });
+  const complete = child(0, [countOf(count), ...hashesOf(context)]);
   if (others.length + stale.length === 0) return [[complete]];
-  const record = child(0, { csplade_passage_count: Math.max(count, stored.passages) });
+  const record = child(0, [countOf(Math.max(count, stored.passages))]);
   // The record that is there already covers passages that grow no further than it says,
   // but its hash must go first if it might come to vouch for a half-written document.
   return [[record], [...others, ...stale], [complete]];
@@ -257,14 +247,16 @@ function passageSteps(
 function passageFields(
   info: IndexInfo,
   document: IndexableDocument,
-): (passage: PassageVector | undefined) => Record<string, unknown> {
+): (passage: PassageVector | undefined) => {
+  readonly body: JsonObject;
+  readonly shown: readonly NewMember[];
+} {
   const { text_fields, title_field } = info;
   const shown = text_fields.find((field) => field !== title_field) ?? title_field;
-  const body = structuredClone(document.body) as Record<string, unknown>;
-  for (const field of text_fields) {
-    if (field !== title_field || field === shown) removeField(body, field);
-  }
-  const title = body[title_field];
+  const body = text_fields
+    .filter((field) => field !== title_field || field === shown)
+    .reduce((rest, field) => rest.withoutField(field), document.body);
+  const title = body.value(title_field);
   // The title comes first in the encoded text and stays a field of its own in every passage.
   const prefix =
     shown !== title_field && text_fields[0] === title_field && typeof title === "string"
@@ -273,33 +265,23 @@ function passageFields(
   const bodyStart = document.text.startsWith(prefix) ? prefix.length : 0;
   return (passage) => {
     // Without a passage there is no vector: the whole text stays, for BM25.
-    if (passage === undefined) return { ...document.body };
+    if (passage === undefined) return { body: document.body, shown: [] };
     const start = Math.max(passage.start, Math.min(bodyStart, passage.end));
-    return { ...body, [shown]: document.text.slice(start, passage.end).trim() };
+    const text = document.text.slice(start, passage.end).trim();
+    return { body, shown: [[shown, JSON.stringify(text)]] };
   };
 }
 
-/** Removes a field by name; a name with dots also reaches into objects. */
-function removeField(body: Record<string, unknown>, field: string): void {
-  if (Object.hasOwn(body, field)) {
-    Reflect.deleteProperty(body, field);
-    return;
-  }
-  const parts = field.split(".");
-  const last = parts.pop() ?? "";
-  let holder: unknown = body;
-  for (const part of parts) {
-    if (holder === null || typeof holder !== "object") return;
-    holder = (holder as Record<string, unknown>)[part];
-  }
-  if (holder !== null && typeof holder === "object") Reflect.deleteProperty(holder, last);
+function modelOf(info: IndexInfo): NewMember {
+  return ["csplade_model", JSON.stringify(info.model.fingerprint)];
 }
 
-function hashesOf({ hash, text_hash }: Pick<DocumentContext, "hash" | "text_hash">) {
-  return {
-    ...(hash === undefined ? {} : { csplade_hash: hash }),
-    ...(text_hash === undefined ? {} : { csplade_text_hash: text_hash }),
-  };
+function hashesOf(hashes: Pick<DocumentContext, "hash" | "text_hash">): NewMember[] {
+  const { hash, text_hash } = hashes;
+  return [
+    ...(hash === undefined ? [] : [["csplade_hash", JSON.stringify(hash)] as const]),
+    ...(text_hash === undefined ? [] : [["csplade_text_hash", JSON.stringify(text_hash)] as const]),
+  ];
 }
 
 /** A vector as it is stored, as JSON. */
@@ -311,14 +293,23 @@ function featuresOf(vector: SparseVector, shape: VectorShape): string {
 function put(
   info: IndexInfo,
   { id, routing, version }: IndexableDocument,
-  body: Readonly<Record<string, unknown>>,
+  body: JsonObject,
+  ours: readonly NewMember[],
 ): BulkOperation {
-  const document = {
-    ...body,
-    ...(info.ann === undefined ? {} : mappedFeatures(body, info.ann)),
-    ...(info.store_vectors === false ? { [SEAL_FIELD]: WHOLE_SEAL } : {}),
+  const features = ours.find(([name]) => name === VECTOR_FIELD)?.[1];
+  const text = body.with([
+    ...ours,
+    ...(info.ann === undefined ? [] : mappedFeatures(features, info.ann)),
+    ...(info.store_vectors === false ? [[SEAL_FIELD, JSON.stringify(WHOLE_SEAL)] as const] : []),
+  ]);
+  return {
+    index: info.name,
+    id,
+    action: "index",
+    document: new JsonText(text),
+    ...versioning(routing, version),
+    ...(info.guard === "default_pipeline" ? { pipeline: "_none" } : {}),
   };
-  return { index: info.name, id, action: "index", document, ...versioning(routing, version) };
 }
 
 function remove(
@@ -339,14 +330,4 @@ function versioning(routing: string | undefined, version: number | undefined) {
 
 function numbers(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
-}
-
-function pathOfNonNumber(value: unknown): string | undefined {
-  if (typeof value === "number") return Number.isFinite(value) ? undefined : "";
-  if (value === null || typeof value !== "object") return undefined;
-  for (const [key, inner] of Object.entries(value)) {
-    const path = pathOfNonNumber(inner);
-    if (path !== undefined) return path === "" ? key : `${key}.${path}`;
-  }
-  return undefined;
 }

@@ -6,9 +6,9 @@
 import { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { fromFeatures, toFeatures, type Features } from "../sparse/features.js";
+import type { NewMember } from "../json/json-object.js";
+import { featuresJson, fromFeatures, type Features } from "../sparse/features.js";
 import { mapVector, readIdMap, type IdMap } from "../sparse/id-map.js";
-import { JsonText } from "./bulk-operation.js";
 
 /** The model of an index: the parts of a checkpoint's manifest that its vectors depend on. */
 export interface IndexModel {
@@ -64,6 +64,11 @@ const metaSchema = z.object({
   ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
   /** Whether `_source` holds the vectors. */
   store_vectors: z.boolean().default(true),
+  /**
+   * Where the guard pipeline is, in an index that csplade made: its default one, which whoever writes a
+   * document as it is to be stored leaves out by name (`_none`). In others it is the final one.
+   */
+  guard: z.literal("default_pipeline").optional(),
   /** Version of csplade that created the index. */
   created_by: z.string(),
 });
@@ -85,6 +90,11 @@ export interface IndexPlan {
    * encodes the text again.
    */
   readonly store_vectors?: boolean;
+  /**
+   * Set where csplade's own writes pass no ingest pipeline. One that runs, even one that only looks,
+   * makes the cluster build the document anew: digits are lost, and the order of fields.
+   */
+  readonly guard?: "default_pipeline";
 }
 
 /** The `_meta.csplade` object for a plan. */
@@ -100,6 +110,7 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     text_fields: [...plan.text_fields],
     title_field: plan.title_field,
     store_vectors: plan.store_vectors !== false,
+    ...(plan.guard === undefined ? {} : { guard: plan.guard }),
     created_by: `csplade ${version}`,
   };
 }
@@ -118,26 +129,27 @@ export function planOf(meta: IndexMeta): IndexPlan {
     title_field: meta.title_field,
     ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
     ...(meta.store_vectors ? {} : { store_vectors: false }),
+    ...(meta.guard === undefined ? {} : { guard: meta.guard }),
   };
+}
+
+/** True for the names of fields that csplade writes and nobody else may. */
+export function isOurField(name: string): boolean {
+  return name === VECTOR_FIELD || name.startsWith(`${VECTOR_FIELD}_`);
 }
 
 /** The features in the vector field of a document or passage, if it has one. */
 export function storedFeatures(holder: object): Readonly<Record<string, unknown>> | undefined {
-  const stored: unknown = Reflect.get(holder, VECTOR_FIELD);
-  const features = stored instanceof JsonText ? stored.toJSON() : stored;
+  const features: unknown = Reflect.get(holder, VECTOR_FIELD);
   return features === null || typeof features !== "object" ? undefined : { ...features };
 }
 
-/** The field of a document for approximate search, if it has a vector. */
-export function mappedFeatures(
-  document: Readonly<Record<string, unknown>>,
-  ids: IdMap,
-): Readonly<Record<string, Features>> {
-  const features = storedFeatures(document);
-  if (features === undefined) return {};
-  const { vector } = mapVector(fromFeatures(features), ids);
+/** The field of a document for approximate search, if its vector (as JSON) has a term. */
+export function mappedFeatures(features: string | undefined, ids: IdMap): readonly NewMember[] {
+  if (features === undefined) return [];
+  const { vector } = mapVector(fromFeatures(JSON.parse(features) as Features), ids);
   // An empty one would be refused: such a document is simply not found approximately.
-  return vector.ids.length === 0 ? {} : { [ANN_FIELD]: toFeatures(vector) };
+  return vector.ids.length === 0 ? [] : [[ANN_FIELD, featuresJson(vector)]];
 }
 
 /**

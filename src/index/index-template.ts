@@ -99,7 +99,7 @@ export function indexBody(
         ...(layout.replicas === undefined
           ? { auto_expand_replicas: expand }
           : { number_of_replicas: layout.replicas }),
-        ...(guard === undefined ? {} : { final_pipeline: guard }),
+        ...(guard === undefined ? {} : { default_pipeline: guard }),
         ...(layout.inherit?.analysis === undefined ? {} : { analysis: layout.inherit.analysis }),
       },
     },
@@ -177,9 +177,12 @@ function inheritedRules(inherit: InheritedMapping | undefined): Record<string, u
   );
 }
 
+/** How the names of guard pipelines begin. */
+export const GUARD_PREFIX = "csplade-guard-";
+
 /** Name of the guard pipeline of a model. */
 export function guardName(model: IndexModel): string {
-  return `csplade-guard-${model.fingerprint}`;
+  return `${GUARD_PREFIX}${model.fingerprint}`;
 }
 
 /**

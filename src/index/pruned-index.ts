@@ -1,10 +1,11 @@
 /** A copy of an index with pruned vectors: what a pruning costs and saves, without encoding again. */
 import type { Cluster } from "../cluster/cluster.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { NewMember } from "../json/json-object.js";
 import { fromFeatures, toFeatures } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import type { BulkWriter } from "./bulk-writer.js";
-import { copyIndex } from "./copied-index.js";
+import { copyIndex, storedObject } from "./copied-index.js";
 import { readIndexModel } from "./csplade-index.js";
 import { PASSAGES_FIELD, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
 import { scanIndex } from "./scan-index.js";
@@ -40,21 +41,31 @@ export async function makePrunedIndex(
     );
   }
   await demandVectors(cluster, source, signal);
-  const pruned = (holder: object): object => {
+  const isPruned = (name: string) => name === VECTOR_FIELD || name === PASSAGES_FIELD;
+  const prunedVector = (holder: object): object => {
     const features = storedFeatures(holder);
-    if (features === undefined) return holder;
-    return { ...holder, [VECTOR_FIELD]: toFeatures(prune(fromFeatures(features), pruning)) };
+    if (features === undefined) return {};
+    return { [VECTOR_FIELD]: toFeatures(prune(fromFeatures(features), pruning)) };
   };
   await copyIndex(cluster, writer, {
     from: source,
     into,
     signal,
-    rewrite(document) {
-      const passages = passagesOf(document);
-      return {
-        ...pruned(document),
-        ...(passages === undefined ? {} : { [PASSAGES_FIELD]: passages.map(pruned) }),
+    rewrite(text) {
+      const object = storedObject(text, source);
+      const ours = Object.fromEntries(
+        [VECTOR_FIELD, PASSAGES_FIELD].map((name) => [name, object.value(name)]),
+      );
+      const passages = passagesOf(ours)?.map((each) => ({ ...each, ...prunedVector(each) }));
+      const pruned = {
+        ...prunedVector(ours),
+        ...(passages === undefined ? {} : { [PASSAGES_FIELD]: passages }),
       };
+      const members = Object.entries(pruned).map(([name, value]): NewMember => [
+        name,
+        JSON.stringify(value),
+      ]);
+      return object.without(isPruned).with(members);
     },
   });
 }
@@ -67,7 +78,10 @@ async function demandVectors(
 ): Promise<void> {
   const source = [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`];
   for await (const page of scanIndex(cluster, index, { source, signal })) {
-    const holders = page.flatMap(({ _source = {} }) => [_source, ...(passagesOf(_source) ?? [])]);
+    const holders = page.flatMap(({ source: text }) => {
+      const holder = JSON.parse(text) as object;
+      return [holder, ...(passagesOf(holder) ?? [])];
+    });
     if (holders.some((holder) => storedFeatures(holder) !== undefined)) return;
     throw new CspladeError(
       "index_invalid",

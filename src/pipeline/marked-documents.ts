@@ -6,21 +6,23 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
+import { liftSources } from "../cluster/lifted-sources.js";
 import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
-import type { BulkOperation } from "../index/bulk-operation.js";
+import { JsonObject, withoutMembers } from "../json/json-object.js";
+import { JsonText, type BulkOperation } from "../index/bulk-operation.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
 import { contentHash, textHash } from "../index/content-hash.js";
 import { refreshIndex, type IndexInfo } from "../index/csplade-index.js";
 import { documentSteps, vectorShape } from "../index/index-document.js";
-import { VECTOR_FIELD } from "../index/index-meta.js";
+import { isOurField } from "../index/index-meta.js";
 import { prepareMarkedIndex, REFUSED_FIELD, UNENCODED } from "../index/marked-index.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
-import { textOf } from "../sources/source-document.js";
+import { storedSourceDocument } from "../sources/source-document.js";
 import { encodeSafely } from "./encode-safely.js";
 import { indexModelOf } from "./index-model.js";
 
@@ -72,13 +74,16 @@ const pageSchema = z.object({
         _routing: z.string().optional(),
         _seq_no: z.number(),
         _primary_term: z.number(),
-        _source: z.record(z.string(), z.unknown()),
+        _source: z.number(),
       }),
     ),
   }),
 });
 
-type Hit = z.infer<typeof pageSchema>["hits"]["hits"][number];
+/** A document without a vector, as it was read. */
+type Hit = Omit<z.infer<typeof pageSchema>["hits"]["hits"][number], "_source"> & {
+  readonly source: string;
+};
 
 interface Following extends FollowOptions {
   readonly info: IndexInfo;
@@ -136,7 +141,8 @@ export async function followMarked(options: FollowOptions): Promise<FollowCounts
 }
 
 async function unencoded({ cluster, info, signal }: Following, size: number): Promise<Hit[]> {
-  const body = await cluster.demand(
+  const doing = `Asking ${info.name} which documents have no vector`;
+  const text = await cluster.demandText(
     {
       method: "POST",
       path: pathOf(info.name, "_search"),
@@ -144,9 +150,13 @@ async function unencoded({ cluster, info, signal }: Following, size: number): Pr
       body: { size, query: UNENCODED, sort: ["_doc"], seq_no_primary_term: true },
       signal,
     },
-    `Asking ${info.name} which documents have no vector`,
+    doing,
   );
-  return pageSchema.parse(body).hits.hits;
+  const { answer, sources } = liftSources(text, ["hits", "hits"], doing);
+  return pageSchema.parse(answer).hits.hits.map(({ _source, ...hit }) => ({
+    ...hit,
+    source: sources[_source] ?? "{}",
+  }));
 }
 
 /** Encodes and writes some documents. @returns the characters of their texts. */
@@ -157,14 +167,10 @@ async function oneRound(
 ): Promise<number> {
   const { config, encoder, info, writer, metrics, signal } = following;
   const documents = hits.map((hit) => {
-    const own = Object.fromEntries(
-      Object.entries(hit._source).filter(
-        ([name]) => name !== VECTOR_FIELD && !name.startsWith(`${VECTOR_FIELD}_`),
-      ),
-    );
-    return { hit, own, found: textOf(hit._id, own, info.text_fields) };
+    const own = withoutMembers(hit.source, isOurField);
+    return { hit, own, found: storedSourceDocument(hit._id, own, isOurField, info.text_fields) };
   });
-  const texts = documents.map(({ found }) => ("text" in found ? found.text : ""));
+  const texts = documents.map(({ found }) => ("document" in found ? found.document.text : ""));
   const max_passages = config["ingest.max_passages"];
   const started = performance.now();
   const encoded = await encodeSafely(encoder, texts, {
@@ -181,15 +187,15 @@ async function oneRound(
     if (refusal !== undefined) refusals.set(i, refusal);
     const text = texts[i] ?? "";
     const made =
-      refusal === undefined
-        ? documentSteps(info, { id: hit._id, text, body: own }, encoded[i]?.passages ?? [], {
+      refusal === undefined && "document" in found
+        ? documentSteps(info, found.document, encoded[i]?.passages ?? [], {
             shape: choices,
-            hash: contentHash(own, info, choices),
+            hash: contentHash(found.document.body, info, choices),
             text_hash: textHash(text, info, choices),
             stored: NOTHING_STORED,
           })[0]?.[0]?.document
-        : { ...own, [REFUSED_FIELD]: refusal };
-    operations.push(inPlace(info, hit, made ?? own));
+        : refusedText(own, refusal ?? "document_rejected");
+    operations.push(inPlace(info, hit, made ?? new JsonText(own)));
   }
   const wroteFrom = performance.now();
   const results = await writer.write(operations, signal);
@@ -206,7 +212,7 @@ async function oneRound(
       const why = result.status === "failed" ? result.reason : (refusal ?? "");
       following.onTrouble?.(`${hit._id} cannot be encoded: ${why}`);
       if (result.status === "failed" && refusal === undefined) {
-        again.push(inPlace(info, hit, { ...own, [REFUSED_FIELD]: "document_rejected" }));
+        again.push(inPlace(info, hit, refusedText(own, "document_rejected")));
       }
     } else {
       outcome.written += 1;
@@ -223,8 +229,15 @@ async function oneRound(
   return texts.reduce((sum, { length }) => sum + length, 0);
 }
 
+/** A document with the reason why it has no vector. */
+function refusedText(own: string, code: ErrorCode): JsonText {
+  const read = JsonObject.read(own);
+  if (!("object" in read)) return new JsonText(own);
+  return new JsonText(read.object.with([[REFUSED_FIELD, JSON.stringify(code)]]));
+}
+
 function refusalOf(
-  found: ReturnType<typeof textOf>,
+  found: ReturnType<typeof storedSourceDocument>,
   encoded: EncodedText | undefined,
 ): ErrorCode | undefined {
   if ("problem" in found) return found.problem.code;
@@ -233,7 +246,7 @@ function refusalOf(
 }
 
 /** Replaces a document, if it is still the one that was read, past the pipeline that marks it. */
-function inPlace(info: IndexInfo, hit: Hit, document: object): BulkOperation {
+function inPlace(info: IndexInfo, hit: Hit, document: object | JsonText): BulkOperation {
   return {
     index: info.name,
     id: hit._id,

@@ -1,6 +1,7 @@
 /** What a cluster answers to a search, checked, and the hits in it. */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
+import { documentSchema } from "../cluster/lifted-sources.js";
 import type { ClusterResponse } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { readExplanation } from "./explanation.js";
@@ -26,7 +27,7 @@ const hitSchema = z.object({
   _id: z.string(),
   _index: z.string(),
   _score: z.number().nullable(),
-  _source: z.record(z.string(), z.unknown()).optional(),
+  _source: documentSchema.optional(),
   _explanation: z.unknown().optional(),
   inner_hits: innerHitsSchema.optional(),
   fields: values.optional(),

@@ -6,12 +6,13 @@ import { z } from "zod";
 import type { Encoder } from "../encoder/encoder.js";
 import { indicesBehind } from "../index/alias.js";
 import { readIndexModel } from "../index/csplade-index.js";
+import { isOurField } from "../index/index-meta.js";
 import { withBm25Query } from "../query/bm25-query.js";
 import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import type { StoredDocument } from "../sources/index-source.js";
-import { textOf } from "../sources/source-document.js";
+import { storedSourceDocument } from "../sources/source-document.js";
 import { passageQuality } from "../text/passage-quality.js";
 import type { RunRecord, Verification } from "./run-record.js";
 
@@ -40,11 +41,11 @@ export async function compareQueries(
 ): Promise<Pick<Verification, "queries" | "overlap_at_10" | "found_new" | "found_old">> {
   const { encoder, cluster, patience } = context;
   const questions = sampled.slice(0, MOST_QUERIES).flatMap((document) => {
-    const found = textOf(document.id, document.body, run.text_fields);
+    const found = storedSourceDocument(document.id, document.source, isOurField, run.text_fields);
     // What was left without a vector on purpose cannot be found by one.
-    return "problem" in found || passageQuality(found.text) < run.encoding.min_quality
+    return "problem" in found || passageQuality(found.document.text) < run.encoding.min_quality
       ? []
-      : [{ id: document.id, text: wordsOf(found.text) }];
+      : [{ id: document.id, text: wordsOf(found.document.text) }];
   });
   const none = { queries: 0, overlap_at_10: null, found_new: null, found_old: null };
   if (questions.length === 0) return none;

@@ -2,13 +2,13 @@
 import type { Cluster } from "../cluster/cluster.js";
 import { isPassing, patiently, type Patience } from "../cluster/patience.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { VECTOR_FIELD } from "../index/index-meta.js";
+import { isOurField } from "../index/index-meta.js";
 import { readFileSlice } from "../sources/file-slices.js";
 import { traced } from "../observe/tracing.js";
 import { findIndexSource, readDocuments, type StoredDocument } from "../sources/index-source.js";
 import {
   parseDocument,
-  textOf,
+  storedSourceDocument,
   type DocumentProblem,
   type SourceDocument,
 } from "../sources/source-document.js";
@@ -107,20 +107,14 @@ function nextSize(page: readonly Arrival[]): number {
 }
 
 function arrivalOf(stored: StoredDocument, run: RunRecord): Arrival {
-  // Vectors of the source's own model are left behind.
-  const body = Object.fromEntries(
-    Object.entries(stored.body).filter(
-      ([name]) => name !== VECTOR_FIELD && !name.startsWith(`${VECTOR_FIELD}_`),
-    ),
-  );
-  const found = textOf(stored.id, body, run.text_fields);
   return {
     next: stored.seq_no + 1,
     id: stored.id,
     version: versionOf(stored.seq_no),
     ...(stored.routing === undefined ? {} : { routing: stored.routing }),
     place: `sequence number ${stored.seq_no}`,
-    content: "problem" in found ? found : { document: { id: stored.id, text: found.text, body } },
+    // Vectors of the source's own model are left behind.
+    content: storedSourceDocument(stored.id, stored.source, isOurField, run.text_fields),
   };
 }
 

@@ -41,7 +41,7 @@ export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<Sl
     const results = await writeDocuments(
       writer,
       gone.map((document) => {
-        const passages = Number(document.body.csplade_passage_count ?? 0);
+        const passages = Number(fieldsOf(document).csplade_passage_count ?? 0);
         const stored = { hash: undefined, passages };
         const version = document.version + 1;
         return deletionSteps(info, { ...document, id: sourceId(document), version }, stored);
@@ -64,8 +64,14 @@ function filterOf(passages: string): { filter?: object } {
   return passages === "documents" ? { filter: { term: { csplade_passage: 0 } } } : {};
 }
 
-function sourceId({ id, body }: StoredDocument): string {
-  return typeof body.csplade_parent === "string" ? body.csplade_parent : id;
+function sourceId(document: StoredDocument): string {
+  const { csplade_parent } = fieldsOf(document);
+  return typeof csplade_parent === "string" ? csplade_parent : document.id;
+}
+
+/** The fields that were asked for, which are csplade's own. */
+function fieldsOf({ source }: StoredDocument): Readonly<Record<string, unknown>> {
+  return JSON.parse(source) as Record<string, unknown>;
 }
 
 async function goneFrom(

@@ -2,20 +2,19 @@
  * Checks a new index before the alias moves: are all documents there, are the vectors those that
  * encoding gives, and does it find what the old index finds?
  */
-import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { readIndexModel, refreshIndex } from "../index/csplade-index.js";
-import { PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
-import { plainDocument } from "../index/bulk-operation.js";
+import { isOurField, PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
+import { JsonText, plainDocument } from "../index/bulk-operation.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
-import type { StoredDocument } from "../sources/index-source.js";
-import { textOf } from "../sources/source-document.js";
+import { storedDocuments, type StoredDocument } from "../sources/index-source.js";
+import { storedSourceDocument } from "../sources/source-document.js";
 import { fromFeatures } from "../sparse/features.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { readDeadLetters } from "./dead-letters.js";
@@ -118,8 +117,9 @@ async function sampleIndex(
   index: string,
   query: object,
 ): Promise<StoredDocument[]> {
-  const body = await patiently(patience, () =>
-    cluster.demand(
+  const doing = `Sampling ${index}`;
+  const text = await patiently(patience, () =>
+    cluster.demandText(
       {
         method: "POST",
         path: pathOf(index, "_search"),
@@ -133,31 +133,11 @@ async function sampleIndex(
           },
         },
       },
-      `Sampling ${index}`,
+      doing,
     ),
   );
-  return sampleSchema.parse(body).hits.hits.map((hit) => ({
-    id: hit._id,
-    seq_no: hit._seq_no,
-    version: hit._version,
-    ...(hit._routing === undefined ? {} : { routing: hit._routing }),
-    body: hit._source,
-  }));
+  return storedDocuments(text, doing);
 }
-
-const sampleSchema = z.object({
-  hits: z.object({
-    hits: z.array(
-      z.object({
-        _id: z.string(),
-        _seq_no: z.number(),
-        _version: z.number(),
-        _routing: z.string().optional(),
-        _source: z.record(z.string(), z.unknown()),
-      }),
-    ),
-  }),
-});
 
 /** Encodes the sampled documents again. @returns per document the relative difference, 0 to 1. */
 async function compareVectors(
@@ -166,25 +146,24 @@ async function compareVectors(
   sampled: readonly StoredDocument[],
 ): Promise<number[]> {
   const { cluster, encoder, patience } = context;
-  const documents = sampled.flatMap(({ id, body }) => {
-    const own = Object.fromEntries(
-      Object.entries(body).filter(([name]) => !name.startsWith(VECTOR_FIELD)),
-    );
-    const found = textOf(id, own, run.text_fields);
-    return "problem" in found ? [] : [{ id, text: found.text, own, stored: body }];
+  const documents = sampled.flatMap(({ id, source }) => {
+    const found = storedSourceDocument(id, source, isOurField, run.text_fields);
+    return "problem" in found
+      ? []
+      : [{ ...found.document, stored: plainDocument(new JsonText(source)) }];
   });
   const texts = documents.map(({ text }) => text);
   const encoded = await encodeForRun(encoder, run, texts, patience.signal);
   const info = await patiently(patience, () => readIndexModel(cluster, run.target));
   const differences: number[] = [];
-  for (const [i, { id, text, own, stored }] of documents.entries()) {
+  for (const [i, { stored, ...document }] of documents.entries()) {
     const passages = encoded[i]?.passages ?? [];
     const shaped = { shape: run.encoding, stored: NOTHING_STORED };
-    const [step] = documentSteps(info, { id, text, body: own }, passages, shaped);
+    const [step] = documentSteps(info, document, passages, shaped);
     const now = vectorsOf(plainDocument(step?.[0]?.document ?? {}));
     differences.push(
       info.store_vectors === false
-        ? await scoreDifference(context, run, id, now)
+        ? await scoreDifference(context, run, document.id, now)
         : vectorDifference(now, vectorsOf(stored)),
     );
   }

@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
+import { liftSources } from "../cluster/lifted-sources.js";
 import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 
@@ -38,7 +39,20 @@ export interface StoredDocument {
   readonly seq_no: number;
   readonly version: number;
   readonly routing?: string;
-  readonly body: Readonly<Record<string, unknown>>;
+  /** `_source`, the text that the cluster gave; `{}` where it was not asked for. */
+  readonly source: string;
+}
+
+/** The documents of a search's answer, for which `version` and `seq_no_primary_term` were asked. */
+export function storedDocuments(text: string, doing: string): StoredDocument[] {
+  const { answer, sources } = liftSources(text, ["hits", "hits"], doing);
+  return pageSchema.parse(answer).hits.hits.map((hit) => ({
+    id: hit._id,
+    seq_no: hit._seq_no,
+    version: hit._version,
+    ...(hit._routing === undefined ? {} : { routing: hit._routing }),
+    source: sources[hit._source ?? -1] ?? "{}",
+  }));
 }
 
 const indexSchema = z.record(
@@ -236,16 +250,11 @@ const pageSchema = z.object({
         _seq_no: z.number().int(),
         _version: z.number().int(),
         _routing: z.string().optional(),
-        // Any JSON object: a record would be copied, field by field.
-        _source: z.custom<Readonly<Record<string, unknown>>>(isJsonObject).optional(),
+        _source: z.number().optional(),
       }),
     ),
   }),
 });
-
-function isJsonObject(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** What to read of a range. */
 export interface PageRequest {
@@ -253,7 +262,10 @@ export interface PageRequest {
   /** Exclusive. */
   readonly to: number;
   readonly size: number;
-  /** `false` for ids and versions alone; a list names fields. */
+  /**
+   * `false` for ids and versions alone. A list names fields, and what is read so is not what was
+   * stored: the cluster builds it anew.
+   */
   readonly source?: boolean | readonly string[];
 }
 
@@ -264,7 +276,8 @@ export async function readDocuments(
   page: PageRequest,
   signal?: AbortSignal,
 ): Promise<StoredDocument[]> {
-  const body = await cluster.demand(
+  const doing = `Reading ${reader.index}`;
+  const text = await cluster.demandText(
     {
       ...searchOn(reader),
       body: {
@@ -278,15 +291,9 @@ export async function readDocuments(
       },
       ...(signal === undefined ? {} : { signal }),
     },
-    `Reading ${reader.index}`,
+    doing,
   );
-  return pageSchema.parse(body).hits.hits.map((hit) => ({
-    id: hit._id,
-    seq_no: hit._seq_no,
-    version: hit._version,
-    ...(hit._routing === undefined ? {} : { routing: hit._routing }),
-    body: hit._source ?? {},
-  }));
+  return storedDocuments(text, doing);
 }
 
 function searchOn({ index, shard, primaries }: ShardReader) {

@@ -1,6 +1,7 @@
-/** One document of a source: a line of NDJSON, checked. */
+/** One document of a source: its own JSON text, and what was read from it. */
 import { createHash } from "node:crypto";
 import type { ErrorCode } from "../errors/csplade-error.js";
+import { JsonObject, withoutMembers } from "../json/json-object.js";
 
 /** Which fields of a document mean what. */
 export interface DocumentFields {
@@ -15,8 +16,8 @@ export interface SourceDocument {
   readonly id: string;
   /** The text fields joined by a space; not blank. */
   readonly text: string;
-  /** The document as it will be stored, without the id field. */
-  readonly body: Readonly<Record<string, unknown>>;
+  /** The document as it will be stored: as it came, but for `_id`, which no cluster takes in a document. */
+  readonly body: JsonObject;
 }
 
 /** Why a document cannot be taken. */
@@ -26,6 +27,9 @@ export interface DocumentProblem {
   /** The document's id, where it could be read. */
   readonly id?: string;
 }
+
+/** The id field whose name no document may have when it is stored. */
+const ID_FIELD = "_id";
 
 /** Longest id OpenSearch and Elasticsearch accept, bytes. */
 const MAX_ID_BYTES = 512;
@@ -43,33 +47,42 @@ export function parseDocument(
   } catch {
     return problem("document_malformed", "The line is not valid UTF-8.");
   }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch (thrown) {
-    return problem("document_malformed", `The line is not JSON: ${(thrown as Error).message}`);
-  }
-  if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) {
-    return problem("document_malformed", "The line is JSON but not an object.");
-  }
-  const { [fields.id_field]: rawId, ...body } = parsed as Record<string, unknown>;
-  const id = idOf(rawId, line, fields.id_field);
+  const read = JsonObject.read(text);
+  if ("problem" in read) return problem("document_malformed", `The line ${read.problem}.`);
+  const { object } = read;
+  const id = idOf(object.textOf(fields.id_field), line, fields.id_field);
   if (typeof id !== "string") return { problem: id };
+  const body = fields.id_field === ID_FIELD ? object.without((name) => name === ID_FIELD) : object;
   const found = textOf(id, body, fields.text_fields);
   return "problem" in found ? found : { document: { id, text: found.text, body } };
 }
 
-/** The text of a document's text fields, joined by a space; or why there is none. */
-export function textOf(
+/**
+ * Checks a document that an index holds. Never throws.
+ * @param source its text; the fields that are csplade's are left out of what is taken.
+ */
+export function storedSourceDocument(
   id: string,
-  body: Readonly<Record<string, unknown>>,
+  source: string,
+  isOurs: (name: string) => boolean,
+  textFields: readonly string[],
+): { readonly document: SourceDocument } | { readonly problem: DocumentProblem } {
+  const read = JsonObject.read(withoutMembers(source, isOurs));
+  if ("problem" in read) return problem("document_malformed", `The document ${read.problem}.`, id);
+  const body = read.object;
+  const found = textOf(id, body, textFields);
+  return "problem" in found ? found : { document: { id, text: found.text, body } };
+}
+
+/** The text of a document's text fields, joined by a space; or why there is none. */
+function textOf(
+  id: string,
+  body: JsonObject,
   textFields: readonly string[],
 ): { readonly text: string } | { readonly problem: DocumentProblem } {
   const texts: string[] = [];
   for (const field of textFields) {
-    const value = valueAt(body, field);
-    const strings = Array.isArray(value) ? (value as unknown[]) : [value];
-    for (const each of strings) {
+    for (const each of body.valuesAt(field).flat()) {
       if (each === undefined || each === null) continue;
       if (typeof each !== "string") {
         return problem(
@@ -88,30 +101,20 @@ export function textOf(
   return { text: texts.join(" ") };
 }
 
-/** A field by name; a name with dots also reaches into objects (`meta.title`). */
-function valueAt(body: Readonly<Record<string, unknown>>, field: string): unknown {
-  if (Object.hasOwn(body, field)) return body[field];
-  let value: unknown = body;
-  for (const part of field.split(".")) {
-    if (value === null || typeof value !== "object" || !Object.hasOwn(value, part))
-      return undefined;
-    value = (value as Record<string, unknown>)[part];
-  }
-  return value;
-}
-
-function idOf(raw: unknown, line: Buffer, field: string): string | DocumentProblem {
-  if (raw === undefined || raw === null) {
+/** The id, from the text of the id field's value: a number is its digits, however many. */
+function idOf(raw: string | undefined, line: Buffer, field: string): string | DocumentProblem {
+  if (raw === undefined || raw === "null") {
     // Deterministic, so that ingesting the same file twice changes nothing.
     return createHash("sha256").update(line).digest("hex").slice(0, 32);
   }
-  if (typeof raw !== "string" && typeof raw !== "number") {
+  const isString = raw.startsWith('"');
+  if (!isString && !/^[-\d]/.test(raw)) {
     return {
       code: "document_wrong_type",
-      reason: `The id field ${field} must be a string or a number, not ${typeNameOf(raw)}.`,
+      reason: `The id field ${field} must be a string or a number, not ${typeNameOf(JSON.parse(raw))}.`,
     };
   }
-  const id = String(raw);
+  const id = isString ? (JSON.parse(raw) as string) : raw;
   const bytes = Buffer.byteLength(id);
   if (bytes === 0 || bytes > MAX_ID_BYTES) {
     return {

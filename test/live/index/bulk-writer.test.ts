@@ -8,6 +8,7 @@ import {
   type BulkRetry,
   type BulkWriter,
 } from "../../../src/index/bulk-writer.js";
+import { JsonObject } from "../../../src/json/json-object.js";
 import { contentHash } from "../../../src/index/content-hash.js";
 import {
   deleteIndex,
@@ -169,7 +170,11 @@ describe("bulk writer on a real OpenSearch", () => {
   for (const mode of ["merged", "nested", "documents"] as const) {
     it(`${mode}: an unchanged document is recognised, a shorter one leaves nothing behind, a deleted one neither`, async () => {
       const info = await index(mode);
-      const source = (text: string) => ({ id: "d#1", text, body: { title: "T", text } });
+      const source = (text: string) => ({
+        id: "d#1",
+        text,
+        body: JsonObject.of({ title: "T", text }),
+      });
       const hashOf = (text: string) =>
         contentHash(source(text).body, info, { ...shape, max_passages: 10 });
       const stateNow = async () =>

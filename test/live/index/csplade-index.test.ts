@@ -73,6 +73,7 @@ for (const version of ["3.6.0", "2.19.1"] as const) {
         name: asked.name,
         indices: [asked.name],
         created: false,
+        guard: "default_pipeline",
         model: asked.model,
         passages: "nested",
         text_fields: ["headline", "body.full"],

@@ -6,6 +6,7 @@ import {
   readIndexModel,
   refreshIndex,
 } from "../../../src/index/csplade-index.js";
+import { JsonObject } from "../../../src/json/json-object.js";
 import { documentSteps } from "../../../src/index/index-document.js";
 import { NOTHING_STORED } from "../../../src/index/stored-state.js";
 import { readVectors } from "../../../src/index/stored-vectors.js";
@@ -46,7 +47,7 @@ for (const version of ["3.6.0", "2.19.1"] as const) {
         assert.equal((await readIndexModel(cluster, asked.name)).store_vectors, false);
         const [step] = documentSteps(
           info,
-          { id: "1", text: "t", body: { text: "t" } },
+          { id: "1", text: "t", body: JsonObject.of({ text: "t" }) },
           [{ start: 0, end: 1, vector: sparseVector([[7, 2]]) }],
           { shape, stored: NOTHING_STORED },
         );

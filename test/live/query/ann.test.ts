@@ -4,6 +4,7 @@ import type { Cluster } from "../../../src/cluster/cluster.js";
 import { makeAnnIndex } from "../../../src/index/ann-index.js";
 import { createBulkWriter, type BulkWriter } from "../../../src/index/bulk-writer.js";
 import { ensureIndex, readIndexModel, refreshIndex } from "../../../src/index/csplade-index.js";
+import { JsonObject } from "../../../src/json/json-object.js";
 import { documentSteps } from "../../../src/index/index-document.js";
 import { searchedFields } from "../../../src/query/searched-fields.js";
 import { search } from "../../../src/query/search.js";
@@ -41,7 +42,7 @@ describe("approximate search", function () {
     const document = {
       id: String(id),
       text: `number ${id}`,
-      body: { text: `number ${id}`, year: 1900 + (id % 100) },
+      body: JsonObject.of({ text: `number ${id}`, year: 1900 + (id % 100) }),
     };
     const steps = documentSteps(info, document, [{ start: 0, end: 1, vector }], {
       shape: { prune_type: "none", prune_ratio: 0, quantize_bits: 9 },

@@ -1,0 +1,201 @@
+/**
+ * A document comes out as it went in: what is stored, copied, re-encoded and written back is the text
+ * that the user wrote, read here from the cluster without any of the code that writes it.
+ */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import fc from "fast-check";
+import type { Cluster } from "../../../src/cluster/cluster.js";
+import { pathOf } from "../../../src/cluster/request.js";
+import type { Config } from "../../../src/config/settings.js";
+import type { Encoder } from "../../../src/encoder/encoder.js";
+import { makeAnnIndex } from "../../../src/index/ann-index.js";
+import { bulkWriterOptions, createBulkWriter } from "../../../src/index/bulk-writer.js";
+import { makePrunedIndex } from "../../../src/index/pruned-index.js";
+import { ingestFiles, type IngestSummary } from "../../../src/pipeline/ingest-files.js";
+import { followMarked } from "../../../src/pipeline/marked-documents.js";
+import { openSearcher } from "../../../src/searcher/searcher.js";
+import { objectTexts } from "../../support/json-texts.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
+import { testServers } from "../../support/servers.js";
+
+const FIRST =
+  '{"n":9007199254740993,"price":1.0,"d":0.12345678901234567891,"text":"the harbour at dawn"}';
+
+/** Texts that have gone wrong, or could; each is what a cluster takes. */
+const HOSTILE = [
+  FIRST,
+  '{"z":1,"a":2,"text":"keys in their own order","m":3}',
+  '{"text":"zero", "zero":-0 ,"nought":-0.0,"e":1E+2,"f":1e-7}',
+  '{"text":"too large for a double","big":1e400,"long":123456789012345678901234567890}',
+  '{"text":"escapes \\u00e9\\/\\u2028","half":"\\ud800"}',
+  '{"text":"hostile","__proto__":{"polluted":1}}',
+  '{"text":"hostile too","constructor":{"prototype":{"polluted":1}}}',
+  '{"text":"numbers for names","7":1,"1":2,"0x":3}',
+  `{"text":"deep","deep":${'{"a":'.repeat(15)}1.0${"}".repeat(15)}}`,
+  '{ "text" : "white space" , "list" : [ 1.0 , 2 ] }',
+];
+
+/** The texts with ids of their own, as NDJSON whose id field is `sku`. */
+function withIds(texts: readonly string[]): Map<string, string> {
+  return new Map(
+    texts.map((text, i) => {
+      const id = String(9_007_199_254_740_993n + BigInt(i));
+      return [id, text.replace("{", `{"sku":${id},`)];
+    }),
+  );
+}
+
+describe("a document", function () {
+  this.timeout(240_000);
+  let suite: ReindexSuite;
+  let cluster: Cluster;
+  let encoder: Encoder;
+  let config: Config;
+  let folder: string;
+
+  const texts = [
+    ...HOSTILE,
+    ...fc.sample(objectTexts, 200).map((text, i) => {
+      const inner = text.slice(1);
+      const more = inner.trim() === "}" ? "" : ",";
+      return `{"text":"random document ${i}"${more}${inner}`;
+    }),
+  ];
+  const documents = withIds(texts);
+
+  before(async () => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-fidelity-"));
+    suite = await openReindexSuite("fidelity-", {
+      home: folder,
+      "ingest.id_field": "sku",
+      "ingest.text_fields": ["text"],
+    });
+    ({ cluster, encoder, config } = suite);
+    const file = path.join(folder, "hostile.ndjson");
+    writeFileSync(file, [...documents.values()].join("\n") + "\n");
+    await cluster.demand({ method: "PUT", path: "/fidelity-a", body: anyFields() }, "test");
+    const summary = await ingest("fidelity-a", file);
+    assert.deepEqual([summary.written, summary.failed], [documents.size, 0]);
+  });
+  after(async () => {
+    await suite.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  const anyFields = () => ({
+    settings: { index: { number_of_replicas: 0 } },
+    mappings: { dynamic: false, properties: { text: { type: "text" } } },
+  });
+
+  function ingest(
+    index: string,
+    file: string,
+    more: Partial<Parameters<typeof ingestFiles>[0]> = {},
+  ): Promise<IngestSummary> {
+    return ingestFiles({
+      config,
+      cluster,
+      encoder,
+      inputs: [file],
+      index,
+      deadLetters: path.join(folder, `${index}-dead-letters.ndjson`),
+      signal: new AbortController().signal,
+      ...more,
+    });
+  }
+
+  /** What the cluster's own answer says between `"_source":` and the end, without our fields. */
+  async function storedText(index: string, id: string): Promise<string> {
+    const url = `${testServers().opensearchUrl}${pathOf(index, "_source", id)}`;
+    const answer = await fetch(url);
+    assert.equal(answer.status, 200, `${id} is in ${index}`);
+    return await answer.text();
+  }
+
+  async function assertSame(index: string): Promise<void> {
+    for (const [id, text] of documents) {
+      const stored = await storedText(index, id);
+      // Our fields stand together behind the user's.
+      const ours =
+        /,"csplade(?:_passages|_model)?":[\s\S]*?"csplade_(?:text_)?hash":"[\w-]{11}"(?:,"csplade_ann":\{[^}]*\}|,"csplade(?:_passages)?":[[{][\s\S]*?[\]}])?(?=\s*\}$)/;
+      assert.match(stored, ours, `${index} ${stored}`);
+      assert.equal(stored.replace(ours, ""), text, index);
+    }
+  }
+
+  it("is stored by ingest with its digits, its order of fields and its spelling, under its own id", async () => {
+    await assertSame("fidelity-a");
+    assert.ok((await storedText("fidelity-a", "9007199254740993")).includes(FIRST.slice(1, -1)));
+  });
+
+  it("is not encoded again when nothing changed, and is when a last digit did", async () => {
+    const file = path.join(folder, "hostile.ndjson");
+    const again = await ingest("fidelity-a", file);
+    assert.deepEqual([again.skipped, again.written], [documents.size, 0]);
+    const changed = path.join(folder, "changed.ndjson");
+    const [first = ""] = documents.values();
+    writeFileSync(changed, `${first.replace('"n":9007199254740993', '"n":9007199254740992')}\n`);
+    assert.equal((await ingest("fidelity-a", changed)).written, 1);
+    writeFileSync(changed, `${first}\n`);
+    assert.equal((await ingest("fidelity-a", changed)).written, 1);
+  });
+
+  it("is found, whatever its keys, and never looks like a cluster that is away", async () => {
+    const searcher = openSearcher({ cluster, encoder });
+    const { hits } = await searcher.search("fidelity-a", "hostile", { size: 300 });
+    const found = hits.map(({ source }) => source);
+    assert.ok(found.some((source) => Object.hasOwn(source, "__proto__")));
+    assert.equal(({} as Record<string, unknown>).polluted, undefined);
+  });
+
+  it("is the same when follow writes it back with its vector", async () => {
+    await cluster.demand({ method: "PUT", path: "/fidelity-own", body: anyFields() }, "test");
+    const lines = [...documents].map(
+      ([_id, text]) => `${JSON.stringify({ index: { _id } })}\n${text}\n`,
+    );
+    const path_ = "/fidelity-own/_bulk";
+    const done = await cluster.demand(
+      { method: "POST", path: path_, body: lines.join("") },
+      "test",
+    );
+    assert.equal((done as { errors: boolean }).errors, false);
+    const counts = await followMarked({
+      config,
+      cluster,
+      encoder,
+      index: "fidelity-own",
+      once: true,
+      signal: new AbortController().signal,
+    });
+    assert.deepEqual([counts.encoded, counts.refused], [documents.size, 0]);
+    await assertSame("fidelity-own");
+  });
+
+  it("is the same in the index of a reindexing, also of one that reads csplade's own index", async () => {
+    for (const [from, to] of [
+      ["fidelity-own", "fidelity-b"],
+      ["fidelity-a", "fidelity-c"],
+    ] as const) {
+      const summary = await suite.run({ from: [from], alias: to });
+      assert.equal(summary.dead_letters, 0);
+      await assertSame(to);
+    }
+  });
+
+  it("is the same in a copy for approximate search and in a pruned one", async () => {
+    const writer = createBulkWriter(cluster, bulkWriterOptions(config));
+    await makeAnnIndex(cluster, writer, { from: "fidelity-a", into: "fidelity-ann" });
+    await assertSame("fidelity-ann");
+    const pruning = { prune_type: "max_ratio", prune_ratio: 0.5 } as const;
+    await makePrunedIndex(cluster, writer, {
+      from: "fidelity-a",
+      into: "fidelity-pruned",
+      pruning,
+    });
+    await assertSame("fidelity-pruned");
+    await writer.close();
+  });
+});
