@@ -6,7 +6,7 @@ import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { ensureIndex, refreshIndex } from "../index/csplade-index.js";
 import { openIngestQueue } from "../queue/ingest-queue.js";
-import { openDeadLetters } from "../sources/dead-letters.js";
+import { idFieldOfLetters, openDeadLetters } from "../sources/dead-letters.js";
 import { spool } from "../sources/spool.js";
 import { startChunkWorker } from "./chunk-worker.js";
 import { indexModelOf } from "./index-model.js";
@@ -69,6 +69,9 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       signal,
     });
     closers.push(() => spooled.remove());
+    // Mended documents are to take the places of those that failed.
+    const noted = request.fromDeadLetters === true ? await idFieldOfLetters(request.inputs) : null;
+    const id_field = noted ?? config["ingest.id_field"];
     const model = indexModelOf(encoder.manifest);
     const info = await ensureIndex(cluster, {
       name: index,
@@ -88,7 +91,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       });
       closers.push(() => worker.close(DRAIN_MS));
     }
-    const deadLetters = openDeadLetters(request.deadLetters);
+    const deadLetters = openDeadLetters(request.deadLetters, { id_field });
     closers.push(() => deadLetters.close());
     request.onStart?.(spooled.bytes);
     const counts = await runIngest({
@@ -99,7 +102,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       job: {
         index,
         fingerprint: model.fingerprint,
-        id_field: config["ingest.id_field"],
+        id_field,
         text_fields: info.text_fields,
         passages: info.passages,
         force: request.force === true,

@@ -17,6 +17,8 @@ const deadLetterSchema = z.object({
   code: z.string(),
   reason: z.string(),
   id: z.string().optional(),
+  /** Field that gave the document its id. */
+  id_field: z.string().optional(),
   file: z.string(),
   line: z.number().int(),
   offset: z.number().int().min(0),
@@ -34,8 +36,14 @@ export interface DeadLetterFile {
   close(): Promise<void>;
 }
 
-/** Opens a dead-letter file for writing (nothing is created before the first failure). */
-export function openDeadLetters(path: string): DeadLetterFile {
+/**
+ * Opens a dead-letter file for writing (nothing is created before the first failure).
+ * @param identity what every letter notes of how its document was read, so that a replay reads it alike.
+ */
+export function openDeadLetters(
+  path: string,
+  identity: { readonly id_field: string },
+): DeadLetterFile {
   let stream: WriteStream | undefined;
   let count = 0;
   return {
@@ -49,7 +57,7 @@ export function openDeadLetters(path: string): DeadLetterFile {
           stream = createWriteStream(path, { mode: 0o600 });
           await once(stream, "open");
         }
-        const line = JSON.stringify({ ...failure, ...(await copyOf(failure)) }) + "\n";
+        const line = JSON.stringify({ ...failure, ...identity, ...(await copyOf(failure)) }) + "\n";
         count += 1;
         if (!stream.write(line)) await once(stream, "drain");
       }
@@ -67,11 +75,37 @@ export function replayLines(file: string): Readable {
   return Readable.from(replay(file), { objectMode: false });
 }
 
-async function* replay(file: string): AsyncGenerator<Buffer> {
+/**
+ * The field that gave the documents of dead-letter files their ids; undefined if no letter notes one.
+ * @throws CspladeError `source_unreadable` if they note several: a replay reads all documents alike.
+ */
+export async function idFieldOfLetters(files: readonly string[]): Promise<string | undefined> {
+  let noted: string | undefined;
+  for (const file of files) {
+    for await (const { id_field } of lettersOf(file)) {
+      if (id_field !== undefined && noted !== undefined && id_field !== noted) {
+        throw new CspladeError(
+          "source_unreadable",
+          `${file} holds documents whose ids come from ${id_field}, after others whose ids come from ${noted}.`,
+          { hint: "Replay them apart, one id field at a time." },
+        );
+      }
+      noted ??= id_field;
+    }
+  }
+  return noted;
+}
+
+async function* lettersOf(file: string): AsyncGenerator<z.infer<typeof deadLetterSchema>> {
   const stream = createReadStream(file) as AsyncIterable<Buffer>;
   for await (const line of linesOf(stream, 4 * MAX_COPIED_BYTES)) {
     if (line.content === undefined || line.content.length === 0) continue;
-    const letter = parseLetter(line.content, file, line.number);
+    yield parseLetter(line.content, file, line.number);
+  }
+}
+
+async function* replay(file: string): AsyncGenerator<Buffer> {
+  for await (const letter of lettersOf(file)) {
     yield letter.document === undefined
       ? await readRange(letter.file, letter.offset, letter.bytes)
       : Buffer.from(letter.document);

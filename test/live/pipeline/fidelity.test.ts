@@ -3,7 +3,7 @@
  * that the user wrote, read here from the cluster without any of the code that writes it.
  */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
@@ -141,6 +141,33 @@ describe("a document", function () {
     assert.equal((await ingest("fidelity-a", changed)).written, 1);
     writeFileSync(changed, `${first}\n`);
     assert.equal((await ingest("fidelity-a", changed)).written, 1);
+  });
+
+  it("that was refused takes its own id when it is mended and replayed, and a duplicate key is named", async () => {
+    const file = path.join(folder, "refused.ndjson");
+    const lines = [
+      '{"sku":71,"text":"fine"}',
+      '{"sku":72,"text":7}',
+      '{"sku":73,"text":"x","a":{"k":1,"k":2}}',
+    ];
+    writeFileSync(file, lines.join("\n"));
+    const first = await ingest("fidelity-replayed", file);
+    assert.deepEqual([first.written, first.failed], [1, 2]);
+    const letters = readFileSync(first.dead_letters ?? "", "utf8");
+    assert.match(letters, /"reason":"The line has the key \\"k\\" twice/);
+    const mended = path.join(folder, "mended.ndjson");
+    writeFileSync(
+      mended,
+      letters.replace('\\"text\\":7', '\\"text\\":\\"7\\"').replace('\\"k\\":2', '\\"j\\":2'),
+    );
+    const again = await ingest("fidelity-replayed", mended, {
+      fromDeadLetters: true,
+      config: { ...config, "ingest.id_field": "_id" },
+    });
+    assert.deepEqual([again.written, again.failed], [2, 0]);
+    for (const id of ["71", "72", "73"]) {
+      assert.match(await storedText("fidelity-replayed", id), new RegExp(`^{"sku":${id},`));
+    }
   });
 
   it("is found, whatever its keys, and never looks like a cluster that is away", async () => {

@@ -183,7 +183,7 @@ describe("dead letters", () => {
   it("replay the very bytes that failed, copied or not", async () => {
     const lines = ['{"_id":"a","text":"ä"}', "{broken"];
     const file = write("source.ndjson", lines.join("\n"));
-    const letters = openDeadLetters(path.join(folder, "letters.ndjson"));
+    const letters = openDeadLetters(path.join(folder, "letters.ndjson"), { id_field: "_id" });
     const place = (line: number, offset: number, bytes: number) => ({ file, line, offset, bytes });
     const [first, second] = lines.map((line) => Buffer.byteLength(line)) as [number, number];
     await letters.add([
