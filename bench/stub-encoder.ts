@@ -36,6 +36,8 @@ export async function stubEncoder(config: Config): Promise<Encoder> {
     literals: (texts) => Promise.resolve(texts.map(() => NO_LITERALS)),
     lexicon: undefined,
     totals: () => ({ ...totals }),
+    health: () => ({ state: "ready", threads: [], restarts: 0 }),
+    broken: new AbortController().signal,
     close: () => Promise.resolve(),
   };
 }

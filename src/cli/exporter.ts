@@ -84,7 +84,7 @@ async function serve(config: Config, signal: AbortSignal): Promise<void> {
     config["metrics.port"] ?? PORT,
   );
   try {
-    server?.setReady(true);
+    server?.follow(() => ({ state: "ready" }));
     printNote(`Serving metrics at ${server?.url ?? ""}/metrics; stop with Ctrl-C or SIGTERM.`);
     if (!signal.aborted) await once(signal, "abort");
   } finally {

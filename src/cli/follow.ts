@@ -3,7 +3,6 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
-import { openEncoder } from "../encoder/encoder.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { followMarked, type FollowCounts } from "../pipeline/marked-documents.js";
@@ -11,6 +10,7 @@ import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withTextOptions, type DocumentFlags } from "./document-options.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
+import { openShownEncoder, showHealth } from "./working-encoder.js";
 
 interface FollowFlags extends DocumentFlags {
   readonly once?: true;
@@ -62,9 +62,10 @@ async function follow(
   const served = await serveMetrics(config, { registry: metrics.registry });
   const cluster = connectCluster(config);
   try {
-    const encoder = await openEncoder(config);
+    const onTrouble = (message: string): void => printNote(pc.yellow(message));
+    const encoder = await openShownEncoder(config, { metrics, onTrouble });
+    showHealth(served, encoder, signal);
     try {
-      served?.setReady(true);
       let told = performance.now();
       return await followMarked({
         config,
@@ -78,7 +79,7 @@ async function follow(
           told = performance.now();
           printNote(phrase(counts));
         },
-        onTrouble: (message) => printNote(pc.yellow(message)),
+        onTrouble,
         signal,
       });
     } finally {

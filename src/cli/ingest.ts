@@ -4,13 +4,13 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
-import { openEncoder } from "../encoder/encoder.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
+import { openShownEncoder } from "./working-encoder.js";
 
 interface IngestFlags extends DocumentFlags {
   readonly index: string;
@@ -61,8 +61,9 @@ async function ingest(
   flags: IngestFlags,
   signal: AbortSignal,
 ): Promise<IngestSummary> {
+  const onTrouble = (message: string): void => printNote(pc.yellow(message));
   const cluster = connectCluster(config);
-  const encoder = await openEncoder(config);
+  const encoder = await openShownEncoder(config, { onTrouble });
   let progress: IngestProgress | undefined;
   try {
     return await ingestFiles({
@@ -79,7 +80,7 @@ async function ingest(
         progress = startIngestProgress(totalBytes, flags.quiet === true);
       },
       onProgress: (counts) => progress?.update(counts),
-      onTrouble: (message) => printNote(pc.yellow(message)),
+      onTrouble,
       signal,
     });
   } finally {

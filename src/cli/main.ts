@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../config/package-root.js";
+import { CspladeError } from "../errors/csplade-error.js";
 import { flushSpans } from "../observe/tracing.js";
 import { annCommand } from "./ann.js";
 import { demoCommand } from "./demo.js";
@@ -36,7 +37,7 @@ const program = new Command("csplade")
   .addHelpText(
     "after",
     "\nExit codes: 0 done; 1 the command failed; 2 wrong usage or configuration;\n" +
-      "3 done, but some documents failed; 130 interrupted.",
+      "3 done, but some documents failed; 4 the device that encodes is broken; 130 interrupted.",
   );
 
 const commands = [
@@ -66,9 +67,11 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+let hangs = false;
 try {
   await program.parseAsync();
 } catch (thrown) {
+  hangs = thrown instanceof CspladeError && thrown.code === "device_hung";
   process.exitCode =
     thrown instanceof CommanderError
       ? thrown.exitCode === 0
@@ -77,4 +80,6 @@ try {
       : reportError(thrown, process.argv.includes("--json"));
 } finally {
   await flushSpans();
+  // A thread that hangs in the runtime would be waited for at an ordinary end.
+  if (hangs) process.kill(process.pid, "SIGKILL");
 }

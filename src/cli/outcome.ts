@@ -1,6 +1,6 @@
 /** How commands end: what they print for people or machines, and their exit codes. */
 import pc from "picocolors";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { CspladeError, isDeviceFailure, messageOf } from "../errors/csplade-error.js";
 
 /** Exit codes of every command. */
 export const EXIT = {
@@ -11,6 +11,8 @@ export const EXIT = {
   usage: 2,
   /** The work was done, but some documents failed. */
   incomplete: 3,
+  /** The device that encodes is broken: no document is to blame, and the work can be taken up again. */
+  device: 4,
   /** Stopped by Ctrl-C or SIGTERM. */
   interrupted: 130,
 } as const;
@@ -42,6 +44,7 @@ export function reportError(thrown: unknown, json: boolean): number {
     if (known === undefined && thrown instanceof Error) printNote(pc.dim(thrown.stack ?? ""));
   }
   if (known?.code === "usage" || known?.code === "config_invalid") return EXIT.usage;
+  if (isDeviceFailure(thrown)) return EXIT.device;
   if (known?.code === "aborted") return EXIT.interrupted;
   return EXIT.failed;
 }

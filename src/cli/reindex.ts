@@ -20,6 +20,7 @@ import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
 import { startReindexProgress } from "./reindex-progress.js";
 import { duration } from "./status-view.js";
+import { openShownEncoder, showHealth } from "./working-encoder.js";
 
 interface ReindexFlags extends DocumentFlags {
   readonly from?: string[];
@@ -113,7 +114,9 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
   const served = await serveMetrics(config, { registry: metrics.registry });
   const cluster = connectCluster(config);
   try {
-    const encoder = await openEncoder(config);
+    const onTrouble = (message: string) => progress.note(pc.yellow(message));
+    const encoder = await openShownEncoder(config, { metrics, onTrouble });
+    showHealth(served, encoder, signal);
     try {
       return await reindex({
         config,
@@ -130,10 +133,9 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
           progress.update(now);
           shown.setRuns([numbersOf(now)]);
           shown.setBacklog(backlogOf([now], 0));
-          served?.setReady(true);
         },
         onStep: (message) => progress.note(message),
-        onTrouble: (message) => progress.note(pc.yellow(message)),
+        onTrouble,
         signal,
       });
     } finally {

@@ -1,12 +1,12 @@
 /** `csplade serve`: the gateway, until it is stopped. */
 import { once } from "node:events";
 import { type Command, InvalidArgumentError } from "commander";
-import { openEncoder } from "../encoder/encoder.js";
 import { startGateway } from "../gateway/gateway.js";
 import type { Config } from "../config/settings.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printNote } from "./outcome.js";
+import { demandUnbroken, openShownEncoder, untilBroken } from "./working-encoder.js";
 
 interface ServeFlags {
   readonly host?: string;
@@ -45,15 +45,17 @@ Examples:
 }
 
 async function serve(config: Config, flags: ServeFlags, signal: AbortSignal): Promise<void> {
-  const encoder = await openEncoder(config);
+  const encoder = await openShownEncoder(config, { onTrouble: printNote });
   try {
     const gateway = await startGateway({ config, encoder });
     const { name: model, fingerprint } = encoder.manifest;
     if (flags.json) printJson({ url: gateway.url, model, fingerprint });
     else printNote(`Serving ${model} at ${gateway.url}; stop with Ctrl-C or SIGTERM.`);
-    if (!signal.aborted) await once(signal, "abort");
+    const over = untilBroken(encoder, signal);
+    if (!over.aborted) await once(over, "abort");
     printNote("Draining: open requests are being finished.");
     await gateway.close(config["gateway.drain_ms"]);
+    demandUnbroken(encoder);
   } finally {
     await encoder.close();
   }

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import type { Command } from "commander";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
-import { openEncoder } from "../encoder/encoder.js";
 import { createLogger } from "../observe/logger.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
@@ -13,6 +12,7 @@ import { startReindexWorker } from "../reindex/slice-worker.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printNote } from "./outcome.js";
+import { demandUnbroken, openShownEncoder, showHealth, untilBroken } from "./working-encoder.js";
 
 /** How long running jobs may take to end after SIGTERM, milliseconds (Kubernetes gives 30 s by default). */
 const DRAIN_MS = 25_000;
@@ -38,39 +38,55 @@ Examples:
 }
 
 async function work(config: Config, signal: AbortSignal): Promise<void> {
-  const encoder = await openEncoder(config);
-  const cluster = connectCluster(config);
+  const log = createLogger(config);
+  const metrics = createWorkerMetrics();
+  // Probes are answered while the model is loaded, which may take minutes.
+  const served = await serveMetrics(config, { registry: metrics.registry });
+  const onTrouble = (message: string): void => {
+    log.warn(message);
+  };
   try {
-    const log = createLogger(config);
-    const parts = {
-      config,
-      cluster,
-      encoder,
-      metrics: createWorkerMetrics(),
-      onTrouble: (message: string) => {
-        log.warn(message);
+    const encoder = await openShownEncoder(config, {
+      metrics,
+      onTrouble,
+      onTransition: (transition) => {
+        log.debug(transition, "encoder thread");
       },
-      onSlice({ event, seconds, ...rest }: SliceEvent) {
-        const level = event === "failed" ? "error" : event === "lost" ? "warn" : "info";
-        log[level]({ ...rest, ...(seconds === undefined ? {} : { seconds }) }, `slice ${event}`);
-      },
-    };
-    const { registry } = parts.metrics;
-    const served = await serveMetrics(config, { registry });
-    const ingest = await startChunkWorker(parts);
-    const reindex = await startReindexWorker({
-      ...parts,
-      isBusyWithIngest: () => ingest.isBusy(),
     });
-    served?.setReady(true);
-    printNote(`Working with ${encoder.manifest.name}; stop with Ctrl-C or SIGTERM.`);
-    if (!signal.aborted) await once(signal, "abort");
-    served?.setReady(false);
-    printNote("Draining: running jobs are being finished.");
-    await Promise.all([ingest.close(DRAIN_MS), reindex.close(DRAIN_MS)]);
-    await served?.close();
+    const cluster = connectCluster(config);
+    try {
+      const parts = {
+        config,
+        cluster,
+        encoder,
+        metrics,
+        onTrouble,
+        onSlice({ event, seconds, ...rest }: SliceEvent) {
+          const level = event === "failed" ? "error" : event === "lost" ? "warn" : "info";
+          log[level]({ ...rest, ...(seconds === undefined ? {} : { seconds }) }, `slice ${event}`);
+        },
+      };
+      const ingest = await startChunkWorker(parts);
+      const reindex = await startReindexWorker({
+        ...parts,
+        isBusyWithIngest: () => ingest.isBusy(),
+      });
+      showHealth(served, encoder, signal);
+      printNote(`Working with ${encoder.manifest.name}; stop with Ctrl-C or SIGTERM.`);
+      const over = untilBroken(encoder, signal);
+      if (!over.aborted) await once(over, "abort");
+      printNote(
+        encoder.broken.aborted
+          ? "The encoder is broken: running jobs are given back."
+          : "Draining: running jobs are being finished.",
+      );
+      await Promise.all([ingest.close(DRAIN_MS), reindex.close(DRAIN_MS)]);
+      demandUnbroken(encoder);
+    } finally {
+      await encoder.close();
+      await cluster.close();
+    }
   } finally {
-    await encoder.close();
-    await cluster.close();
+    await served?.close();
   }
 }

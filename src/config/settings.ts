@@ -180,6 +180,16 @@ export const settings = {
     env: "CSPLADE_TOKEN_BUDGET",
     help: "Most tokens (padding included) in one batch; 0: 512 on the CPU, 8192 on CUDA.",
   },
+  "model.run_timeout_ms": {
+    schema: count(100, 86_400_000, 300_000),
+    env: "CSPLADE_RUN_TIMEOUT_MS",
+    help: "How long an encoder thread may work on one batch before it is taken for hanging, milliseconds.",
+  },
+  "model.load_timeout_ms": {
+    schema: count(1_000, 86_400_000, 3_600_000),
+    env: "CSPLADE_LOAD_TIMEOUT_MS",
+    help: "How long an encoder thread may load its model before it is given up, milliseconds.",
+  },
   "ingest.id_field": {
     schema: z.string().min(1).default("_id"),
     env: "CSPLADE_ID_FIELD",

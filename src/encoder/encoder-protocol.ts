@@ -2,6 +2,9 @@
 import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 
+/** A text that every model encodes: a device that cannot is broken. */
+export const KNOWN_GOOD = "A text that is known to be good.";
+
 /** What an encoder thread is started with (`workerData`). */
 export interface EncoderThreadData {
   readonly modelFile: string;
@@ -28,8 +31,11 @@ export interface EncoderRequest {
   readonly words: boolean;
   /** The vectors of a text's passages will be made one: words weigh by the whole text. */
   readonly merged: boolean;
-  /** One Int32: set to 1 by the main thread to stop between two batches. */
-  readonly cancelled: SharedArrayBuffer;
+  /**
+   * Two Int32: the first is set to 1 by the main thread to stop between two batches, the second is
+   * counted up by the encoder thread at each text and batch. One that stands still is a hang.
+   */
+  readonly shared: SharedArrayBuffer;
 }
 
 /** A passage's vector; offsets are UTF-16 code units into the text. */
@@ -61,6 +67,8 @@ export interface EncoderWork {
   /** Tokens computed, padding included. */
   readonly padded_tokens: number;
   readonly busy_ms: number;
+  /** Most tokens of a batch since memory ran out for a larger one. */
+  readonly fitting_tokens?: number;
 }
 
 /** An answer of an encoder thread. */
@@ -79,6 +87,14 @@ export type EncoderReply =
       readonly work: EncoderWork;
     }
   | { readonly type: "literals"; readonly id: number; readonly literals: LiteralTerms[] }
+  /** The device fails a text that is known to be good: nothing is known about the texts. */
+  | {
+      readonly type: "device";
+      readonly id: number;
+      readonly message: string;
+      /** Most tokens of a batch since memory ran out for a larger one. */
+      readonly fitting_tokens?: number;
+    }
   | {
       readonly type: "failed";
       readonly id: number;

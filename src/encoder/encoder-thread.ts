@@ -14,13 +14,15 @@ import { firstPassage, splitPassages, type Passage, type Passages } from "../tex
 import { termSpace, type TermSpace } from "../text/term-space.js";
 import { createTokenizer, readTokenizerFile, type Tokenizer } from "../text/tokenizer.js";
 import { planBatches } from "./batches.js";
-import type {
-  EncodedText,
-  EncoderReply,
-  EncoderRequest,
-  EncoderThreadData,
-  EncoderWork,
+import {
+  KNOWN_GOOD,
+  type EncodedText,
+  type EncoderReply,
+  type EncoderRequest,
+  type EncoderThreadData,
+  type EncoderWork,
 } from "./encoder-protocol.js";
+import { isMemoryExhausted } from "./memory-exhausted.js";
 import { openSession, type OnnxSession } from "./onnx-session.js";
 
 interface Loaded {
@@ -30,7 +32,14 @@ interface Loaded {
   readonly space: TermSpace | undefined;
   readonly vocabulary: () => Vocabulary;
   readonly data: EncoderThreadData;
+  /** Tokens of {@link KNOWN_GOOD}. */
+  readonly knownGood: readonly number[];
+  /** Most tokens of a batch since memory ran out for a larger one. */
+  fitting: number;
 }
+
+/** The device failed, whatever the texts. */
+class DeviceFailure extends Error {}
 
 /** A passage with its place in the request, so that results find their way back. */
 interface PlacedPassage extends Passage {
@@ -58,8 +67,26 @@ async function load(data: EncoderThreadData): Promise<Loaded> {
     data.lexiconFile === undefined
       ? undefined
       : termSpace(readLexicon(data.lexiconFile), vocabulary());
+  const { ids } = firstPassage(KNOWN_GOOD, tokenizer, 16).passages[0] ?? { ids: [] };
+  const knownGood = ids.length > 0 ? ids : [0];
   const session = await openSession(data.modelFile, data);
-  return { tokenizer, session, space, vocabulary, data };
+  const loaded = { tokenizer, session, space, vocabulary, data, knownGood, fitting: Infinity };
+  // A device is ready once it has encoded something, not once it has taken the weights.
+  await encodeKnownGood(loaded);
+  return loaded;
+}
+
+async function encodeKnownGood({ session, knownGood, data }: Loaded): Promise<void> {
+  try {
+    await session.run([knownGood], data.padTokenId, 1);
+  } catch (cause) {
+    if (cause instanceof CspladeError && cause.code === "model_invalid") throw cause;
+    throw new CspladeError(
+      "device_failed",
+      `The ${data.provider} provider cannot encode a text that is known to be good: ${messageOf(cause)}`,
+      { cause, hint: "Look at the device (nvidia-smi, the kernel's log) and start again." },
+    );
+  }
 }
 
 async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
@@ -69,7 +96,11 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
     return;
   }
   const started = performance.now();
-  const cut = request.texts.map((text) => cutText(loaded.tokenizer, text, request));
+  const beat = beatOf(request);
+  const cut = request.texts.map((text) => {
+    beat();
+    return cutText(loaded.tokenizer, text, request);
+  });
   const passages = cut.flatMap((text, index) =>
     text.passages.map((passage): PlacedPassage => ({ ...passage, text: index })),
   );
@@ -87,10 +118,21 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
       type: "encoded",
       id: request.id,
       texts,
-      work: { ...work, busy_ms: performance.now() - started },
+      work: { ...work, busy_ms: performance.now() - started, ...lessonOf(loaded) },
     },
     transfer,
   );
+}
+
+/** Tells the main thread that work goes on. */
+function beatOf({ shared }: EncoderRequest): () => void {
+  const cells = new Int32Array(shared);
+  return () => void Atomics.add(cells, 1, 1);
+}
+
+/** The lesson of exhausted memory, for a reply. */
+function lessonOf({ fitting }: Loaded): { fitting_tokens?: number } {
+  return Number.isFinite(fitting) ? { fitting_tokens: fitting } : {};
 }
 
 function cutText(tokenizer: Tokenizer, text: string, request: EncoderRequest): Passages {
@@ -141,31 +183,50 @@ async function encodeAll(
   loaded: Loaded,
   passages: readonly PlacedPassage[],
   request: EncoderRequest,
-): Promise<Omit<EncoderWork, "busy_ms">> {
-  const cancelled = new Int32Array(request.cancelled);
-  const plan = planBatches(
-    passages.map((passage) => passage.ids.length),
-    request.token_budget,
-  );
-  let tokens = 0;
-  let padded_tokens = 0;
-  for (const indices of plan) {
+): Promise<Omit<EncoderWork, "busy_ms" | "fitting_tokens">> {
+  const cancelled = new Int32Array(request.shared);
+  const beat = beatOf(request);
+  const planned = (some: readonly PlacedPassage[]) =>
+    planBatches(
+      some.map((passage) => passage.ids.length),
+      Math.min(request.token_budget, loaded.fitting),
+    ).map((indices) => indices.map((index) => some[index] as PlacedPassage));
+  const work = { batches: 0, tokens: 0, padded_tokens: 0 };
+  let batches = planned(passages);
+  for (let next = 0; next < batches.length; next++) {
     if (Atomics.load(cancelled, 0) !== 0) {
       throw new CspladeError("aborted", "Encoding was cancelled.");
     }
-    const batch = indices.map((index) => passages[index] as PlacedPassage);
-    for (const passage of batch) tokens += passage.ids.length;
-    padded_tokens += batch.length * (batch[0]?.ids.length ?? 0);
-    await encodeBatch(loaded, batch, Math.min(request.top_k, request.rows));
+    beat();
+    const batch = batches[next] as PlacedPassage[];
+    const fitted = loaded.fitting;
+    await encodeBatch(loaded, batch, Math.min(request.top_k, request.rows), beat);
+    for (const passage of batch) work.tokens += passage.ids.length;
+    work.padded_tokens += paddedTokens(batch);
+    work.batches += 1;
+    if (loaded.fitting < fitted) {
+      // Memory ran out: what is left is cut to what fits, instead of failing again each time.
+      batches = planned(batches.slice(next + 1).flat());
+      next = -1;
+    }
   }
-  return { batches: plan.length, tokens, padded_tokens };
+  return work;
 }
 
-/** Encodes a batch; if it fails, halves it until the text at fault fails alone. */
+function paddedTokens(batch: readonly PlacedPassage[]): number {
+  return batch.length * Math.max(0, ...batch.map(({ ids }) => ids.length));
+}
+
+/**
+ * Encodes a batch. Where memory runs out, batches are halved from then on. Where the batch fails
+ * otherwise, a text that is known to be good tells whether the device is at fault; if it is not,
+ * the batch is halved until the text at fault fails alone.
+ */
 async function encodeBatch(
   loaded: Loaded,
   batch: readonly PlacedPassage[],
   topK: number,
+  beat: () => void,
 ): Promise<void> {
   try {
     const vectors = await loaded.session.run(
@@ -178,13 +239,27 @@ async function encodeBatch(
       if (vector !== undefined) passage.vector = vector;
     });
   } catch (thrown) {
+    beat();
+    const exhausted = isMemoryExhausted(thrown);
+    if (exhausted && batch.length === 1) {
+      throw new DeviceFailure(
+        `Memory does not suffice for one passage of ${paddedTokens(batch)} tokens: ${messageOf(thrown)}`,
+      );
+    }
+    if (exhausted) {
+      loaded.fitting = Math.min(loaded.fitting, Math.floor(paddedTokens(batch) / 2));
+    } else {
+      await encodeKnownGood(loaded).catch(() => {
+        throw new DeviceFailure(messageOf(thrown));
+      });
+    }
     if (batch.length === 1) {
       for (const passage of batch) passage.failure = messageOf(thrown);
       return;
     }
     const middle = Math.ceil(batch.length / 2);
-    await encodeBatch(loaded, batch.slice(0, middle), topK);
-    await encodeBatch(loaded, batch.slice(middle), topK);
+    await encodeBatch(loaded, batch.slice(0, middle), topK, beat);
+    await encodeBatch(loaded, batch.slice(middle), topK, beat);
   }
 }
 
@@ -235,6 +310,11 @@ async function main(): Promise<void> {
       return;
     }
     serve(loaded, request).catch((thrown: unknown) => {
+      if (thrown instanceof DeviceFailure) {
+        const { message } = thrown;
+        reply({ type: "device", id: request.id, message, ...lessonOf(loaded) });
+        return;
+      }
       reply({
         type: "failed",
         id: request.id,

@@ -2,26 +2,23 @@
  * The encoder: texts → term weights, on one or several encoder threads.
  * The calling thread only queues windows of texts and receives vectors.
  */
-import { once } from "node:events";
 import os from "node:os";
-import { Worker } from "node:worker_threads";
 import type { Config } from "../config/settings.js";
-import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
+import { CspladeError, isDeviceFailure, type ErrorCode } from "../errors/csplade-error.js";
 import type { IdfScale } from "../sparse/idf.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import { readLexicon } from "../text/lexicon.js";
-import { withDeadline } from "../waiting/deadline.js";
-import { onAbort } from "../waiting/on-abort.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
-import type {
-  EncodedText,
-  EncoderReply,
-  EncoderRequest,
-  EncoderThreadData,
-  EncoderWork,
+import {
+  KNOWN_GOOD,
+  type EncodedText,
+  type EncoderRequest,
+  type EncoderWork,
 } from "./encoder-protocol.js";
+import { startEncoderThreads, type EncoderHealth, type Reply } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
 import { openQueryTable } from "./query-table.js";
+import type { ThreadTransition } from "./thread-state.js";
 
 /** Options of one call. */
 export interface EncodeOptions {
@@ -40,7 +37,7 @@ export interface EncodeOptions {
 }
 
 /** Totals since the encoder was opened. */
-export interface EncoderTotals extends EncoderWork {
+export interface EncoderTotals extends Omit<EncoderWork, "fitting_tokens"> {
   readonly texts: number;
 }
 
@@ -51,6 +48,7 @@ export interface Encoder {
   /**
    * Documents, long ones as several passages. Results are in input order; a text that
    * cannot be encoded has a `failure` and leaves the others alone; a blank one has no passages.
+   * @throws CspladeError `device_failed` or `device_hung`, which say nothing about the texts.
    */
   encodeDocuments(texts: readonly string[], options?: EncodeOptions): Promise<EncodedText[]>;
   /** Queries: the first `max_tokens.query` tokens, one passage each; blank ones have none. */
@@ -63,122 +61,60 @@ export interface Encoder {
   /** How the lexical part weighs words; nothing where the model has none. */
   readonly lexicon: IdfScale | undefined;
   totals(): EncoderTotals;
+  /** How the threads are, and when a text was encoded last. */
+  health(): EncoderHealth;
+  /** Aborted, with the error as its reason, when nothing can be encoded any more. */
+  readonly broken: AbortSignal;
   /** Refuses new work, lets running windows end, frees the sessions. */
   close(): Promise<void>;
 }
 
-type Reply = Extract<EncoderReply, { id: number }>;
-
-interface Pending {
-  readonly request: EncoderRequest;
-  readonly resolve: (reply: Reply) => void;
-  readonly reject: (error: Error) => void;
+/** How an encoder's threads run and are watched. */
+export interface OpenEncoderOptions {
+  /** Told of every change of a thread's state. */
+  readonly onTransition?: (transition: ThreadTransition) => void;
+  /** Told the most tokens that batches have from now on, because memory ran out for more. */
+  readonly onMemoryExhausted?: (tokens: number) => void;
+  /** Options of Node.js for the threads, such as `--import` of an instrumentation. */
+  readonly execArgv?: readonly string[];
 }
-
-interface Thread {
-  worker: Worker;
-  current: Pending | undefined;
-}
-
-/** How often a thread that died is started again before the encoder gives up. */
-const MAX_RESTARTS = 3;
-
-/** How long `close` waits for running windows, milliseconds. */
-const CLOSE_DEADLINE_MS = 30_000;
 
 /**
- * Opens a checkpoint directory and starts its sessions.
- * @throws CspladeError `model_not_found`, `model_invalid`, `provider_unavailable`.
+ * Opens a checkpoint directory and starts its sessions; each has encoded something when it returns.
+ * @throws CspladeError `model_not_found`, `model_invalid`, `provider_unavailable`, `device_failed`.
  */
-export async function openEncoder(config: Config): Promise<Encoder> {
+export async function openEncoder(
+  config: Config,
+  options: OpenEncoderOptions = {},
+): Promise<Encoder> {
   const checkpoint = await openCheckpoint(config["model.path"]);
   const { manifest } = checkpoint;
   const sessions = config["model.sessions"];
-  const data: EncoderThreadData = {
-    modelFile: checkpoint.modelFile,
-    tokenizerFile: checkpoint.tokenizerFile,
-    lexiconFile: checkpoint.lexiconFile,
-    provider: config["model.provider"],
-    threads:
-      config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
-    padTokenId: manifest.pad_token_id,
-  };
   const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
-  const waiting: Pending[] = [];
+  const threads = await startEncoderThreads({
+    data: {
+      modelFile: checkpoint.modelFile,
+      tokenizerFile: checkpoint.tokenizerFile,
+      lexiconFile: checkpoint.lexiconFile,
+      provider: config["model.provider"],
+      threads:
+        config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
+      padTokenId: manifest.pad_token_id,
+    },
+    threads: sessions,
+    loadTimeoutMs: config["model.load_timeout_ms"],
+    runTimeoutMs: config["model.run_timeout_ms"],
+    ...options,
+  });
   const totals = { texts: 0, batches: 0, tokens: 0, padded_tokens: 0, busy_ms: 0 };
   let nextId = 1;
-  let restarts = 0;
-  let closed = false;
-  let broken: CspladeError | undefined;
-
-  const threads: Thread[] = await Promise.all(
-    Array.from({ length: sessions }, async () => {
-      const thread: Thread = { worker: await startWorker(data), current: undefined };
-      watch(thread);
-      return thread;
-    }),
-  );
-
-  function watch(thread: Thread): void {
-    const { worker } = thread;
-    worker.on("message", (message: EncoderReply) => {
-      if (!("id" in message) || thread.current?.request.id !== message.id) return;
-      const done = thread.current;
-      thread.current = undefined;
-      dispatch();
-      done.resolve(message);
-    });
-    let reason = "it ended without a reason";
-    worker.on("error", (error) => (reason = messageOf(error)));
-    worker.on("exit", () => {
-      if (closed || thread.worker !== worker) return;
-      thread.current?.reject(
-        new CspladeError("encode_failed", `The encoder thread stopped while encoding: ${reason}`),
-      );
-      thread.current = undefined;
-      void restart(thread, reason);
-    });
-  }
-
-  async function restart(thread: Thread, reason: string): Promise<void> {
-    try {
-      if (++restarts > MAX_RESTARTS) {
-        throw new CspladeError("encode_failed", `The encoder thread keeps stopping: ${reason}`, {
-          hint: "Lower model.token_budget if memory ran out.",
-        });
-      }
-      thread.worker = await startWorker(data);
-      watch(thread);
-      dispatch();
-    } catch (thrown) {
-      broken =
-        thrown instanceof CspladeError
-          ? thrown
-          : new CspladeError("encode_failed", messageOf(thrown), { cause: thrown });
-      for (const pending of waiting.splice(0)) pending.reject(broken);
-    }
-  }
-
-  function dispatch(): void {
-    for (const thread of threads) {
-      if (thread.current !== undefined) continue;
-      const next = waiting.shift();
-      if (next === undefined) return;
-      thread.current = next;
-      thread.worker.postMessage(next.request);
-    }
-  }
 
   async function submit(
     kind: EncoderRequest["kind"],
     texts: readonly string[],
     options: EncodeOptions,
   ): Promise<Reply> {
-    options.signal?.throwIfAborted();
-    if (closed) throw new CspladeError("encode_failed", "The encoder is closed.");
-    if (broken !== undefined) throw broken;
     const role = kind === "queries" ? "query" : "document";
-    const cancelled = new SharedArrayBuffer(4);
     const request: EncoderRequest = {
       id: nextId++,
       kind,
@@ -190,34 +126,18 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       rows: manifest.vocabulary_size,
       words: kind === "queries" || options.words === true,
       merged: options.merged === true,
-      cancelled,
+      shared: new SharedArrayBuffer(8),
     };
-    let stopListening = () => {};
-    try {
-      const reply = await new Promise<Reply>((resolve, reject) => {
-        const pending: Pending = { request, resolve, reject };
-        stopListening = onAbort(options.signal, () => {
-          Atomics.store(new Int32Array(cancelled), 0, 1);
-          const place = waiting.indexOf(pending);
-          if (place >= 0) waiting.splice(place, 1);
-          reject(new CspladeError("aborted", "Encoding was cancelled."));
-        });
-        waiting.push(pending);
-        dispatch();
-      });
-      if (reply.type === "failed") throw new CspladeError(reply.code as ErrorCode, reply.message);
-      return reply;
-    } finally {
-      stopListening();
-    }
+    const reply = await threads.submit(request, options.signal);
+    if (reply.type === "failed") throw new CspladeError(reply.code as ErrorCode, reply.message);
+    return reply;
   }
 
   async function encode(
     kind: "documents" | "queries",
     texts: readonly string[],
-    options: EncodeOptions = {},
+    options: EncodeOptions,
   ): Promise<EncodedText[]> {
-    if (texts.length === 0) return [];
     const reply = await submit(kind, texts, options);
     if (reply.type !== "encoded") throw new CspladeError("encode_failed", "Wrong reply.");
     totals.texts += texts.length;
@@ -228,13 +148,53 @@ export async function openEncoder(config: Config): Promise<Encoder> {
     return reply.texts;
   }
 
+  /**
+   * Encodes texts of which one may bring a thread down: halves them until it fails alone. It is to
+   * blame only if a text that is known to be good can be encoded after it; else that throws.
+   */
+  async function encodeApart(
+    kind: "documents" | "queries",
+    texts: readonly string[],
+    options: EncodeOptions = {},
+  ): Promise<EncodedText[]> {
+    if (texts.length === 0) return [];
+    try {
+      return await encode(kind, texts, options);
+    } catch (thrown) {
+      if (!(thrown instanceof CspladeError) || thrown.code !== "encode_failed") throw thrown;
+      await demandWorking(options.signal, thrown);
+      if (texts.length === 1) {
+        return [{ passages: [], truncated: false, failure: thrown.message }];
+      }
+      const middle = Math.ceil(texts.length / 2);
+      return [
+        ...(await encodeApart(kind, texts.slice(0, middle), options)),
+        ...(await encodeApart(kind, texts.slice(middle), options)),
+      ];
+    }
+  }
+
+  async function demandWorking(signal: AbortSignal | undefined, cause: CspladeError) {
+    try {
+      await submit("documents", [KNOWN_GOOD], signal === undefined ? {} : { signal });
+    } catch (thrown) {
+      if (isDeviceFailure(thrown)) throw thrown;
+      if (thrown instanceof CspladeError && thrown.code !== "encode_failed") throw thrown;
+      throw new CspladeError(
+        "device_failed",
+        `Neither these texts nor one that is known to be good can be encoded: ${cause.message}`,
+        { cause: thrown },
+      );
+    }
+  }
+
   return {
     checkpoint,
     manifest,
-    encodeDocuments: (texts, options) => encode("documents", texts, options),
+    encodeDocuments: (texts, options) => encodeApart("documents", texts, options),
     encodeQueries: (texts, options) =>
       byTable === undefined
-        ? encode("queries", texts, options)
+        ? encodeApart("queries", texts, options)
         : Promise.resolve(byTable.encode(texts)),
     lexicon: lexiconOf(checkpoint),
     async literals(texts, options = {}) {
@@ -243,13 +203,9 @@ export async function openEncoder(config: Config): Promise<Encoder> {
       return reply.type === "literals" ? reply.literals : [];
     },
     totals: () => ({ ...totals }),
-    async close() {
-      if (closed) return;
-      closed = true;
-      const error = new CspladeError("aborted", "The encoder was closed.");
-      for (const pending of waiting.splice(0)) pending.reject(error);
-      await Promise.all(threads.map((thread) => stopWorker(thread.worker)));
-    },
+    health: () => threads.health(),
+    broken: threads.broken,
+    close: () => threads.close(),
   };
 }
 
@@ -265,42 +221,4 @@ function lexiconOf({ lexiconFile }: CheckpointDirectory): IdfScale | undefined {
   if (lexiconFile === undefined) return undefined;
   const { unit, idf_range } = readLexicon(lexiconFile);
   return { unit, idf_range };
-}
-
-/** Starts a thread and waits until its model is loaded. */
-async function startWorker(data: EncoderThreadData): Promise<Worker> {
-  // ONNX Runtime 1.29 and newer reports models and their use to its maker unless told not to. It
-  // asks the process's environment, which a worker thread cannot change.
-  process.env.ORT_DISABLE_TELEMETRY ??= "1";
-  const worker = new Worker(new URL("./encoder-thread.js", import.meta.url), { workerData: data });
-  const over = new AbortController();
-  const refuse = (reason: string) =>
-    new CspladeError("encode_failed", `The encoder thread cannot start: ${reason}`);
-  try {
-    const [message] = (await Promise.race([
-      once(worker, "message", over),
-      once(worker, "exit", over).then(() => {
-        throw refuse("it ended.");
-      }),
-    ]).catch((thrown: unknown) => {
-      throw thrown instanceof CspladeError ? thrown : refuse(messageOf(thrown));
-    })) as [EncoderReply];
-    if (message.type === "broken") {
-      const details = message.hint === undefined ? {} : { hint: message.hint };
-      throw new CspladeError(message.code as ErrorCode, message.message, details);
-    }
-    return worker;
-  } finally {
-    over.abort();
-  }
-}
-
-async function stopWorker(worker: Worker): Promise<void> {
-  const ended = once(worker, "exit");
-  worker.postMessage("close");
-  try {
-    await withDeadline(ended, CLOSE_DEADLINE_MS, "Closing an encoder thread");
-  } catch {
-    await worker.terminate();
-  }
 }

@@ -40,6 +40,8 @@ export async function openQueryEncoder(config: Config): Promise<Encoder> {
       return Promise.resolve(texts.map((text) => table.literals(text, limits)));
     },
     totals: () => ({ ...totals }),
+    health: () => ({ state: "ready", threads: [], restarts: 0 }),
+    broken: new AbortController().signal,
     close: () => Promise.resolve(),
   };
 }

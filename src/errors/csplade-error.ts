@@ -16,6 +16,10 @@ export type ErrorCode =
   | "model_mismatch"
   | "provider_unavailable"
   | "encode_failed"
+  /** The device or runtime that encodes is broken; no document is to blame. */
+  | "device_failed"
+  /** The same, and a thread hangs in the runtime so that only the end of the process ends it. */
+  | "device_hung"
   // documents
   | "document_malformed"
   | "document_too_large"
@@ -79,4 +83,12 @@ export class CspladeError extends Error {
 /** The message of anything that was thrown, `Error` or not. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** True where the machine that encodes is at fault, and no text. */
+export function isDeviceFailure(thrown: unknown): thrown is CspladeError {
+  return (
+    thrown instanceof CspladeError &&
+    (thrown.code === "device_failed" || thrown.code === "device_hung")
+  );
 }

@@ -111,6 +111,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
   addConsoleRoutes(app, { config, encoder, service, plans, corpusIdf, cluster });
   if (config["gateway.queue_board"]) addQueueRoutes(app, { config, cluster });
   addStatusRoutes(app, {
+    encoderHealth: () => encoder.health(),
     service,
     metrics,
     askCluster: () => askWhetherThere(cluster),

@@ -8,6 +8,8 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   batch_too_large: 413,
   unauthorized: 401,
   overloaded: 429,
+  device_failed: 503,
+  device_hung: 503,
   model_mismatch: 400,
   index_invalid: 400,
   index_not_found: 404,

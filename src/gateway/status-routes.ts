@@ -1,5 +1,6 @@
 /** What operators and their tools ask: alive, ready, numbers, description. */
 import type { FastifyInstance } from "fastify";
+import type { EncoderHealth } from "../encoder/encoder-threads.js";
 import type { EncodeService } from "./encode-service.js";
 import type { Metrics } from "./metrics.js";
 import { openApiDocument } from "./openapi.js";
@@ -10,6 +11,8 @@ export interface StatusRouteOptions {
   readonly metrics: Metrics;
   /** One question to the cluster: is anybody there? Bounded in time, never throws. */
   readonly askCluster: () => Promise<ClusterState>;
+  /** How the encoder is: `/ready` and `/health` follow its last inference. */
+  readonly encoderHealth: () => EncoderHealth;
   /** True from the moment the gateway is asked to end. */
   readonly isDraining: () => boolean;
 }
@@ -25,12 +28,18 @@ export function addStatusRoutes(app: FastifyInstance, options: StatusRouteOption
   const { service, metrics } = options;
   const { name, fingerprint, variant, precision } = service.manifest;
 
-  app.get("/health", () => ({ status: "ok" }));
+  app.get("/health", (_request, reply) => {
+    const { state } = options.encoderHealth();
+    return reply
+      .status(state === "broken" ? 503 : 200)
+      .send({ status: state === "broken" ? "broken" : "ok" });
+  });
 
   app.get("/ready", async (_request, reply) => {
-    const draining = options.isDraining();
-    return reply.status(draining ? 503 : 200).send({
-      status: draining ? "draining" : "ready",
+    const { state } = options.encoderHealth();
+    const status = options.isDraining() ? "draining" : state;
+    return reply.status(status === "ready" ? 200 : 503).send({
+      status,
       model: { name, fingerprint, variant, precision },
       cluster: await options.askCluster(),
     });

@@ -13,11 +13,19 @@ export interface ServedMetrics {
   readonly json?: Readonly<Record<string, () => Promise<unknown>>>;
 }
 
+/** How a process is, as far as probes care. */
+export interface ProcessHealth {
+  /** `/healthz` is 503 only when `broken`, `/readyz` is 200 only when `ready`. */
+  readonly state: "loading" | "ready" | "failing" | "broken" | "draining" | "closed";
+  /** What else is shown. */
+  readonly [detail: string]: unknown;
+}
+
 /** A running server. */
 export interface MetricsServer {
   readonly url: string;
-  /** What `/readyz` says. */
-  setReady(ready: boolean): void;
+  /** From now on the probes answer what this says; before, the process is `loading`. */
+  follow(health: () => ProcessHealth): void;
   close(): Promise<void>;
 }
 
@@ -32,12 +40,16 @@ export async function serveMetrics(
   port = config["metrics.port"],
 ): Promise<MetricsServer | undefined> {
   if (port === undefined) return undefined;
-  let ready = false;
+  let health = (): ProcessHealth => ({ state: "loading" });
   const server = fastify({ logger: false, forceCloseConnections: true });
-  server.get("/healthz", () => ({ status: "ok" }));
-  server.get("/readyz", (_request, reply) =>
-    reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not ready" }),
-  );
+  server.get("/healthz", (_request, reply) => {
+    const now = health();
+    return reply.code(now.state === "broken" ? 503 : 200).send(now);
+  });
+  server.get("/readyz", (_request, reply) => {
+    const now = health();
+    return reply.code(now.state === "ready" ? 200 : 503).send(now);
+  });
   server.get("/metrics", async (_request, reply) => {
     await refresh?.();
     return reply.type(registry.contentType).send(await registry.metrics());
@@ -59,8 +71,8 @@ export async function serveMetrics(
   }
   return {
     url,
-    setReady(now) {
-      ready = now;
+    follow(asked) {
+      health = asked;
     },
     close: () => server.close(),
   };

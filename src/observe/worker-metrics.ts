@@ -32,6 +32,8 @@ export interface WorkerMetrics {
   retried(cause: "busy" | "away" | "too_large", operations: number): void;
   sliceStarted(): void;
   sliceEnded(outcome: "done" | "released" | "failed" | "lost"): void;
+  /** An encoder thread changed its state. */
+  threadBecame(from: string, to: string): void;
 }
 
 /** Creates the metrics, with those of Node.js and the process. */
@@ -95,6 +97,12 @@ export function createWorkerMetrics(): WorkerMetrics {
     labelNames: ["outcome"],
     registers,
   });
+  const transitions = new Counter({
+    name: "csplade_encoder_transitions_total",
+    help: "Changes of encoder threads' states.",
+    labelNames: ["from", "to"],
+    registers,
+  });
   return {
     registry,
     count(queue, outcomes) {
@@ -121,5 +129,6 @@ export function createWorkerMetrics(): WorkerMetrics {
       slicesActive.dec();
       slices.inc({ outcome });
     },
+    threadBecame: (from, to) => transitions.inc({ from, to }),
   };
 }

@@ -13,7 +13,7 @@ import { contentHash } from "../index/content-hash.js";
 import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
 import { writeDocuments, type DocumentSteps } from "../index/document-write.js";
 import { checkDocument, documentSteps, vectorShape } from "../index/index-document.js";
-import { demandSameModel, modelPhrase } from "../index/index-meta.js";
+import { demandSameModel } from "../index/index-meta.js";
 import { readStored, type StoredState } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
@@ -73,8 +73,12 @@ export async function startChunkWorker(parts: ChunkWorkerParts): Promise<IngestW
   });
   const worker = await startIngestWorker(
     parts.config,
+    {
+      fingerprint: parts.encoder.manifest.fingerprint,
+      broken: parts.encoder.broken,
+      onError: (error) => trouble(`The queue: ${error.message}`),
+    },
     (job, signal) => processChunk(parts, writer, job, signal),
-    (error) => trouble(`The queue: ${error.message}`),
   );
   return {
     isBusy: () => worker.isBusy(),
@@ -92,7 +96,6 @@ async function processChunk(
   job: IngestJob,
   signal: AbortSignal,
 ): Promise<IngestJobResult> {
-  demandModel(parts.encoder, job);
   const info = await patiently({ ...parts, signal }, () =>
     readIndexModel(parts.cluster, job.index, { signal }),
   );
@@ -121,16 +124,6 @@ async function processChunk(
     tokens,
   });
   return task.result;
-}
-
-function demandModel(encoder: Encoder, job: IngestJob): void {
-  if (encoder.manifest.fingerprint === job.fingerprint) return;
-  throw new CspladeError(
-    "model_mismatch",
-    `The job was planned for the model with the fingerprint ${job.fingerprint}, ` +
-      `but this worker has ${modelPhrase(indexModelOf(encoder.manifest))}.`,
-    { hint: "Give the workers and the ingest the same checkpoint (CSPLADE_MODEL)." },
-  );
 }
 
 function emptyResult(): IngestJobResult {

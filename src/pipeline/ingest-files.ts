@@ -54,7 +54,8 @@ const DRAIN_MS = 30_000;
  * @throws CspladeError as its parts do. Documents that fail are counted, not thrown.
  */
 export async function ingestFiles(request: IngestRequest): Promise<IngestSummary> {
-  const { config, cluster, encoder, index, signal } = request;
+  const { config, cluster, encoder, index } = request;
+  const signal = AbortSignal.any([request.signal, encoder.broken]);
   const started = performance.now();
   const run = `${shortHash(index)}-${randomUUID().slice(0, 8)}`;
   const closers: (() => Promise<void>)[] = [];
@@ -119,6 +120,8 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       seconds: (performance.now() - started) / 1000,
       dead_letters: deadLetters.count > 0 ? deadLetters.path : null,
     };
+  } catch (thrown) {
+    throw encoder.broken.aborted && !request.signal.aborted ? encoder.broken.reason : thrown;
   } finally {
     for (const close of closers.reverse()) await close();
   }

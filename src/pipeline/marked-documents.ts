@@ -23,7 +23,6 @@ import { prepareMarkedIndex, REFUSED_FIELD, UNENCODED } from "../index/marked-in
 import { NOTHING_STORED } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { storedSourceDocument } from "../sources/source-document.js";
-import { encodeSafely } from "./encode-safely.js";
 import { indexModelOf } from "./index-model.js";
 
 /** How an index is followed. */
@@ -173,7 +172,7 @@ async function oneRound(
   const texts = documents.map(({ found }) => ("document" in found ? found.document.text : ""));
   const max_passages = config["ingest.max_passages"];
   const started = performance.now();
-  const encoded = await encodeSafely(encoder, texts, {
+  const encoded = await encoder.encodeDocuments(texts, {
     signal,
     max_passages,
     merged: info.passages === "merged",

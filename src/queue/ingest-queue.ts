@@ -5,8 +5,15 @@
  */
 import { Job, Queue, UnrecoverableError, Worker } from "bullmq";
 import type { Config } from "../config/settings.js";
-import { CspladeError } from "../errors/csplade-error.js";
+import { CspladeError, isDeviceFailure } from "../errors/csplade-error.js";
 import { closeQueue, closeWorker } from "./closing.js";
+import {
+  giveBack,
+  GIVEN_BACK_MS,
+  OTHERS_MS,
+  takeNothingAfter,
+  type JobTaker,
+} from "./giving-back.js";
 import {
   ingestJobResultSchema,
   ingestJobSchema,
@@ -87,26 +94,34 @@ export async function openIngestQueue(config: Config): Promise<IngestQueue> {
 export type IngestHandler = (job: IngestJob, signal: AbortSignal) => Promise<IngestJobResult>;
 
 /**
- * Starts a worker. Errors with the code `model_mismatch` fail a job for good; others are retried.
+ * Starts a worker. A job of another model, and one that met a broken device, goes back unblamed;
+ * errors with the code `model_mismatch` fail a job for good, and others cost it an attempt.
  * @throws CspladeError `queue_unreachable`.
  */
 export async function startIngestWorker(
   config: Config,
+  taker: JobTaker,
   handler: IngestHandler,
-  onError: (error: Error) => void,
 ): Promise<IngestWorker> {
   const redis = await connectRedis(config);
   const stop = new AbortController();
   let active = 0;
   const worker = new Worker(
     QUEUES.ingest,
-    async (job: Job) => {
+    async (job: Job, token?: string) => {
       const data = ingestJobSchema.safeParse(job.data);
       if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");
+      if (data.data.fingerprint !== taker.fingerprint) {
+        return await giveBack(job, token, OTHERS_MS);
+      }
       active += 1;
       try {
         return await handler(data.data, stop.signal);
       } catch (thrown) {
+        if (isDeviceFailure(thrown)) {
+          taker.onError(thrown);
+          return await giveBack(job, token, GIVEN_BACK_MS);
+        }
         if (thrown instanceof CspladeError && thrown.code === "model_mismatch") {
           throw new UnrecoverableError(thrown.message);
         }
@@ -117,7 +132,8 @@ export async function startIngestWorker(
     },
     consumerOptions(config, redis, config["ingest.concurrency"]),
   );
-  worker.on("error", onError);
+  worker.on("error", taker.onError);
+  takeNothingAfter(worker, taker.broken);
   await worker.waitUntilReady();
   return {
     isBusy: () => active > 0,

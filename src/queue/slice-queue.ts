@@ -2,11 +2,12 @@
  * The queue of slices on BullMQ. A job names a slice and nothing else: what is known of it is in
  * the run's records, so Redis holds some hundred bytes per slice and may even lose them.
  */
-import { DelayedError, Queue, UnrecoverableError, Worker, type Job } from "bullmq";
+import { Queue, UnrecoverableError, Worker, type Job } from "bullmq";
 import { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { closeQueue, closeWorker } from "./closing.js";
+import { giveBack, takeNothingAfter, type JobTaker } from "./giving-back.js";
 import { consumerOptions, producerOptions, QUEUES } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
 
@@ -119,8 +120,8 @@ export function isFinal(thrown: unknown): boolean {
 /** Starts a worker of slices. @throws CspladeError `queue_unreachable`. */
 export async function startSliceWorker(
   config: Config,
+  taker: JobTaker,
   handler: SliceHandler,
-  onError: (error: Error) => void,
 ): Promise<SliceWorker> {
   const redis = await connectRedis(config);
   const drain = new AbortController();
@@ -137,8 +138,7 @@ export async function startSliceWorker(
         const signals = { drain: drain.signal, stop: stop.signal };
         const outcome = await handler(data.data, signals, last);
         if (outcome.kind === "released") {
-          await job.moveToDelayed(Date.now() + outcome.pause_ms, token);
-          throw new DelayedError();
+          await giveBack(job, token, outcome.pause_ms);
         }
       } catch (thrown) {
         if (isFinal(thrown)) throw new UnrecoverableError(messageOf(thrown));
@@ -149,7 +149,8 @@ export async function startSliceWorker(
     },
     consumerOptions(config, redis, config["reindex.concurrency"]),
   );
-  worker.on("error", onError);
+  worker.on("error", taker.onError);
+  takeNothingAfter(worker, taker.broken);
   worker.on("lockRenewalFailed", (ids) => {
     for (const id of ids) {
       stops.get(id)?.abort(new CspladeError("aborted", "The lock of the slice was lost."));

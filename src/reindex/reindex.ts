@@ -59,14 +59,15 @@ const SAMPLE = 200;
 
 /**
  * Begins a run, or goes on with one, and brings it to its end.
- * @throws CspladeError as its parts do. Documents that cannot be taken are counted, not thrown.
+ * @throws CspladeError as its parts do; `device_failed` once nothing can be encoded here, and the run
+ *   can be resumed. Documents that cannot be taken are counted, not thrown.
  */
 export async function reindex(options: ReindexOptions): Promise<RunSummary> {
   const { config, cluster, encoder, metrics } = options;
   const started = performance.now();
   const closers: (() => Promise<void>)[] = [];
   const lost = new AbortController();
-  const signal = AbortSignal.any([options.signal, lost.signal]);
+  const signal = AbortSignal.any([options.signal, lost.signal, encoder.broken]);
   const say = options.onStep ?? (() => {});
   const patience = { config, cluster, signal, onTrouble: options.onTrouble };
   try {
@@ -115,6 +116,8 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
       verification: done.verification ?? null,
       seconds: (performance.now() - started) / 1_000,
     };
+  } catch (thrown) {
+    throw encoder.broken.aborted && !options.signal.aborted ? encoder.broken.reason : thrown;
   } finally {
     for (const close of closers.reverse()) await close();
   }

@@ -23,7 +23,6 @@ import { readVectors, type StoredVectors } from "../index/stored-vectors.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { encodeWorthwhile, judgeTexts } from "../pipeline/worth-encoding.js";
 import type { SourceDocument } from "../sources/source-document.js";
-import { encodeSafely } from "../pipeline/encode-safely.js";
 import { deadLetterOperation } from "./dead-letters.js";
 import { noCounts, type RunRecord, type SliceCounts, type SliceRecord } from "./run-record.js";
 import type { Arrival } from "./slice-reader.js";
@@ -209,7 +208,7 @@ export async function encodeWindow(
   };
   const encoded = await encodeWorthwhile(
     missing.map(({ document, worth }) => ({ text: document.text, worth })),
-    (texts) => encodeSafely(encoder, texts, options),
+    (texts) => encoder.encodeDocuments(texts, options),
   );
   if (missing.length > 0) {
     metrics.encoded((performance.now() - started) / 1_000);

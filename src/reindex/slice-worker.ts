@@ -1,12 +1,13 @@
 /** The worker of slices: read ahead → encode → write, overlapping, with a checkpoint as it goes. */
 import os from "node:os";
 import type { Encoder } from "../encoder/encoder.js";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { CspladeError, isDeviceFailure, messageOf } from "../errors/csplade-error.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { demandSameModel, modelPhrase } from "../index/index-meta.js";
 import { traced } from "../observe/tracing.js";
 import { indexModelOf } from "../pipeline/index-model.js";
+import { GIVEN_BACK_MS, OTHERS_MS } from "../queue/giving-back.js";
 import {
   isFinal,
   startSliceWorker,
@@ -18,7 +19,7 @@ import {
 import { patiently } from "../cluster/patience.js";
 import { copySlice } from "./copy-slice.js";
 import { createRunControls, type RunControls } from "./run-control.js";
-import type { RunRecord, SliceCounts } from "./run-record.js";
+import type { RunRecord, SliceCounts, SliceRecord } from "./run-record.js";
 import { openRunStore, SliceLostError } from "./run-store.js";
 import { claimSlice } from "./slice-claim.js";
 import type { SliceTask, SliceWorkerParts } from "./slice-task.js";
@@ -45,8 +46,12 @@ export async function startReindexWorker(parts: SliceWorkerParts): Promise<Slice
   );
   const worker = await startSliceWorker(
     parts.config,
+    {
+      fingerprint: parts.encoder.manifest.fingerprint,
+      broken: parts.encoder.broken,
+      onError: (error) => trouble(`The queue: ${error.message}`),
+    },
     (job, signals, last) => handle({ ...parts, writer, controls }, name, job, signals, last),
-    (error) => trouble(`The queue: ${error.message}`),
   );
   return {
     async close(deadlineMs) {
@@ -75,7 +80,11 @@ async function handle(
   if (found.record.state === "done" || run.state === "done" || run.state === "failed") {
     return { kind: "done" };
   }
-  if (signals.drain.aborted) return { kind: "released", pause_ms: 0 };
+  if (signals.drain.aborted || encoder.broken.aborted) return { kind: "released", pause_ms: 0 };
+  if (encoder.manifest.fingerprint !== run.model.fingerprint) {
+    parts.onTrouble?.(mismatch(encoder, run).message);
+    return { kind: "released", pause_ms: OTHERS_MS };
+  }
   const claim = await claimSlice(store, found, worker);
   metrics.sliceStarted();
   const leave = parts.controls.join(job.run);
@@ -85,7 +94,6 @@ async function handle(
   parts.onSlice?.({ run: name, slice, event: "claimed", position });
   let outcome: "done" | "released" | "failed" | "lost" = "failed";
   try {
-    demandModel(encoder, run);
     const info = await patiently(patience, () => readIndexModel(cluster, run.target, { signal }));
     demandSameModel(info.model, indexModelOf(encoder.manifest), run.target);
     const task: SliceTask = { ...parts, run, info, drain: signals.drain, signal };
@@ -117,8 +125,12 @@ async function handle(
       parts.onTrouble?.(thrown.message);
       return { kind: "done" };
     }
-    await letGo(parts, claim.record.run, claim.record.number, claim.record.claim, thrown, last);
-    throw thrown;
+    const unblamed = isDeviceFailure(thrown);
+    await letGo(parts, claim.record, thrown, !unblamed && (last || isFinal(thrown)));
+    if (!unblamed) throw thrown;
+    outcome = "released";
+    parts.onTrouble?.(`Slice ${slice} of ${name} was given back: ${messageOf(thrown)}`);
+    return { kind: "released", pause_ms: GIVEN_BACK_MS };
   } finally {
     leave();
     parts.onSlice?.({
@@ -137,11 +149,9 @@ async function handle(
 /** Notes why a slice was let go; it stays open unless trying again is of no use. */
 async function letGo(
   { cluster, config }: SliceWorkerParts,
-  run: string,
-  slice: number,
-  claim: string | undefined,
+  { run, number: slice, claim }: SliceRecord,
   thrown: unknown,
-  last: boolean,
+  isLast: boolean,
 ): Promise<void> {
   const signal = AbortSignal.timeout(5_000);
   const store = openRunStore(cluster, { config, signal });
@@ -150,7 +160,7 @@ async function letGo(
     if (now.record.claim !== claim || now.record.state !== "running") return;
     await store.writeSlice(now, {
       ...now.record,
-      state: last || isFinal(thrown) ? "failed" : "open",
+      state: isLast ? "failed" : "open",
       crashes: 0,
       message: messageOf(thrown).slice(0, 2_000),
       updated_at: new Date().toISOString(),
@@ -169,12 +179,11 @@ function spanCounts(before: SliceCounts, after: SliceCounts): Record<string, num
   };
 }
 
-function demandModel(encoder: Encoder, run: RunRecord): void {
-  if (encoder.manifest.fingerprint === run.model.fingerprint) return;
-  throw new CspladeError(
+function mismatch(encoder: Encoder, run: RunRecord): CspladeError {
+  return new CspladeError(
     "model_mismatch",
     `The run ${run.run} was planned for ${modelPhrase(run.model)}, ` +
-      `but this worker has ${modelPhrase(indexModelOf(encoder.manifest))}.`,
+      `but this worker has ${modelPhrase(indexModelOf(encoder.manifest))}: its slices are given back.`,
     { hint: "Give all workers the checkpoint of the run (CSPLADE_MODEL)." },
   );
 }
