@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { LoadedConfig } from "../config/load-config.js";
+import { withoutPasswords } from "../config/without-passwords.js";
 import { settings, type Config, type Setting, type SettingName } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
@@ -63,7 +64,7 @@ function shownSettings({ values, origins }: LoadedConfig): ShownSetting[] {
     const value = values[name];
     return {
       name,
-      value: setting.secret && value !== undefined ? withoutSecret(value) : value,
+      value: shownValue(value, setting),
       origin: origins[name],
       env: setting.env,
       help: setting.help,
@@ -71,12 +72,13 @@ function shownSettings({ values, origins }: LoadedConfig): ShownSetting[] {
   });
 }
 
-/** A URL without its user and password; anything else is hidden whole. */
-function withoutSecret(value: unknown): string {
-  if (typeof value !== "string" || !URL.canParse(value)) return "(hidden)";
-  const url = new URL(value);
-  const hidden = url.username !== "" || url.password !== "";
-  return `${url.protocol}//${hidden ? "(hidden)@" : ""}${url.host}${url.pathname}`;
+/** Of a URL what signs in is hidden, of a secret one also what stands behind its path. */
+function shownValue(value: unknown, { secret }: Setting): unknown {
+  if (typeof value === "string" && URL.canParse(value)) {
+    const shown = withoutPasswords(value);
+    return secret === true ? shown.replace(/[?#].*$/, "") : shown;
+  }
+  return secret === true && value !== undefined ? "(hidden)" : value;
 }
 
 function printSettings(shown: readonly ShownSetting[]): void {

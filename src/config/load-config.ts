@@ -2,11 +2,12 @@
  * Reads the configuration: defaults, then `csplade.yaml`, then the environment,
  * then flags; the last one that names a setting wins and is remembered as its origin.
  */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
-import { parse } from "yaml";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { CspladeError } from "../errors/csplade-error.js";
 import { demandFitting } from "./fitting-settings.js";
+import { readYaml } from "./yaml-file.js";
+import { withoutPasswords } from "./without-passwords.js";
 import { settings, type Config, type Setting, type SettingName } from "./settings.js";
 
 /** A loaded configuration with the origin of each value, for people. */
@@ -41,7 +42,7 @@ export function loadConfig(inputs: ConfigInputs = {}): LoadedConfig {
     const [raw, origin] = pick(name, setting, inputs.flags ?? {}, env, file);
     const parsed = setting.schema.safeParse(raw);
     if (!parsed.success) {
-      const shown = setting.secret ? "(hidden)" : JSON.stringify(raw);
+      const shown = setting.secret ? "(hidden)" : withoutPasswords(JSON.stringify(raw) ?? "");
       const reason = parsed.error.issues.map((issue) => issue.message).join("; ");
       throw new CspladeError(
         "config_invalid",
@@ -82,14 +83,7 @@ function readConfigFile(named: string | undefined): ConfigFile | undefined {
     if (named === undefined) return undefined;
     throw new CspladeError("config_invalid", `The configuration file ${file} does not exist.`);
   }
-  let tree: unknown;
-  try {
-    tree = parse(readFileSync(file, "utf8"));
-  } catch (cause) {
-    throw new CspladeError("config_invalid", `${file} is not valid YAML: ${messageOf(cause)}`, {
-      cause,
-    });
-  }
+  const tree = readYaml(file).toJS() as unknown;
   const values = new Map<string, unknown>();
   flatten(tree ?? {}, "", values);
   for (const name of values.keys()) {

@@ -1,8 +1,9 @@
 /** Stores settings in a configuration file, leaving everything else in it as it is. */
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { isMap, parseDocument } from "yaml";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { loadConfig } from "./load-config.js";
+import { readYaml } from "./yaml-file.js";
 import type { SettingName } from "./settings.js";
 
 /**
@@ -11,11 +12,8 @@ import type { SettingName } from "./settings.js";
  * @throws CspladeError `config_invalid`.
  */
 export function saveSettings(file: string, values: Partial<Record<SettingName, unknown>>): void {
-  const document = parseDocument(existsSync(file) ? readFileSync(file, "utf8") : "");
-  const [fault] = document.errors;
-  if (fault !== undefined) {
-    throw new CspladeError("config_invalid", `${file} is not valid YAML: ${fault.message}`);
-  }
+  const before = existsSync(file) ? statSync(file) : undefined;
+  const document = before === undefined ? parseDocument("") : readYaml(file);
   if (document.contents !== null && !isMap(document.contents)) {
     throw new CspladeError("config_invalid", `${file} holds no settings but something else.`);
   }
@@ -26,7 +24,9 @@ export function saveSettings(file: string, values: Partial<Record<SettingName, u
       if (document.has(name)) document.set(name, value);
       else document.setIn(name.split("."), value);
     }
-    writeFileSync(beside, document.toString());
+    // It may hold passwords: readable by whom the old one was, a new one by its owner.
+    writeFileSync(beside, document.toString(), { mode: 0o600, flag: "wx" });
+    if (before !== undefined) chmodSync(beside, before.mode & 0o7777);
     loadConfig({ env: {}, file: beside });
     renameSync(beside, file);
   } catch (cause) {

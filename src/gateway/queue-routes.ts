@@ -1,6 +1,7 @@
 /** The board of the queues, for whoever the cluster lets read the records of runs. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { LRUCache } from "lru-cache";
+import { z } from "zod";
 import { onBehalfOf, type Cluster } from "../cluster/client-cluster.js";
 import type { Config } from "../config/settings.js";
 import { openQueueBoard, type QueueBoard } from "../queue/queue-board.js";
@@ -24,6 +25,30 @@ const RECORDS = "csplade-runs";
 /** How long the cluster's word about a caller counts, milliseconds: a board asks every few seconds. */
 const BELIEVED_MS = 15_000;
 const MOST_CALLERS = 1_000;
+
+const searchedSchema = z.object({ _shards: z.object({ successful: z.number().min(1) }) });
+const missingSchema = z.object({
+  error: z.object({ type: z.literal("index_not_found_exception") }),
+});
+
+/**
+ * Whether an answer can only be one to somebody with the right to read the records: a shard was
+ * searched, or there are none yet and the cluster says so instead of refusing. An empty 200 is no
+ * proof: clusters answer that, too, for indices that one may not see.
+ */
+function provesRight(status: number, body: unknown): boolean {
+  if (status === 404) return missingSchema.safeParse(body).success;
+  return status === 200 && searchedSchema.safeParse(body).success;
+}
+
+const REFUSED = {
+  error: {
+    root_cause: [],
+    type: "security_exception",
+    reason: `The cluster does not let you read ${RECORDS}.`,
+  },
+  status: 403,
+};
 
 /** The board's page has a script and styles of its own, and asks another site for fonts: that is not let out. */
 const HEADERS = {
@@ -54,10 +79,11 @@ export function addQueueRoutes(app: FastifyInstance, { config, cluster }: QueueR
     const { status, body } = await onBehalfOf(cluster, caller.headers).send({
       method: "POST",
       path: `/${RECORDS}/_search`,
-      query: { ignore_unavailable: true },
-      body: { size: 0 },
+      body: { size: 0, track_total_hits: false },
     });
-    if (status >= 400) throw new ClusterRefusal(status, body);
+    if (!provesRight(status, body)) {
+      throw status >= 400 ? new ClusterRefusal(status, body) : new ClusterRefusal(403, REFUSED);
+    }
     allowed.set(caller.key, true);
   }
 

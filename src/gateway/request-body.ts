@@ -12,11 +12,15 @@ export interface RequestBody {
   readonly plain: Buffer | undefined;
 }
 
-const unpackers: Readonly<Record<string, (data: Buffer, limit: number) => Promise<Buffer>>> = {
-  identity: (data) => Promise.resolve(data),
-  gzip: (data, maxOutputLength) => promisify(gunzip)(data, { maxOutputLength }),
-  deflate: (data, maxOutputLength) => promisify(inflate)(data, { maxOutputLength }),
-};
+type Unpack = (data: Buffer, limit: number) => Promise<Buffer>;
+
+/** By content encoding. A map, for the name comes from outside: an object has a `constructor`. */
+const unpackers: ReadonlyMap<string, Unpack> = new Map<string, Unpack>([
+  ["identity", (data) => Promise.resolve(data)],
+  ["gzip", (data, maxOutputLength) => promisify(gunzip)(data, { maxOutputLength })],
+  ["x-gzip", (data, maxOutputLength) => promisify(gunzip)(data, { maxOutputLength })],
+  ["deflate", (data, maxOutputLength) => promisify(inflate)(data, { maxOutputLength })],
+]);
 
 /**
  * Reads a body.
@@ -31,7 +35,9 @@ export async function readBody(
 ): Promise<RequestBody> {
   if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge(limit);
   const raw = await collect(request, limit, life);
-  const unpack = unpackers[request.headers["content-encoding"] ?? "identity"];
+  const unpack = unpackers.get(
+    (request.headers["content-encoding"] ?? "identity").trim().toLowerCase(),
+  );
   if (unpack === undefined) return { raw, plain: undefined };
   try {
     return { raw, plain: await unpack(raw, limit) };

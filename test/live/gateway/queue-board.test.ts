@@ -15,6 +15,7 @@ import { testConfig } from "../../support/tiny-checkpoints.js";
 const BOARD = "/_csplade/queues";
 const OPERATOR = `Basic ${Buffer.from("operator:secret").toString("base64")}`;
 const STRANGER = `Basic ${Buffer.from("stranger:secret").toString("base64")}`;
+const UNSEEING = "Basic dW5zZWVpbmc6eA==";
 
 describe("the board of the queues", function () {
   this.timeout(60_000);
@@ -110,9 +111,17 @@ describe("the board of the queues", function () {
       // The security plugin's answers; it cannot be had among the packages.
       upstream.answer = ({ headers }, response) => {
         const { authorization } = headers;
-        const status = authorization === undefined ? 401 : authorization === OPERATOR ? 200 : 403;
+        const [status, body] =
+          authorization === undefined
+            ? [401, { error: "no" }]
+            : authorization === OPERATOR
+              ? [200, { _shards: { total: 1, successful: 1 }, hits: {} }]
+              : // What a cluster answers that hides what one may not see.
+                authorization === UNSEEING
+                ? [200, { _shards: { total: 0, successful: 0 }, hits: {} }]
+                : [403, { error: "no" }];
         response.writeHead(status, { "content-type": "application/json" });
-        response.end(JSON.stringify(status === 200 ? { hits: {} } : { error: "no", status }));
+        response.end(JSON.stringify({ ...body, status }));
       };
       secured = await startTestGateway({ ...settings, "opensearch.url": upstream.url });
     });
@@ -128,8 +137,10 @@ describe("the board of the queues", function () {
         const nobody = await fetch(url);
         assert.equal(nobody.status, 401, below);
         assert.match(nobody.headers.get("www-authenticate") ?? "", /^Basic/);
-        const stranger = await fetch(url, { headers: { authorization: STRANGER } });
-        assert.equal(stranger.status, 403, below);
+        for (const authorization of [STRANGER, UNSEEING]) {
+          const stranger = await fetch(url, { headers: { authorization } });
+          assert.equal(stranger.status, 403, below);
+        }
       }
       const operator = { headers: { authorization: OPERATOR } };
       assert.equal((await fetch(`${secured.url}${BOARD}/api/queues`, operator)).status, 200);

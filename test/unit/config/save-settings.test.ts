@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { inspect } from "node:util";
 import { loadConfig } from "../../../src/config/load-config.js";
 import { saveSettings } from "../../../src/config/save-settings.js";
 
@@ -46,6 +56,36 @@ describe("storing settings", () => {
       assert.equal(readFileSync(file, "utf8"), before);
       assert.deepEqual(readdirSync(folder), ["csplade.yaml"]);
     }
+  });
+
+  it("keeps the file's mode, and makes a new one for its owner alone", () => {
+    saveSettings(file, { "model.threads": 3 });
+    assert.equal(statSync(file).mode & 0o777, 0o600);
+    for (const mode of [0o600, 0o640, 0o644]) {
+      chmodSync(file, mode);
+      saveSettings(file, { "model.threads": mode % 500 });
+      assert.equal(statSync(file).mode & 0o777, mode);
+    }
+  });
+
+  it("says which line is wrong and never what stands in it", () => {
+    writeFileSync(file, "model:\n  threads: 2\nopensearch:\n  password: 'hunter2 broken\n");
+    for (const use of [() => loadConfig({ env: {}, file }), () => saveSettings(file, {})]) {
+      assert.throws(use, (thrown: Error) => {
+        assert.match(thrown.message, /not valid YAML: \w+ in line \d/);
+        assert.ok(!inspect(thrown, { depth: 9 }).includes("hunter2"));
+        return true;
+      });
+    }
+  });
+
+  it("masks a password in a URL that is refused", () => {
+    const flags = { "opensearch.url": "ftp://me:hunter2@host" };
+    assert.throws(
+      () => loadConfig({ env: {}, flags }),
+      (thrown: Error) =>
+        /ftp:\/\/\(hidden\)@host/.test(thrown.message) && !/hunter2/.test(thrown.message),
+    );
   });
 
   it("says where it cannot write", () => {
