@@ -42,7 +42,7 @@ export function loadConfig(inputs: ConfigInputs = {}): LoadedConfig {
     const [raw, origin] = pick(name, setting, inputs.flags ?? {}, env, file);
     const parsed = setting.schema.safeParse(raw);
     if (!parsed.success) {
-      const shown = setting.secret ? "(hidden)" : withoutPasswords(JSON.stringify(raw) ?? "");
+      const shown = setting.secret ? "(hidden)" : withoutPasswords(JSON.stringify(raw));
       const reason = parsed.error.issues.map((issue) => issue.message).join("; ");
       throw new CspladeError(
         "config_invalid",

@@ -371,6 +371,30 @@ export const settings = {
     env: "CSPLADE_GATEWAY_UPSTREAM_TIMEOUT_MS",
     help: "How long a forwarded request may be silent before it is given up, milliseconds.",
   },
+  "gateway.idle_timeout_ms": {
+    schema: count(100, 3_600_000, 60_000),
+    env: "CSPLADE_GATEWAY_IDLE_TIMEOUT_MS",
+    help: "How long a client may be silent while it sends headers or a body, milliseconds.",
+  },
+  "gateway.keep_alive_ms": {
+    schema: count(1_000, 86_400_000, 650_000),
+    env: "CSPLADE_GATEWAY_KEEP_ALIVE_MS",
+    help: "How long an idle connection is kept, milliseconds; longer than any client or balancer before it keeps its own.",
+  },
+  "gateway.identity_headers": {
+    schema: names([
+      ...["authorization", "proxy-authorization", "cookie", "securitytenant"],
+      ...["*impersonate*", "es-security-runas-user", "es-secondary-authorization"],
+      ...["x-*user*", "x-*role*", "x-*group*", "x-*auth*", "x-*token*", "x-*tenant*", "x-*cert*"],
+    ]),
+    env: "CSPLADE_GATEWAY_IDENTITY_HEADERS",
+    help: "Headers (names, or patterns with *) that tell callers apart: what one sees of the cluster is not kept for another.",
+  },
+  "gateway.allowed_origins": {
+    schema: jsonList(z.string().min(1)),
+    env: "CSPLADE_GATEWAY_ALLOWED_ORIGINS",
+    help: 'Other sites whose pages may send requests from a browser: a list such as ["https://kibana.example"]; "*" for all.',
+  },
   "gateway.drain_ms": {
     schema: count(0, 3_600_000, 25_000),
     env: "CSPLADE_GATEWAY_DRAIN_MS",
@@ -385,12 +409,13 @@ export const settings = {
     schema: jsonList(
       z.strictObject({
         index: z.string().min(1),
-        fields: z.array(z.string().min(1)).min(1).max(100),
+        fields: z.array(z.string().min(1)).max(100).default([]),
         boost: z.number().positive().max(1e6).default(1),
+        vector_fields: z.array(z.string().min(1)).max(100).default([]),
       }),
     ),
     env: "CSPLADE_GATEWAY_RULES",
-    help: "Indices whose text searches are widened: a list of {index: pattern, fields: [names], boost}.",
+    help: "What is done with other queries: a list of {index: pattern, fields: [texts to widen], boost, vector_fields: [fields of semantic queries that ask for our vectors]}.",
   },
 } as const satisfies Record<string, Setting>;
 

@@ -76,13 +76,13 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
   }
 
   app.get(`${CONSOLE}/indices`, { errorHandler: sendClusterError }, async (request, reply) => {
-    const found = await plans.names(callerOf(request.raw));
+    const found = await plans.names(callerOf(request.raw, config["gateway.identity_headers"]));
     return reply.headers(HEADERS).send({ model: service.manifest.name, indices: found });
   });
 
   app.post(`${CONSOLE}/compare`, { errorHandler: sendClusterError }, async (request, reply) => {
     const { index, question, size } = checkBody(comparisonSchema, request.body);
-    const caller = callerOf(request.raw);
+    const caller = callerOf(request.raw, config["gateway.identity_headers"]);
     const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
     const { signal } = life;
     const target = { ...EVERYWHERE, expression: encodeURIComponent(index) };
@@ -90,7 +90,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
     if (plan === undefined) {
       throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
     }
-    const [encoded] = await service.encode([question], "query", life);
+    const [encoded] = await service.encode([question], "query", life, caller.key);
     const asCaller = onBehalfOf(cluster, caller.headers);
     const weighed = await corpusIdf.weigh(encoded ?? { vector: EMPTY_VECTOR }, {
       cluster: asCaller,

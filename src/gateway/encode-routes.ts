@@ -6,6 +6,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { shortDecimal, toFeatures, type Features } from "../sparse/features.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { termNames, type TermNames } from "../sparse/term-names.js";
+import { callerOf } from "./caller.js";
 import { requestLife } from "./request-life.js";
 import type { Role } from "./encode-queue.js";
 import {
@@ -26,8 +27,12 @@ export interface EncodeRouteOptions {
   readonly service: EncodeService;
 }
 
-/** Adds the encode routes. */
-export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOptions): void {
+/** Adds the encode routes below `prefix`. */
+export function addEncodeRoutes(
+  app: FastifyInstance,
+  prefix: string,
+  options: EncodeRouteOptions,
+): void {
   const { config, service } = options;
   const limit = config["gateway.max_batch_texts"];
   const onRequest = keyCheck(config["gateway.api_key"]);
@@ -35,15 +40,17 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
   async function encode(
     given: string | readonly string[],
     role: Role,
+    request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<EncodedVector[]> {
     const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
-    return await service.encode(textsOf(given, limit), role, life);
+    const { key } = callerOf(request.raw, config["gateway.identity_headers"]);
+    return await service.encode(textsOf(given, limit), role, life, key);
   }
 
-  app.post("/encode", { onRequest, errorHandler: sendError }, async (request, reply) => {
+  app.post(`${prefix}/encode`, { onRequest, errorHandler: sendError }, async (request, reply) => {
     const body = checkBody(encodeSchema, request.body);
-    const encoded = await encode(body.texts ?? body.text ?? [], body.role, reply);
+    const encoded = await encode(body.texts ?? body.text ?? [], body.role, request, reply);
     const { name, fingerprint } = service.manifest;
     return {
       model: name,
@@ -59,48 +66,56 @@ export function addEncodeRoutes(app: FastifyInstance, options: EncodeRouteOption
     };
   });
 
-  app.post("/embed_sparse", { onRequest, errorHandler: sendTeiError }, async (request, reply) => {
-    const body = checkBody(embedSparseSchema, request.body);
-    if (body.inputs.length === 0 && typeof body.inputs !== "string") throw new EmptyBatch();
-    const encoded = await encode(body.inputs, roleOf(body.prompt_name), reply);
-    demandAll(encoded);
-    const cut = body.truncate === true ? -1 : encoded.findIndex((each) => each.truncated);
-    if (cut >= 0) {
-      throw new CspladeError(
-        "batch_too_large",
-        `inputs.${cut} is longer than the model reads; set "truncate" to leave its end out.`,
+  app.post(
+    `${prefix}/embed_sparse`,
+    { onRequest, errorHandler: sendTeiError },
+    async (request, reply) => {
+      const body = checkBody(embedSparseSchema, request.body);
+      if (body.inputs.length === 0 && typeof body.inputs !== "string") throw new EmptyBatch();
+      const encoded = await encode(body.inputs, roleOf(body.prompt_name), request, reply);
+      demandAll(encoded);
+      const cut = body.truncate === true ? -1 : encoded.findIndex((each) => each.truncated);
+      if (cut >= 0) {
+        throw new CspladeError(
+          "batch_too_large",
+          `inputs.${cut} is longer than the model reads; set "truncate" to leave its end out.`,
+        );
+      }
+      return encoded.map(({ vector }) =>
+        Array.from(termsOf(vector), ([index, value]) => ({ index, value })),
       );
-    }
-    return encoded.map(({ vector }) =>
-      Array.from(termsOf(vector), ([index, value]) => ({ index, value })),
-    );
-  });
+    },
+  );
 
   app.post(
-    "/v1/opensearch/sparse",
+    `${prefix}/v1/opensearch/sparse`,
     { onRequest, errorHandler: sendError },
     async (request, reply) => {
       const body = checkBody(connectorSchema, request.body);
       const role = roleOf(body.content_type);
-      const encoded = await encode(body.texts ?? body.input ?? [], role, reply);
+      const encoded = await encode(body.texts ?? body.input ?? [], role, request, reply);
       demandAll(encoded);
       return encoded.map(({ vector }) => toFeatures(vector));
     },
   );
 
-  app.post("/v1/elastic/sparse", { onRequest, errorHandler: sendError }, async (request, reply) => {
-    const body = checkBody(elasticSchema, request.body);
-    const encoded = await encode(body.input, roleOf(body.input_type), reply);
-    demandAll(encoded);
-    return {
-      result: {
-        sparse_embeddings: encoded.map(({ vector }, index) => ({
-          index,
-          embedding: Array.from(termsOf(vector), ([token_id, weight]) => ({ token_id, weight })),
-        })),
-      },
-    };
-  });
+  app.post(
+    `${prefix}/v1/elastic/sparse`,
+    { onRequest, errorHandler: sendError },
+    async (request, reply) => {
+      const body = checkBody(elasticSchema, request.body);
+      const encoded = await encode(body.input, roleOf(body.input_type), request, reply);
+      demandAll(encoded);
+      return {
+        result: {
+          sparse_embeddings: encoded.map(({ vector }, index) => ({
+            index,
+            embedding: Array.from(termsOf(vector), ([token_id, weight]) => ({ token_id, weight })),
+          })),
+        },
+      };
+    },
+  );
 }
 
 /** text-embeddings-inference has a status of its own for an empty list. */

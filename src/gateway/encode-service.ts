@@ -36,12 +36,15 @@ export interface EncodeService {
   /**
    * Vectors in the order of the texts; long documents are one vector, the maximum over passages.
    * @param life its signal is read only where something has to be encoded.
+   * @param caller whose vectors are kept: neither the time nor the metrics tell one caller what
+   *   another has asked.
    * @throws CspladeError `overloaded`, `encode_failed`; the signal's reason.
    */
   encode(
     texts: readonly string[],
     role: Role,
     life: Pick<RequestLife, "signal">,
+    caller: string,
   ): Promise<EncodedVector[]>;
 }
 
@@ -69,7 +72,7 @@ export function createEncodeService(
   const entries = config["gateway.cache_entries"];
   const cache = entries === 0 ? undefined : new LRUCache<string, EncodedVector>({ max: entries });
   const { manifest } = encoder;
-  const keyOf = (text: string, role: Role) => `${manifest.fingerprint} ${role} ${text}`;
+  const keyOf = (caller: string, text: string, role: Role) => `${caller}\0${role} ${text}`;
 
   return {
     manifest,
@@ -77,12 +80,13 @@ export function createEncodeService(
     isTerm: (id) =>
       id < manifest.vocabulary_size ||
       (encoder.lexicon !== undefined && isHashedId(id) && id <= LARGEST_ID),
-    async encode(texts, role, life) {
+    async encode(texts, role, life, caller) {
       const known = new Map<string, EncodedVector>();
       const asked = new Set<string>();
       for (const text of texts) {
         if (known.has(text) || asked.has(text)) continue;
-        const found = text.length > CACHED_TEXT_CHARS ? undefined : cache?.get(keyOf(text, role));
+        const found =
+          text.length > CACHED_TEXT_CHARS ? undefined : cache?.get(keyOf(caller, text, role));
         metrics.cache.inc({ result: found === undefined ? "miss" : "hit" });
         if (found === undefined) asked.add(text);
         else known.set(text, found);
@@ -94,7 +98,7 @@ export function createEncodeService(
         metrics.tokens.inc(vector.tokens);
         known.set(text, vector);
         if (text.length <= CACHED_TEXT_CHARS && vector.failure === undefined) {
-          cache?.set(keyOf(text, role), vector);
+          cache?.set(keyOf(caller, text, role), vector);
         }
       });
       return texts.map((text) => known.get(text) ?? vectorOf(undefined));

@@ -1,16 +1,27 @@
 /** The gateway: one HTTP server that encodes, and forwards everything else to the cluster. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
 import fastify, { type FastifyInstance } from "fastify";
+import { LRUCache } from "lru-cache";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { createCorpusIdf } from "../query/corpus-idf.js";
+import { callerOf, type Caller } from "./caller.js";
 import { addConsoleRoutes, CONSOLE } from "./console-routes.js";
+import { isForeignPage } from "./cross-site.js";
 import { addEncodeRoutes, sendError } from "./encode-routes.js";
 import { createEncodeService } from "./encode-service.js";
 import { createIndexPlans } from "./index-plans.js";
+import { createSearchScanner } from "./search-scanner.js";
 import { createMetrics, type Metrics } from "./metrics.js";
 import { createProxy } from "./proxy.js";
 import { addQueueRoutes, QUEUE_BOARD } from "./queue-routes.js";
@@ -37,7 +48,7 @@ export interface Gateway {
 /** A readiness probe that waits longer for the cluster would fail by its own deadline. */
 const READY_TIMEOUT_MS = 1_000;
 
-/** Routes of the gateway itself, by method; every other request belongs to the cluster. */
+/** Routes of the gateway itself below its own path, by method. */
 const OWN_ROUTES: ReadonlySet<string> = new Set([
   "POST /encode",
   "POST /embed_sparse",
@@ -47,10 +58,26 @@ const OWN_ROUTES: ReadonlySet<string> = new Set([
   "GET /ready",
   "GET /metrics",
   "GET /openapi.json",
-  `GET ${CONSOLE}/console`,
-  `GET ${CONSOLE}/indices`,
-  `POST ${CONSOLE}/compare`,
+  "GET /console",
+  "GET /indices",
+  "POST /compare",
 ]);
+
+/**
+ * The same routes without {@link CONSOLE} in front, as they were first: an index may have such a
+ * name, and then a request that asks for the index is the cluster's.
+ */
+const ALIASES: ReadonlySet<string> = new Set([
+  ...["/encode", "/embed_sparse", "/v1/opensearch/sparse", "/v1/elastic/sparse"],
+  ...["/health", "/ready", "/metrics", "/openapi.json"],
+]);
+
+/** How long the cluster has to say whether there is an index of a route's name: probes do not wait. */
+const ALIAS_TIMEOUT_MS = 300;
+const ALIAS_BELIEVED_MS = 30_000;
+
+/** Room for what clusters take: cookies and tokens of single sign-on are large. */
+const MAX_HEADER_BYTES = 65_536;
 
 /**
  * Starts listening.
@@ -69,7 +96,9 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     idf_timeout_ms: config["query.idf_timeout_ms"],
     onTrouble: (note) => process.stderr.write(`gateway: ${note}\n`),
   });
+  const scanner = createSearchScanner();
   const proxy = createProxy({
+    scanner,
     config,
     service,
     plans,
@@ -84,46 +113,107 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     bodyLimit: config["gateway.max_body_bytes"],
     exposeHeadRoutes: false,
     serverFactory: (answerOwn) => {
-      server = createServer({ requestTimeout: 0 }, (request, response) => {
-        const route = `${request.method ?? ""} ${pathnameOf(request)}`;
+      const answer = (request: IncomingMessage, response: ServerResponse): void => {
         if (draining) response.setHeader("connection", "close");
         // A connection kept alive from before the drain would hold the server open.
         response.once("close", () => {
           if (draining) setImmediate(() => server?.closeIdleConnections());
         });
-        measure(metrics, routeName(route, request), response);
-        if (isOwn(route, request)) {
+        measure(metrics, routeName(request), response);
+        if (isForeignPage(request, config["gateway.allowed_origins"])) {
+          refuseForeignPage(request, response);
+          return;
+        }
+        void isOwn(request).then((own) => {
+          if (!own) {
+            void proxy(request, response);
+            return;
+          }
+          if (request.headers.expect !== undefined) response.writeContinue();
           endUnlessRead(request, config["gateway.request_timeout_ms"]);
           answerOwn(request, response);
-        } else void proxy(request, response);
-      });
-      return server;
+        });
+      };
+      const created = createServer(
+        {
+          // A long upload is no fault; a client that says nothing is.
+          requestTimeout: 0,
+          headersTimeout: config["gateway.idle_timeout_ms"],
+          keepAliveTimeout: config["gateway.keep_alive_ms"],
+          connectionsCheckingInterval: Math.min(10_000, config["gateway.idle_timeout_ms"]),
+          maxHeaderSize: MAX_HEADER_BYTES,
+        },
+        answer,
+      );
+      created.on("checkContinue", answer);
+      created.on("clientError", refuseNoHttp);
+      server = created;
+      return created;
     },
   });
+  const indexOfThatName = new LRUCache<string, Promise<boolean>>({
+    max: 1_000,
+    ttl: ALIAS_BELIEVED_MS,
+    ttlResolution: 0,
+  });
+
+  /** Whether a request is for the gateway itself. */
+  async function isOwn(request: IncomingMessage): Promise<boolean> {
+    const path = pathnameOf(request);
+    if (path === CONSOLE || path.startsWith(`${CONSOLE}/`)) return true;
+    if (!ALIASES.has(path)) return false;
+    if (OWN_ROUTES.has(`POST ${path}`)) {
+      if (request.method === "POST") return true;
+    } else if (request.method !== "GET" && request.method !== "HEAD") return false;
+    const caller = callerOf(request, config["gateway.identity_headers"]);
+    const key = `${caller.key} ${path}`;
+    const known = indexOfThatName.get(key) ?? askForIndex(path, caller);
+    indexOfThatName.set(key, known, { noUpdateTTL: true });
+    return !(await known);
+  }
+
+  async function askForIndex(path: string, { headers }: Caller): Promise<boolean> {
+    try {
+      const asked = { method: "HEAD", path, headers, timeoutMs: ALIAS_TIMEOUT_MS } as const;
+      return (await cluster.send(asked)).status === 200;
+    } catch {
+      return false;
+    }
+  }
+
   readJsonWhateverItsType(app);
   app.setErrorHandler(sendError);
-  app.setNotFoundHandler((request, reply) =>
-    reply.status(404).send({
-      error: { code: "request_invalid", message: `The gateway has no ${request.url}.` },
-    }),
-  );
-  addEncodeRoutes(app, { config, service });
+  app.setNotFoundHandler((request, reply) => {
+    const path = pathnameOf(request.raw);
+    const wanted = path.startsWith(CONSOLE) ? path.slice(CONSOLE.length) : path;
+    const method = ["GET", "POST"].find((each) => OWN_ROUTES.has(`${each} ${wanted}`));
+    if (method !== undefined) void reply.header("allow", method);
+    return reply.status(method === undefined ? 404 : 405).send({
+      error: {
+        code: "request_invalid",
+        message: `The gateway has no ${request.method} ${request.url}${method === undefined ? "" : `, only ${method}`}.`,
+      },
+    });
+  });
+  for (const prefix of ["", CONSOLE]) addEncodeRoutes(app, prefix, { config, service });
   addConsoleRoutes(app, { config, encoder, service, plans, corpusIdf, cluster });
   if (config["gateway.queue_board"]) addQueueRoutes(app, { config, cluster });
-  addStatusRoutes(app, {
-    encoderHealth: () => encoder.health(),
-    service,
-    metrics,
-    askCluster: () => askWhetherThere(cluster),
-    isDraining: () => draining,
-  });
+  for (const prefix of ["", CONSOLE]) {
+    addStatusRoutes(app, prefix, {
+      encoderHealth: () => encoder.health(),
+      service,
+      metrics,
+      askCluster: () => askWhetherThere(cluster),
+      isDraining: () => draining,
+    });
+  }
   let closing: Promise<void> | undefined;
   async function close(graceMs: number): Promise<void> {
     draining = true;
     const timer = setTimeout(() => server?.closeAllConnections(), graceMs);
     await app.close().catch(() => {});
     clearTimeout(timer);
-    await Promise.all([cluster.close(), upstream.close()]);
+    await Promise.all([cluster.close(), upstream.close(), scanner.close()]);
   }
 
   await listen(app, config);
@@ -181,7 +271,8 @@ function readJsonWhateverItsType(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => {
     try {
-      done(null, JSON.parse(body as string));
+      // Windows programs write a byte order mark in front, which clusters take.
+      done(null, JSON.parse((body as string).replace(/^\uFEFF/, "")));
     } catch {
       // The parser's own message quotes the body, which may be a document.
       done(new CspladeError("request_invalid", "The request's body is not JSON."));
@@ -196,15 +287,50 @@ function endUnlessRead(request: IncomingMessage, timeoutMs: number): void {
   request.once("end", stop).once("close", stop);
 }
 
-/** Nothing below the console's path is the cluster's. */
-function isOwn(route: string, { url = "" }: IncomingMessage): boolean {
-  return OWN_ROUTES.has(route) || url.startsWith(`${CONSOLE}/`) || url === CONSOLE;
+/** What a request counts as in the metrics: one of a few names. */
+function routeName(request: IncomingMessage): string {
+  const path = pathnameOf(request);
+  if (path.startsWith(QUEUE_BOARD)) return `GET ${QUEUE_BOARD}`;
+  const own = path.startsWith(`${CONSOLE}/`) ? path.slice(CONSOLE.length) : path;
+  const method = request.method === "HEAD" ? "GET" : request.method;
+  const route = `${method ?? ""} ${own}`;
+  if (!OWN_ROUTES.has(route) || (own === path && !ALIASES.has(path))) return "proxy";
+  return ALIASES.has(own) ? route : `${method ?? ""} ${CONSOLE}${own}`;
 }
 
-/** What a request counts as in the metrics: one of a few names. */
-function routeName(route: string, { url = "" }: IncomingMessage): string {
-  if (OWN_ROUTES.has(route)) return route;
-  return url.startsWith(QUEUE_BOARD) ? `GET ${QUEUE_BOARD}` : "proxy";
+function refuseForeignPage(request: IncomingMessage, response: ServerResponse): void {
+  const reason =
+    "A page of another site may not send requests to the gateway: the browser would add the " +
+    "credentials of whoever looks at it. gateway.allowed_origins names sites that may.";
+  const cause = { type: "security_exception", reason };
+  const body = JSON.stringify({ error: { root_cause: [cause], ...cause }, status: 403 });
+  request.resume();
+  response.writeHead(403, {
+    "content-type": "application/json; charset=UTF-8",
+    "content-length": Buffer.byteLength(body),
+    ...(request.complete ? {} : { connection: "close" }),
+  });
+  response.end(body);
+}
+
+/** What cannot be read as HTTP, answered in the cluster's error shape. */
+function refuseNoHttp(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const [status, reason] =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? [431, `The request's headers are larger than ${MAX_HEADER_BYTES} bytes.`]
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? [408, "The request's headers did not come in time."]
+        : [400, "The request is not HTTP/1.1."];
+  const cause = { type: "illegal_argument_exception", reason };
+  const body = JSON.stringify({ error: { root_cause: [cause], ...cause }, status });
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\ncontent-type: application/json; charset=UTF-8\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
 }
 
 function measure(metrics: Metrics, route: string, response: ServerResponse): void {

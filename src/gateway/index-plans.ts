@@ -19,6 +19,10 @@ export interface SearchedIndices {
   readonly names: readonly string[];
   /** How they keep vectors; undefined where there is no such index. */
   readonly plan: IndexPlan | undefined;
+  /** True if there are indices without vectors behind the expression, too. */
+  readonly partial: boolean;
+  /** Indices with vectors of another model: they match nothing. */
+  readonly foreign: readonly string[];
 }
 
 /** The cluster's own refusal of a look-up (401, 403, 404 …), to be passed on as it is. */
@@ -43,19 +47,21 @@ export interface IndexPlans {
   names(caller: Caller): Promise<readonly string[]>;
   /** The indices of a point in time. @throws as {@link IndexPlans.plan} does. */
   pitExpression(pit: string, caller: Caller): Promise<string>;
-  /** @throws CspladeError as askCapabilities does. */
+  /** @throws ClusterRefusal for 401; CspladeError as askCapabilities does. */
   capabilities(caller: Caller): Promise<Capabilities>;
 }
 
 const PLAN_TTL_MS = 10_000;
 const CAPABILITIES_TTL_MS = 60_000;
 const CACHED = 1_000;
+const LEFT_OUT = "-*.mappings.properties,-*.mappings.dynamic_templates,-*.mappings.runtime";
 const LOOKUP_TIMEOUT_MS = 10_000;
 
+/** A mapping, most of it left out. */
 const metasSchema = z.record(
   z.string(),
   z.object({
-    mappings: z.object({ _meta: z.object({ csplade: z.unknown() }) }),
+    mappings: z.object({ _meta: z.object({ csplade: z.unknown() }).optional() }).optional(),
   }),
 );
 
@@ -81,7 +87,7 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
       cluster.send({ ...request, headers: caller.headers, timeoutMs: LOOKUP_TIMEOUT_MS });
   }
 
-  /** `_meta.csplade` by index, for those that have one. */
+  /** `_meta.csplade` by index, undefined for those that have none. */
   async function askMetas(
     path: string,
     options: IndexOptions,
@@ -90,13 +96,14 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     const answer = await sendAs(caller)({
       method: "GET",
       path,
-      query: { ...options, filter_path: "*.mappings._meta.csplade" },
+      // What is left is small and names every index; `_meta.csplade` alone would not.
+      query: { ...options, filter_path: LEFT_OUT },
     });
     if (answer.status >= 400) throw new ClusterRefusal(answer.status, answer.body);
     const parsed = metasSchema.safeParse(answer.body);
     if (!parsed.success) return {};
     return Object.fromEntries(
-      Object.entries(parsed.data).map(([name, { mappings }]) => [name, mappings._meta.csplade]),
+      Object.entries(parsed.data).map(([name, { mappings }]) => [name, mappings?._meta?.csplade]),
     );
   }
 
@@ -104,11 +111,22 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     const { expression, options } = target;
     const path = expression === undefined ? "/_mapping" : `/${expression}/_mapping`;
     const metas = await askMetas(path, options, caller);
-    const names = Object.keys(metas).sort();
+    const names: string[] = [];
+    const foreign: string[] = [];
     let plan: IndexPlan | undefined;
-    for (const name of names) {
-      const next = planOf(parseMeta(metas[name], name));
-      demandSameModel(next.model, model, name);
+    let refused: CspladeError | undefined;
+    for (const name of Object.keys(metas).sort()) {
+      if (metas[name] === undefined) continue;
+      let next: IndexPlan;
+      try {
+        next = planOf(parseMeta(metas[name], name));
+        demandSameModel(next.model, model, name);
+      } catch (thrown) {
+        if (!(thrown instanceof CspladeError)) throw thrown;
+        refused ??= thrown;
+        foreign.push(name);
+        continue;
+      }
       if (plan !== undefined && plan.passages !== next.passages) {
         throw new CspladeError(
           "index_invalid",
@@ -116,9 +134,12 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
           { hint: "Name fewer indices." },
         );
       }
+      names.push(name);
       plan ??= next;
     }
-    return { names, plan };
+    // One index of another model among others matches nothing; if it is all there is, say so.
+    if (plan === undefined && refused !== undefined) throw refused;
+    return { names, plan, foreign, partial: Object.values(metas).includes(undefined) };
   }
 
   return {
@@ -165,7 +186,16 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
       });
     },
     capabilities: (caller) =>
-      abilities(keyOf(caller), () => askCapabilities(sendAs(caller), cluster.url)),
+      abilities(keyOf(caller), () => askCapabilities(refusing(sendAs(caller)), cluster.url)),
+  };
+}
+
+/** Who is not let in at all is told so in the cluster's own words. */
+function refusing(send: Send): Send {
+  return async (request) => {
+    const answer = await send(request);
+    if (answer.status === 401) throw new ClusterRefusal(answer.status, answer.body);
+    return answer;
   };
 }
 

@@ -10,10 +10,13 @@ const TYPES: Partial<Record<ErrorCode, string>> = {
   index_not_found: "index_not_found_exception",
 };
 
-/** The status and body that tell a client of the cluster about an error. */
+/**
+ * The status and body that tell a client of the cluster about an error.
+ * @param sent the body in which the error is, to say where.
+ */
 export function openSearchError(
   thrown: unknown,
-  text?: string,
+  sent?: Buffer,
 ): { readonly status: number; readonly body: unknown } {
   if (thrown instanceof ClusterRefusal) return { status: thrown.status, body: thrown.body };
   const { code, message, hint } = asCspladeError(thrown);
@@ -22,7 +25,9 @@ export function openSearchError(
   const cause = {
     type: TYPES[code] ?? `${code}_exception`,
     reason: hint === undefined ? message : `${message} ${hint}`,
-    ...(thrown instanceof ClauseError && text !== undefined ? placeOf(text, thrown.offset) : {}),
+    ...(thrown instanceof ClauseError && sent !== undefined
+      ? placeOf(sent.toString("utf8"), thrown.offset)
+      : {}),
   };
   return {
     status,
@@ -32,7 +37,10 @@ export function openSearchError(
 
 /** Line and column, both from 1. */
 function placeOf(text: string, offset: number): { line: number; col: number } {
-  const before = text.slice(0, offset);
-  const line = before.split("\n").length;
-  return { line, col: offset - before.lastIndexOf("\n") };
+  let [line, start] = [1, 0];
+  for (let at = text.indexOf("\n"); at >= 0 && at < offset; at = text.indexOf("\n", at + 1)) {
+    line += 1;
+    start = at + 1;
+  }
+  return { line, col: offset - start + 1 };
 }

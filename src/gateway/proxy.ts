@@ -5,12 +5,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { onBehalfOf, type Cluster } from "../cluster/client-cluster.js";
 import type { Config } from "../config/settings.js";
-import {
-  mayHaveClause,
-  rewriteBody,
-  type RewriteContext,
-  type RewrittenBody,
-} from "./body-rewriter.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { CorpusIdf } from "../query/corpus-idf.js";
 import { searchedFields } from "../query/searched-fields.js";
@@ -23,7 +17,11 @@ import type { Metrics } from "./metrics.js";
 import { openSearchError } from "./opensearch-error.js";
 import { readBody } from "./request-body.js";
 import { requestLife, type RequestLife } from "./request-life.js";
-import { searchTarget, targetOfHeader, type SearchTarget } from "./search-target.js";
+import { rewriteSearches, type RewriteContext } from "./search-rewriter.js";
+import { mayHaveClause } from "./search-scan.js";
+import { SCANNED_AT_ONCE_BYTES, type SearchScanner } from "./search-scanner.js";
+import { namesOf, searchTarget } from "./search-target.js";
+import { applyEdits } from "./text-edits.js";
 import type { Upstream } from "./upstream.js";
 
 /** What the proxy works with. */
@@ -35,6 +33,7 @@ export interface ProxyOptions {
   /** A connection without credentials of its own. */
   readonly cluster: Cluster;
   readonly upstream: Upstream;
+  readonly scanner: SearchScanner;
   readonly metrics: Metrics;
 }
 
@@ -42,17 +41,22 @@ export interface ProxyOptions {
 export type Proxy = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** Bodies that are read; CBOR, SMILE and YAML pass as they are. */
-const JSON_TYPE = /^(?:$|application\/(?:.*\+)?(?:x-nd)?json\b|text\/plain\b)/;
+const JSON_TYPE = /^\s*(?:$|application\/(?:[^;]*\+)?(?:x-nd)?json\b|text\/plain\b)/i;
 
 /** The proxy in front of a cluster. */
 export function createProxy(options: ProxyOptions): Proxy {
-  const { config, upstream, metrics } = options;
-  const rules = config["gateway.rules"];
+  const { config, upstream, metrics, scanner } = options;
   const timeout = config["gateway.request_timeout_ms"];
+  const rules = config["gateway.rules"];
+  const scanned = {
+    questions: rules.some(({ fields }) => fields.length > 0),
+    vector_fields: rules.flatMap(({ vector_fields }) => vector_fields),
+    max_clauses: config["gateway.max_batch_texts"],
+  };
 
   return async (request, response) => {
     // What the body was when it was found to be wrong, to say where.
-    let text: string | undefined;
+    let plain: Buffer | undefined;
     try {
       const target = searchTarget(request.method ?? "", request.url ?? "");
       if (target === undefined || !JSON_TYPE.test(request.headers["content-type"] ?? "")) {
@@ -60,60 +64,85 @@ export function createProxy(options: ProxyOptions): Proxy {
         return;
       }
       const life = requestLife(response, timeout);
-      const { raw, plain } = await readBody(request, config["gateway.max_body_bytes"], life);
-      if (plain === undefined || (rules.length === 0 && !mayHaveClause(plain))) {
+      if (request.headers.expect !== undefined) response.writeContinue();
+      const body = await readBody(request, config["gateway.max_body_bytes"], life);
+      if (body.more) {
+        if (mayHaveClause(body.raw)) throw tooLarge(config["gateway.max_body_bytes"]);
+        await upstream.forward(request, response, { body: body.raw, more: true });
+        return;
+      }
+      const { raw } = body;
+      const clause = body.plain !== undefined && mayHaveClause(body.plain);
+      if (body.plain === undefined || (rules.length === 0 && !clause)) {
         await upstream.forward(request, response, { body: raw });
         return;
       }
-      text = plain.toString("utf8");
-      const caller = callerOf(request);
-      const rewrite = (body: string, of: SearchTarget) =>
-        rewriteBody(body, contextOf(of, caller, life, options));
-      const rewritten =
-        target.body === "msearch"
-          ? await rewriteMany(text, target, rewrite)
-          : await rewrite(text, target);
-      if (rewritten.text !== undefined) metrics.rewrites.inc({ outcome: "rewritten" });
+      const caller = callerOf(request, config["gateway.identity_headers"]);
+      if (clause || body.plain.length > SCANNED_AT_ONCE_BYTES) await demandLetIn(caller, options);
+      plain = body.plain;
+      const scan = await scanner.scan(plain, target, scanned, life);
+      if (scan.searches.length === 0) {
+        await upstream.forward(request, response, { body: raw });
+        return;
+      }
+      const text = plain.toString("utf8");
+      const { edits, warnings } = await rewriteSearches(
+        text,
+        scan,
+        contextOf(caller, life, options),
+      );
+      const changed = edits.length > 0;
+      if (changed) metrics.rewrites.inc({ outcome: "rewritten" });
       await upstream.forward(request, response, {
-        body: rewritten.text === undefined ? raw : Buffer.from(rewritten.text),
-        rewritten: rewritten.text !== undefined,
-        warnings: rewritten.warnings,
+        body: changed ? Buffer.from(applyEdits(text, edits)) : raw,
+        rewritten: changed,
+        warnings,
       });
     } catch (thrown) {
-      if (text !== undefined) metrics.rewrites.inc({ outcome: "refused" });
+      if (plain !== undefined) metrics.rewrites.inc({ outcome: "refused" });
       reportUnexpected(thrown);
-      refuse(request, response, thrown, text);
+      refuse(request, response, thrown, plain);
     }
   };
 }
 
+/**
+ * Ends a request of somebody whom the cluster does not know, before work is done for it: by the
+ * look-up that a clause needs anyway. Anything else that is wrong shows when it is needed.
+ */
+async function demandLetIn(caller: Caller, { plans }: ProxyOptions): Promise<void> {
+  try {
+    await plans.capabilities(caller);
+  } catch (thrown) {
+    if (thrown instanceof ClusterRefusal && thrown.status === 401) throw thrown;
+  }
+}
+
 function contextOf(
-  target: SearchTarget,
   caller: Caller,
   life: RequestLife,
   { config, service, plans, corpusIdf, cluster }: ProxyOptions,
 ): RewriteContext {
   return {
     rules: config["gateway.rules"],
-    expression: decoded(target.expression),
-    indices: async (pit) => {
+    indices: async (target, pit) => {
       if (pit === undefined || target.expression !== undefined) return plans.plan(target, caller);
       const expression = await plans.pitExpression(pit, caller);
-      if (expression === "") return { names: [], plan: undefined };
+      if (expression === "") return { names: [], plan: undefined, partial: false, foreign: [] };
       return plans.plan({ ...target, expression }, caller);
     },
     capabilities: () => plans.capabilities(caller),
     encode: (texts) =>
-      service.encode(textsOf(texts, config["gateway.max_batch_texts"]), "query", life),
+      service.encode(textsOf(texts, config["gateway.max_batch_texts"]), "query", life, caller.key),
     pruning: {
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
     },
-    weigh: (question, { names, plan }) =>
+    weigh: (question, { target }, { names, plan }) =>
       corpusIdf.weigh(question, {
         cluster: onBehalfOf(cluster, caller.headers),
         // As the caller named them, whose rights may be on an alias only.
-        index: decoded(target.expression).join(",") || names.join(","),
+        index: namesOf(target).join(",") || names.join(","),
         options: target.options,
         indices: names,
         fields: searchedFields(plan?.passages ?? "merged").fields,
@@ -127,60 +156,25 @@ function contextOf(
   };
 }
 
-/** Rewrites the searches of an `_msearch`; lines that hold none keep their bytes. */
-async function rewriteMany(
-  text: string,
-  target: SearchTarget,
-  rewrite: (body: string, of: SearchTarget) => Promise<RewrittenBody>,
-): Promise<RewrittenBody> {
-  const lines = text.split("\n");
-  const rewritten = await Promise.all(
-    Array.from({ length: Math.floor(lines.length / 2) }, async (_, i) => {
-      const [header = "", body = ""] = [lines[2 * i], lines[2 * i + 1]];
-      try {
-        return { line: 2 * i + 1, ...(await rewrite(body, targetOfHeader(header, target))) };
-      } catch (thrown) {
-        if (!(thrown instanceof CspladeError) || thrown instanceof ClusterRefusal) throw thrown;
-        const { code, message, hint } = thrown;
-        throw new CspladeError(code, `In search ${i + 1}: ${message}`, {
-          cause: thrown,
-          ...(hint === undefined ? {} : { hint }),
-        });
-      }
-    }),
+function tooLarge(limit: number): CspladeError {
+  return new CspladeError(
+    "batch_too_large",
+    `The search holds a csplade clause and is larger than the ${limit} bytes that the gateway reads.`,
+    { hint: "Raise gateway.max_body_bytes, or send less in one search." },
   );
-  let changed = false;
-  for (const { line, text: body } of rewritten) {
-    if (body === undefined) continue;
-    changed = true;
-    lines[line] = body;
-  }
-  return {
-    text: changed ? lines.join("\n") : undefined,
-    warnings: rewritten.flatMap((each) => each.warnings),
-  };
-}
-
-function decoded(expression: string | undefined): string[] {
-  if (expression === undefined) return [];
-  try {
-    return decodeURIComponent(expression).split(",");
-  } catch {
-    return [expression];
-  }
 }
 
 function refuse(
   request: IncomingMessage,
   response: ServerResponse,
   thrown: unknown,
-  text: string | undefined,
+  plain: Buffer | undefined,
 ): void {
   if (response.headersSent || response.destroyed) {
     response.destroy();
     return;
   }
-  const { status, body } = openSearchError(thrown, text);
+  const { status, body } = openSearchError(thrown, plain);
   const wait = retryAfter(status);
   const content = Buffer.from(JSON.stringify(body));
   response.writeHead(status, {

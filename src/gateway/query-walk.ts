@@ -101,7 +101,7 @@ function walkQuery(query: Node | undefined, path: string, context: Context): voi
     if (parts !== undefined) {
       const within = type === "nested" ? (stringAt(body, "path") ?? nested) : nested;
       for (const [part, scores] of Object.entries(parts)) {
-        const place = { ...context, nested: within, scored: scored && scores };
+        const place = { ...context, nested: within, scored: scored && scores && !isIdle(body) };
         walkQueries(property(body, part), `${inside}.${part}`, place);
       }
     }
@@ -119,6 +119,11 @@ function walkQuery(query: Node | undefined, path: string, context: Context): voi
     }
     walkInnerHits(property(body, "inner_hits"), `${inside}.inner_hits`, context);
   });
+}
+
+/** A query of boost 0 finds and does not score. */
+function isIdle(body: Node): boolean {
+  return property(body, "boost")?.value === 0;
 }
 
 /** One query or a list of them. */

@@ -88,7 +88,7 @@ export function addQueueRoutes(app: FastifyInstance, { config, cluster }: QueueR
   }
 
   async function show(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    await demandReader(callerOf(request.raw));
+    await demandReader(callerOf(request.raw, config["gateway.identity_headers"]));
     const shown = await board();
     for (const [name, value] of Object.entries(HEADERS)) reply.raw.setHeader(name, value);
     reply.hijack();

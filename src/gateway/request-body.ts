@@ -8,7 +8,12 @@ import type { RequestLife } from "./request-life.js";
 /** A body as it came, and as it is meant. */
 export interface RequestBody {
   readonly raw: Buffer;
-  /** `raw` without its content encoding; undefined for an encoding that is not known here. */
+  /** True if `raw` is only the beginning: the rest can still be read from the request. */
+  readonly more: boolean;
+  /**
+   * `raw` without its content encoding; undefined where that is not known here, does not fit the
+   * body, or makes it larger than is read: then it is for the cluster to judge.
+   */
   readonly plain: Buffer | undefined;
 }
 
@@ -23,59 +28,60 @@ const unpackers: ReadonlyMap<string, Unpack> = new Map<string, Unpack>([
 ]);
 
 /**
- * Reads a body.
- * @throws CspladeError `batch_too_large` above `limit` bytes, packed or not; `request_invalid`
- *   for a body that cannot be unpacked; `deadline_exceeded` or `aborted` when the request's life
- *   is over before it is read.
+ * Reads a body, or its first `limit` bytes.
+ * @throws CspladeError `deadline_exceeded` or `aborted` when the request's life is over before it
+ *   is read.
  */
 export async function readBody(
   request: IncomingMessage,
   limit: number,
-  life: RequestLife,
+  life: Pick<RequestLife, "whenOver">,
 ): Promise<RequestBody> {
-  if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge(limit);
-  const raw = await collect(request, limit, life);
-  const unpack = unpackers.get(
-    (request.headers["content-encoding"] ?? "identity").trim().toLowerCase(),
-  );
-  if (unpack === undefined) return { raw, plain: undefined };
+  const { raw, more } = await collect(request, limit, life);
+  if (more) return { raw, more, plain: undefined };
+  const encoding = (request.headers["content-encoding"] ?? "identity").trim().toLowerCase();
   try {
-    return { raw, plain: await unpack(raw, limit) };
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ERR_BUFFER_TOO_LARGE") throw tooLarge(limit);
-    throw new CspladeError("query_invalid", "The request's body cannot be unpacked.", { cause });
+    return { raw, more, plain: await unpackers.get(encoding)?.(raw, limit) };
+  } catch {
+    return { raw, more, plain: undefined };
   }
 }
 
-function collect(request: IncomingMessage, limit: number, life: RequestLife): Promise<Buffer> {
+function collect(
+  request: IncomingMessage,
+  limit: number,
+  life: Pick<RequestLife, "whenOver">,
+): Promise<{ readonly raw: Buffer; readonly more: boolean }> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    const stop = (reason: Error): void => {
-      request.off("data", take).off("end", finish).off("error", stop);
+    const stop = (): void => {
+      request.off("data", take).off("end", finish).off("error", fail).off("close", leave);
       stopListening();
+    };
+    const fail = (reason: Error): void => {
+      stop();
       request.pause();
       reject(reason);
     };
+    const leave = (): void =>
+      fail(new CspladeError("aborted", "The client closed the connection."));
+    const finish = (): void => {
+      stop();
+      resolve({
+        raw: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes),
+        more: bytes > limit,
+      });
+    };
     const take = (chunk: Buffer): void => {
       bytes += chunk.length;
-      if (bytes > limit) stop(tooLarge(limit));
-      else chunks.push(chunk);
-    };
-    const finish = (): void => {
-      stopListening();
-      resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes));
+      chunks.push(chunk);
+      if (bytes <= limit) return;
+      request.pause();
+      finish();
     };
     let stopListening = (): void => {};
-    request.on("data", take).once("end", finish).once("error", stop);
-    stopListening = life.whenOver(stop);
+    request.on("data", take).once("end", finish).once("error", fail).once("close", leave);
+    stopListening = life.whenOver(fail);
   });
-}
-
-function tooLarge(limit: number): CspladeError {
-  return new CspladeError(
-    "batch_too_large",
-    `The search's body is larger than the ${limit} bytes that the gateway reads.`,
-    { hint: "Raise gateway.max_body_bytes, or send it to the cluster directly." },
-  );
 }

@@ -65,6 +65,16 @@ export function searchTarget(method: string, url: string): SearchTarget | undefi
   return undefined;
 }
 
+/** The indices, aliases and patterns of a target as people write them; none for all of them. */
+export function namesOf({ expression }: SearchTarget): string[] {
+  if (expression === undefined) return [];
+  try {
+    return decodeURIComponent(expression).split(",");
+  } catch {
+    return [expression];
+  }
+}
+
 function indexOptions(parameters: URLSearchParams): IndexOptions {
   const options: Record<string, string> = {};
   for (const name of INDEX_OPTIONS) {

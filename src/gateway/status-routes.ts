@@ -1,5 +1,5 @@
 /** What operators and their tools ask: alive, ready, numbers, description. */
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, RouteHandlerMethod } from "fastify";
 import type { EncoderHealth } from "../encoder/encoder-threads.js";
 import type { EncodeService } from "./encode-service.js";
 import type { Metrics } from "./metrics.js";
@@ -23,19 +23,26 @@ export interface ClusterState {
   readonly reachable: boolean;
 }
 
-/** Adds `/health`, `/ready`, `/metrics` and `/openapi.json`. */
-export function addStatusRoutes(app: FastifyInstance, options: StatusRouteOptions): void {
+/** Adds `/health`, `/ready`, `/metrics` and `/openapi.json` below `prefix`. */
+export function addStatusRoutes(
+  app: FastifyInstance,
+  prefix: string,
+  options: StatusRouteOptions,
+): void {
   const { service, metrics } = options;
   const { name, fingerprint, variant, precision } = service.manifest;
 
-  app.get("/health", (_request, reply) => {
+  const get = (path: string, handler: RouteHandlerMethod) =>
+    app.route({ method: ["GET", "HEAD"], url: prefix + path, handler });
+
+  get("/health", (_request, reply) => {
     const { state } = options.encoderHealth();
     return reply
       .status(state === "broken" ? 503 : 200)
       .send({ status: state === "broken" ? "broken" : "ok" });
   });
 
-  app.get("/ready", async (_request, reply) => {
+  get("/ready", async (_request, reply) => {
     const { state } = options.encoderHealth();
     const status = options.isDraining() ? "draining" : state;
     return reply.status(status === "ready" ? 200 : 503).send({
@@ -45,9 +52,9 @@ export function addStatusRoutes(app: FastifyInstance, options: StatusRouteOption
     });
   });
 
-  app.get("/metrics", async (_request, reply) => {
+  get("/metrics", async (_request, reply) => {
     return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
   });
 
-  app.get("/openapi.json", () => openApiDocument());
+  get("/openapi.json", (_request, reply) => reply.send(openApiDocument()));
 }

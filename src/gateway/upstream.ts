@@ -4,11 +4,19 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { errors, Pool, type Dispatcher } from "undici";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { forwardExpecting } from "./expecting.js";
+import { requestHeaders, responseHeaders } from "./forwarded-headers.js";
+import { createPlaces } from "./places.js";
+import { readBody } from "./request-body.js";
+import { requestLife } from "./request-life.js";
+import { endUpload, uploadOf } from "./upload.js";
 
 /** What is changed in a request that goes on. */
 export interface ForwardChanges {
-  /** The whole body, read already; undefined streams the request's own. */
+  /** The body, read already; undefined streams the request's own. */
   readonly body?: Buffer;
+  /** True if the rest of the request's body comes behind `body`. */
+  readonly more?: boolean;
   /** True if `body` is not what came: headers that describe the old one are left out. */
   readonly rewritten?: boolean;
   /** Added to the answer. */
@@ -20,8 +28,9 @@ export interface Upstream {
   /**
    * Sends a request on and streams the answer back. Returns when the answer is complete, or
    * the client is gone.
-   * @throws CspladeError `cluster_unreachable`, `deadline_exceeded`, as long as nothing of the
-   *   answer was sent; after that the client's connection is cut.
+   * @throws CspladeError `cluster_unreachable`, `deadline_exceeded`, `cluster_busy` (no connection
+   *   became free), as long as nothing of the answer was sent; after that the client's connection
+   *   is cut.
    */
   forward(
     request: IncomingMessage,
@@ -32,21 +41,21 @@ export interface Upstream {
   close(): Promise<void>;
 }
 
-/** Headers about one connection (RFC 9110, 7.6.1), and those undici writes itself. */
-const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-const REQUEST_ONLY: ReadonlySet<string> = new Set([...HOP_BY_HOP, "host", "expect"]);
-const OF_THE_BODY: ReadonlySet<string> = new Set(["content-length", "content-encoding"]);
+/**
+ * Connections to the cluster. Bodies that stream have some of their own: a client that stops in the
+ * middle of one keeps it until it is cut off, and searches must not wait for that.
+ */
+const REQUESTS = 512;
+const UPLOADS = 128;
 
-/** Connections to the cluster; more requests wait for one. */
-const CONNECTIONS = 256;
+/** How long a request waits for a connection. */
+const WAIT_MS = 10_000;
+
+/** Bodies up to this size are read before a connection is taken. */
+const READ_FIRST_BYTES = 65_536;
+
+/** The cluster's own limits are lower, but for `Warning`, of which it sends as many as it has. */
+const MAX_HEADER_BYTES = 4_194_304;
 
 /** Connects lazily to `opensearch.url`, never with credentials of the configuration. */
 export function createUpstream(config: Config): Upstream {
@@ -54,33 +63,62 @@ export function createUpstream(config: Config): Upstream {
   const base = target.pathname.replace(/\/$/, "");
   const url = `${target.origin}${base}`;
   const timeout = config["gateway.upstream_timeout_ms"];
-  const ca = config["opensearch.ca_file"];
+  const idle = config["gateway.idle_timeout_ms"];
+  const caFile = config["opensearch.ca_file"];
+  const ca = caFile === undefined ? {} : { ca: readFileSync(caFile) };
   const pool = new Pool(target.origin, {
-    connections: CONNECTIONS,
+    connections: REQUESTS + UPLOADS,
     headersTimeout: timeout,
     bodyTimeout: timeout,
     keepAliveTimeout: 30_000,
-    connect: { timeout: 10_000, ...(ca === undefined ? {} : { ca: readFileSync(ca) }) },
+    maxHeaderSize: MAX_HEADER_BYTES,
+    connect: { timeout: 10_000, ...ca },
   });
+  const requests = createPlaces(REQUESTS, WAIT_MS);
+  const uploads = createPlaces(UPLOADS, WAIT_MS);
   return {
-    async forward(request, response, { body, rewritten = false, warnings = [] } = {}) {
-      const options: Dispatcher.DispatchOptions = {
-        method: request.method ?? "GET",
-        path: base + pathOf(request),
-        headers: requestHeaders(request, body !== undefined && rewritten),
-        body: body ?? (hasBody(request) ? request : null),
-      };
+    async forward(request, response, changes = {}) {
+      const { more = false, rewritten = false, warnings = [] } = changes;
+      let { body } = changes;
+      if (body === undefined && isShort(request)) {
+        if (request.headers.expect !== undefined) response.writeContinue();
+        body = (await readBody(request, READ_FIRST_BYTES, requestLife(response, idle))).raw;
+      }
+      const streams = more || (body === undefined && hasBody(request));
+      const path = base + pathOf(request);
+      const headers = requestHeaders(request.rawHeaders, rewritten);
+      const leave = await (streams ? uploads : requests).take();
       try {
+        if (response.destroyed) return;
+        if (streams && body === undefined && request.headers.expect !== undefined) {
+          await forwardExpecting(request, response, { target, path, headers, timeout, idle, ca });
+          return;
+        }
+        const upload = streams ? uploadOf(request, body, idle) : undefined;
+        const options: Dispatcher.DispatchOptions = {
+          method: request.method ?? "GET",
+          path,
+          headers,
+          body: upload ?? body ?? null,
+        };
         await new Promise<void>((resolve, reject) => {
           pool.dispatch(options, streamInto(response, warnings, resolve, reject));
         });
       } catch (thrown) {
         if (response.headersSent || response.destroyed) response.destroy();
         else throw unanswered(thrown, url, timeout);
+      } finally {
+        leave();
+        if (streams) endUpload(request);
       }
     },
     close: () => pool.destroy(),
   };
+}
+
+function isShort({ headers }: IncomingMessage): boolean {
+  const length = headers["content-length"];
+  return length !== undefined && length !== "0" && Number(length) <= READ_FIRST_BYTES;
 }
 
 /**
@@ -143,35 +181,6 @@ function pathOf({ url = "/" }: IncomingMessage): string {
 function hasBody({ headers }: IncomingMessage): boolean {
   const length = headers["content-length"];
   return headers["transfer-encoding"] !== undefined || (length !== undefined && length !== "0");
-}
-
-function requestHeaders(request: IncomingMessage, rewritten: boolean): string[] {
-  return pairs(
-    request.rawHeaders,
-    (name) => !REQUEST_ONLY.has(name) && !(rewritten && OF_THE_BODY.has(name)),
-  );
-}
-
-/** Header values are bytes: `latin1` gives each of them back as it was. */
-function responseHeaders(raw: readonly Buffer[]): string[] {
-  const texts = raw.map((each) => each.toString("latin1"));
-  return pairs(texts, (name) => !HOP_BY_HOP.has(name));
-}
-
-/** Also leaves out what the `Connection` header names: it is about this connection, too. */
-function pairs(raw: readonly string[], keep: (name: string) => boolean): string[] {
-  const named = new Set<string>();
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    if (raw[i]?.toLowerCase() !== "connection") continue;
-    for (const name of (raw[i + 1] ?? "").split(",")) named.add(name.trim().toLowerCase());
-  }
-  const kept: string[] = [];
-  for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i] ?? "";
-    if (keep(name.toLowerCase()) && !named.has(name.toLowerCase()))
-      kept.push(name, raw[i + 1] ?? "");
-  }
-  return kept;
 }
 
 /** Clients give up on headers beyond 16 KiB in all. */

@@ -1,0 +1,366 @@
+/**
+ * Scanned searches → the same body with weighted queries in place of the clauses. Only those
+ * places change: everything else keeps its bytes, numbers too large for JavaScript included.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Capabilities } from "../cluster/capabilities.js";
+import type { Config } from "../config/settings.js";
+import { CspladeError } from "../errors/csplade-error.js";
+import { PASSAGES_FIELD, type IndexPlan } from "../index/index-meta.js";
+import type { WeighedVector, WordedVector } from "../query/corpus-idf.js";
+import type { QueryClause } from "../query/query-clause.js";
+import { chooseDialect } from "../query/query-dialect.js";
+import { translateQuery, type VectorField } from "../query/query-translator.js";
+import { searchedFields } from "../query/searched-fields.js";
+import { fromFeatures } from "../sparse/features.js";
+import { prune, type PruneOptions } from "../sparse/prune.js";
+import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
+import { ClauseError, type CspladeClause } from "./csplade-clause.js";
+import type { EncodedVector } from "./encode-service.js";
+import { ClusterRefusal, type SearchedIndices } from "./index-plans.js";
+import {
+  ofSearch,
+  type MustSlot,
+  type Scan,
+  type ScannedPlace,
+  type ScannedSearch,
+} from "./search-scan.js";
+import { namesOf, type SearchTarget } from "./search-target.js";
+import type { Edit } from "./text-edits.js";
+import { matchesPattern } from "./wildcard.js";
+
+/** Indices whose text searches are widened, and by which fields they are known. */
+export type Rule = Config["gateway.rules"][number];
+
+/** What a rewrite needs from outside; asked for only when there is something to rewrite. */
+export interface RewriteContext {
+  readonly rules: readonly Rule[];
+  readonly indices: (target: SearchTarget, pit: string | undefined) => Promise<SearchedIndices>;
+  readonly capabilities: () => Promise<Capabilities>;
+  readonly encode: (texts: readonly string[]) => Promise<EncodedVector[]>;
+  /** A question weighed by the indices that it is put to. */
+  readonly weigh: (
+    question: WordedVector,
+    search: ScannedSearch,
+    indices: SearchedIndices,
+  ) => Promise<WeighedVector>;
+  /** Pruning of queries that do not say their own. */
+  readonly pruning: PruneOptions;
+  /** Whether the model can give a term of this id. */
+  readonly isTerm: (id: number) => boolean;
+}
+
+/** What becomes of a body. */
+export interface Rewrite {
+  readonly edits: readonly Edit[];
+  /** Sentences for the caller: what was left out. */
+  readonly warnings: readonly string[];
+}
+
+/** Different index expressions of one request that are looked up. */
+const MAX_LOOKUPS = 64;
+
+/** Something to put a weighted query for. */
+interface Place extends ScannedPlace {
+  readonly clause: CspladeClause;
+}
+
+/** A search that is rewritten. */
+interface PlannedSearch {
+  readonly search: ScannedSearch;
+  readonly indices: SearchedIndices & { readonly plan: IndexPlan };
+  readonly places: readonly Place[];
+}
+
+/**
+ * @throws CspladeError `index_invalid` where no index has vectors, ClusterRefusal, ClauseError, and
+ *   what the context throws. In an `_msearch` what is wrong with one search's indices fails that
+ *   search alone, as it does at the cluster.
+ */
+export async function rewriteSearches(
+  text: string,
+  scan: Scan,
+  context: RewriteContext,
+): Promise<Rewrite> {
+  const edits: Edit[] = [];
+  const warnings: string[] = [];
+  if (scan.skipped_questions > 0) {
+    warnings.push(`${scan.skipped_questions} text queries were not widened: there are too many.`);
+  }
+  const planned: PlannedSearch[] = [];
+  const lookedUp = new Set<string>();
+  for (const search of scan.searches) {
+    try {
+      const { expression, options } = search.target;
+      lookedUp.add(JSON.stringify([expression, options, search.pit]));
+      if (lookedUp.size > MAX_LOOKUPS) throw tooManyIndices();
+      const plan = await planSearch(search, context);
+      if (plan !== undefined) planned.push(plan);
+    } catch (thrown) {
+      const clauses = search.places.filter(({ kind }) => kind === "clause");
+      if (!(thrown instanceof CspladeError) || isUnauthorized(thrown)) throw thrown;
+      if (clauses.length === 0) {
+        // Nobody asked for a rule's help by name: without it the search is what it was, and the
+        // cluster itself says that there is no such index.
+        if (!isMissing(thrown)) warnings.push(`The search was not widened: ${thrown.message}`);
+      } else if (search.number !== undefined && isAboutIndices(thrown)) {
+        edits.push(...clauses.map((place) => failing(place, thrown)));
+      } else throw thrown instanceof ClusterRefusal ? thrown : ofSearch(search.number, thrown);
+    }
+  }
+  if (planned.length === 0) return { edits, warnings };
+  const capabilities = await context.capabilities();
+  const texts = planned.flatMap(({ places }) =>
+    places.flatMap(({ clause }) => clause.query_text ?? []),
+  );
+  let encoded: readonly EncodedVector[];
+  try {
+    encoded = texts.length === 0 ? [] : await context.encode(texts);
+  } catch (thrown) {
+    if (!(thrown instanceof CspladeError) || planned.some(hasClause)) throw thrown;
+    return { edits, warnings: [...warnings, `The search was not widened: ${thrown.message}`] };
+  }
+  let next = 0;
+  for (const each of planned) {
+    const count = each.places.filter(({ clause }) => clause.query_text !== undefined).length;
+    const vectors = encoded.slice(next, (next += count));
+    try {
+      const replaced = await replace(text, each, vectors, capabilities, context);
+      edits.push(...replaced.edits);
+      warnings.push(...replaced.warnings.filter((warning) => !warnings.includes(warning)));
+    } catch (thrown) {
+      if (!(thrown instanceof CspladeError)) throw thrown;
+      if (hasClause(each)) throw ofSearch(each.search.number, thrown);
+      warnings.push(`The search was not widened: ${thrown.message}`);
+    }
+    // Other requests come in between, however many clauses there are.
+    if (planned.length > 1) await nextTurn();
+  }
+  return { edits, warnings };
+}
+
+/** Nothing where a search stays as it is. */
+async function planSearch(
+  search: ScannedSearch,
+  context: RewriteContext,
+): Promise<PlannedSearch | undefined> {
+  const expression = namesOf(search.target);
+  const indices = await context.indices(search.target, search.pit);
+  const { plan } = indices;
+  if (plan === undefined) {
+    if (search.places.some(({ kind }) => kind === "clause")) throw noVectors(expression);
+    return undefined;
+  }
+  const rules = rulesFor([...indices.names, ...expression], context.rules);
+  const places = search.places.flatMap((place): Place[] => {
+    if (place.kind === "text") {
+      const rule = rules.find(({ fields }) => asksOneOf(place, fields));
+      const text = place.question?.text;
+      if (rule === undefined || text === undefined) return [];
+      return [{ ...place, clause: { query_text: text, boost: rule.boost } }];
+    }
+    const { clause, field = "" } = place;
+    if (clause === undefined) return [];
+    const ours =
+      place.kind === "clause" || rules.some(({ vector_fields }) => vector_fields.includes(field));
+    return ours ? [{ ...place, clause }] : [];
+  });
+  return places.length === 0 ? undefined : { search, indices: { ...indices, plan }, places };
+}
+
+function hasClause({ places }: PlannedSearch): boolean {
+  return places.some(({ kind }) => kind !== "text");
+}
+
+function rulesFor(names: readonly string[], rules: readonly Rule[]): Rule[] {
+  return rules.filter(({ index }) => names.some((name) => matchesPattern(index, name)));
+}
+
+function asksOneOf({ question }: ScannedPlace, fields: readonly string[]): boolean {
+  const asked = question?.fields;
+  return fields.some(
+    (field) => asked === undefined || asked.some((pattern) => matchesPattern(pattern, field)),
+  );
+}
+
+async function replace(
+  text: string,
+  { search, indices, places }: PlannedSearch,
+  encoded: readonly EncodedVector[],
+  capabilities: Capabilities,
+  context: RewriteContext,
+): Promise<Rewrite> {
+  const limit = capabilities.max_clause_count;
+  // Lucene counts the clauses of the whole search.
+  const share = Math.max(8, Math.floor((limit - search.other_clauses) / places.length));
+  // Where some indices lack the field, `neural_sparse` would fail on their shards.
+  const best = indices.partial ? "rank_feature" : chooseDialect(capabilities);
+  const warnings: string[] = [];
+  const edits: Edit[] = [];
+  const insertions = new Map<number, { readonly must: MustSlot; readonly queries: string[] }>();
+  let next = 0;
+  for (const [i, place] of places.entries()) {
+    const { clause, start, end, path, must } = place;
+    const found = clause.query_text === undefined ? undefined : encoded[next++];
+    const vector = await vectorOf(place, found, search, indices, context, warnings);
+    const translated = translateQuery({
+      vector,
+      dialect: clause.dialect ?? best,
+      fields: [fieldAt(place, indices.plan)],
+      max_clause_count: share,
+      inner_hits: clause.inner_hits,
+    });
+    if (translated.dropped_terms > 0) {
+      warnings.push(
+        `The ${translated.dropped_terms} weakest terms of ${path} were left out: the cluster takes ${limit} clauses in one search.`,
+      );
+    }
+    const weighted = JSON.stringify(finished(translated.query, clause, indices));
+    const both = `{"bool":{"should":[${text.slice(start, end)},${weighted}],"minimum_should_match":1}}`;
+    if (place.kind !== "text") edits.push({ start, end, content: weighted });
+    else if (must === undefined) edits.push({ start, end, content: both });
+    else {
+      edits.push({ start, end, content: '{"match_all":{}}' });
+      const queries = insertions.get(must.start)?.queries ?? [];
+      insertions.set(must.start, { must, queries: [...queries, both] });
+    }
+    // Other requests come in between, however many clauses there are.
+    if (i % 8 === 7) await nextTurn();
+  }
+  for (const { must, queries } of insertions.values()) {
+    const { start, open, close, tail } = must;
+    edits.push({ start, end: start, content: open + queries.join(",") + close });
+    if (tail !== undefined) edits.push({ start: tail.at, end: tail.at, content: tail.content });
+  }
+  return { edits, warnings };
+}
+
+async function vectorOf(
+  place: Place,
+  found: EncodedVector | undefined,
+  search: ScannedSearch,
+  indices: SearchedIndices,
+  context: RewriteContext,
+  warnings: string[],
+): Promise<SparseVector> {
+  const { clause, path } = place;
+  if (clause.query_tokens !== undefined) {
+    return pruned(readyVector(clause.query_tokens, place, context.isTerm), place, context.pruning);
+  }
+  if (found?.failure !== undefined) {
+    throw new CspladeError(
+      "encode_failed",
+      `[${path}.csplade] cannot be encoded: ${found.failure}`,
+    );
+  }
+  if (found?.truncated === true) {
+    warnings.push(`The text of ${path} is longer than the model reads; its end was left out.`);
+  }
+  const weighed = await context.weigh(found ?? { vector: EMPTY_VECTOR }, search, indices);
+  warnings.push(...weighed.notes.filter((note) => !warnings.includes(note)));
+  if (weighed.vector.ids.length === 0) {
+    warnings.push(`The text of ${path} has no terms: it matches nothing.`);
+  }
+  return pruned(weighed.vector, place, context.pruning);
+}
+
+function readyVector(
+  tokens: Readonly<Record<string, number>>,
+  { path, start }: Place,
+  isTerm: RewriteContext["isTerm"],
+): SparseVector {
+  const unknown = Object.keys(tokens).find((id) => !isTerm(Number(id)));
+  if (unknown === undefined) return fromFeatures(tokens);
+  throw new ClauseError(
+    `[${path}.csplade.query_tokens] has the term ${unknown}, which is none of the model's.`,
+    start,
+  );
+}
+
+function pruned(
+  vector: SparseVector,
+  { clause: { prune_type, prune_ratio }, path, start }: Place,
+  fallback: PruneOptions,
+): SparseVector {
+  if (prune_type === undefined || prune_ratio === undefined) return prune(vector, fallback);
+  try {
+    return prune(vector, { prune_type, prune_ratio });
+  } catch (thrown) {
+    if (!(thrown instanceof CspladeError)) throw thrown;
+    throw new ClauseError(`[${path}.csplade.prune_ratio]: ${thrown.message}`, start);
+  }
+}
+
+/** The field for a place: inside a user's own `nested` over the passages it is not wrapped again. */
+function fieldAt({ nested, path, start, clause }: Place, plan: IndexPlan): VectorField {
+  const [{ nested_path, ...field } = { name: "" }] = searchedFields(plan.passages).fields;
+  const boosted = { ...field, boost: clause.boost };
+  if (nested === undefined) {
+    return nested_path === undefined ? boosted : { ...boosted, nested_path };
+  }
+  if (nested === nested_path) return boosted;
+  throw new ClauseError(
+    `[${path}.csplade] stands inside nested documents of ${nested}, which have no vectors.`,
+    start,
+    nested_path === undefined
+      ? "Put it outside of the nested query."
+      : `Put it outside of the nested query, or inside one with the path ${PASSAGES_FIELD}.`,
+  );
+}
+
+/**
+ * The query with what it needs among other indices: they need not know our nested field, and the
+ * ids of another model's vectors mean something else.
+ */
+function finished(
+  query: QueryClause,
+  { _name }: CspladeClause,
+  { foreign }: SearchedIndices,
+): QueryClause {
+  const lenient =
+    query.nested !== null && typeof query.nested === "object"
+      ? { nested: { ...query.nested, ignore_unmapped: true } }
+      : query;
+  const others = foreign.length === 0 ? {} : { must_not: [{ terms: { _index: foreign } }] };
+  return _name === undefined && foreign.length === 0
+    ? lenient
+    : { bool: { must: [lenient], ...others, ...(_name === undefined ? {} : { _name }) } };
+}
+
+/**
+ * A query that fails its own search of an `_msearch` with our sentence: the cluster quotes what it
+ * cannot parse, and answers the other searches.
+ */
+function failing({ start, end }: ScannedPlace, thrown: CspladeError): Edit {
+  const sentence = `${thrown.message} ${thrown.hint ?? ""}`.replaceAll(/[()"\\/]/g, "'").trim();
+  return { start, end, content: JSON.stringify({ query_string: { query: `(${sentence}` } }) };
+}
+
+function isUnauthorized(thrown: unknown): boolean {
+  return thrown instanceof ClusterRefusal && thrown.status === 401;
+}
+
+function isMissing(thrown: unknown): boolean {
+  return thrown instanceof ClusterRefusal && thrown.status === 404;
+}
+
+/** Whether an error is about the indices that one search names, and nothing else. */
+function isAboutIndices(thrown: CspladeError): boolean {
+  if (thrown instanceof ClusterRefusal) return thrown.status === 403 || thrown.status === 404;
+  return thrown.code === "index_invalid" || thrown.code === "model_mismatch";
+}
+
+function tooManyIndices(): CspladeError {
+  return new CspladeError(
+    "batch_too_large",
+    `The request's searches name more than ${MAX_LOOKUPS} different indices or patterns.`,
+    { hint: "Split it into several requests." },
+  );
+}
+
+function noVectors(expression: readonly string[]): CspladeError {
+  const names = expression.length === 0 ? "that you may see" : `behind ${expression.join(",")}`;
+  return new CspladeError("index_invalid", `No index ${names} holds CSPLADE vectors.`, {
+    hint: "Search an index that csplade ingest or csplade reindex wrote.",
+  });
+}
