@@ -5,23 +5,28 @@
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
-import type { EncodedText } from "../encoder/encoder-protocol.js";
+import { carryVectors } from "../documents/carried-vectors.js";
+import {
+  documentEncoding,
+  encodeDocuments,
+  judgeDocuments,
+  writeReady,
+  type Arriving,
+  type DocumentPath,
+  type JudgedDocument,
+  type Refusal,
+} from "../documents/document-path.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
-import { contentHash } from "../index/content-hash.js";
 import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
-import { writeDocuments, type DocumentSteps } from "../index/document-write.js";
-import { checkDocument, documentSteps, vectorShape } from "../index/index-document.js";
 import { demandSameModel } from "../index/index-meta.js";
-import { readStored, type StoredState } from "../index/stored-state.js";
+import { NOTHING_STORED, readStored } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import { startIngestWorker, type IngestWorker } from "../queue/ingest-queue.js";
 import { readChunk, type ChunkLine } from "../sources/chunk.js";
-import { parseDocument, type SourceDocument } from "../sources/source-document.js";
+import { parseDocument } from "../sources/source-document.js";
 import { indexModelOf } from "./index-model.js";
-import { encodeWorthwhile, judgeTexts } from "./worth-encoding.js";
 
 /** What a worker works with. */
 export interface ChunkWorkerParts {
@@ -42,20 +47,9 @@ interface Task extends ChunkWorkerParts {
   readonly signal: AbortSignal;
 }
 
-/** A document of the chunk on its way. */
-interface Taken {
+/** A line of the chunk and what was read in it. */
+interface Arrival extends Arriving {
   readonly line: ChunkLine;
-  readonly document: SourceDocument;
-  readonly hash: string;
-  readonly stored: StoredState;
-  /** Whether it is encoded, or only indexed for BM25 (`ingest.min_quality`). */
-  readonly worth: boolean;
-}
-
-/** An encoded document and the operations that store it. */
-interface Prepared {
-  readonly taken: Taken;
-  readonly steps: DocumentSteps;
 }
 
 /** Longest reason kept of a failure, characters: results stay in Redis until they are read. */
@@ -101,19 +95,26 @@ async function processChunk(
   );
   demandSameModel(info.model, indexModelOf(parts.encoder.manifest), job.index);
   const task: Task = { ...parts, writer, job, info, result: emptyResult(), signal };
-  const taken = await takeDocuments(task);
-  const changed = job.force ? taken : taken.filter(({ hash, stored }) => stored.hash !== hash);
-  task.result.skipped = taken.length - changed.length;
-  const started = performance.now();
-  const encoded = await encodeWorthwhile(
-    changed.map(({ document, worth }) => ({ text: document.text, worth })),
-    (texts) => parts.encoder.encodeDocuments(texts, { signal, merged: info.passages === "merged" }),
-  );
+  const path: DocumentPath = { ...parts, info, encoding: documentEncoding(parts.config), signal };
+  const arrivals = (await readChunk(job.chunk)).map((line): Arrival => ({
+    line,
+    content: parseDocument(line.content, job),
+  }));
+  const { judged, refusals } = await judgeDocuments(path, arrivals);
+  await compareWithStored(task, judged);
+  const changed = judged.filter(({ hash, stored }) => job.force || stored.hash !== hash);
+  task.result.skipped = judged.length - changed.length;
+  const { ready, refusals: unencoded, counts } = await encodeDocuments(path, changed);
+  const { encoded, low_quality, truncated, passages, tokens: read, terms } = counts;
+  Object.assign(task.result, { encoded, low_quality, truncated, passages, tokens: read, terms });
   const encodedAt = performance.now();
-  const prepared = changed.flatMap((each, index) => prepare(task, each, encoded[index]));
-  await writeAll(task, prepared);
-  if (changed.length > 0) parts.metrics?.encoded((encodedAt - started) / 1_000);
-  if (prepared.length > 0) parts.metrics?.bulk((performance.now() - encodedAt) / 1_000);
+  const { results, refusals: unwritten } = await writeReady(writer, ready);
+  for (const { status } of results) {
+    if (status === "written") task.result.written += 1;
+    if (status === "skipped") task.result.skipped += 1;
+  }
+  if (ready.length > 0) parts.metrics?.bulk((performance.now() - encodedAt) / 1_000);
+  for (const refusal of [...refusals, ...unencoded, ...unwritten]) fail(task, refusal);
   const { written, skipped, failures, tokens } = task.result;
   parts.metrics?.count("ingest", {
     written,
@@ -140,13 +141,9 @@ function emptyResult(): IngestJobResult {
   };
 }
 
-function fail(
-  { job, result }: Task,
-  line: ChunkLine,
-  code: ErrorCode,
-  reason: string,
-  id?: string,
-) {
+function fail({ job, result }: Task, { arrival, code, reason }: Refusal<Arrival>): void {
+  const { line, content } = arrival;
+  const id = "document" in content ? content.document.id : content.problem.id;
   result.failures.push({
     file: job.chunk.file,
     line: line.number,
@@ -158,99 +155,18 @@ function fail(
   });
 }
 
-/** Reads and checks the chunk's documents, and asks what the index holds of them. */
-async function takeDocuments(task: Task): Promise<Taken[]> {
-  const { config, cluster, info, job, signal } = task;
-  const choices = { ...vectorShape(config), max_passages: config["ingest.max_passages"] };
-  const good: { readonly line: ChunkLine; readonly document: SourceDocument }[] = [];
-  for (const line of await readChunk(job.chunk)) {
-    const parsed = parseDocument(line.content, job);
-    if ("problem" in parsed) {
-      fail(task, line, parsed.problem.code, parsed.problem.reason, parsed.problem.id);
-      continue;
-    }
-    const { document } = parsed;
-    try {
-      checkDocument(info, document);
-    } catch (thrown) {
-      fail(task, line, codeOf(thrown), messageOf(thrown), document.id);
-      continue;
-    }
-    good.push({ line, document });
-  }
-  const worth = await judgeTexts(
-    good.map(({ document }) => document.text),
-    config["ingest.min_quality"],
+/** Asks what the index holds of the documents, and takes over vectors of texts that did not change. */
+async function compareWithStored(
+  task: Task,
+  judged: readonly JudgedDocument<Arrival>[],
+): Promise<void> {
+  const { cluster, info, job, signal } = task;
+  const keys = judged.map(({ document: { id } }) => ({ id }));
+  const states = await patiently(task, () => readStored(cluster, info, keys, signal));
+  for (const [i, each] of judged.entries()) each.stored = states[i] ?? NOTHING_STORED;
+  if (job.force || info.passages === "documents") return;
+  const sameText = judged.filter(
+    ({ hash, text_hash, stored }) => stored.hash !== hash && stored.text_hash === text_hash,
   );
-  const stored = await patiently(task, () =>
-    readStored(
-      cluster,
-      info,
-      good.map(({ document }) => ({ id: document.id })),
-      signal,
-    ),
-  );
-  return good.map((each, index) => ({
-    ...each,
-    hash: contentHash(each.document.body, info, choices, worth[index]),
-    stored: stored[index] as StoredState,
-    worth: worth[index] ?? true,
-  }));
-}
-
-/** The write operations of one encoded document; nothing if it failed. */
-function prepare(task: Task, taken: Taken, encoded: EncodedText | undefined): Prepared[] {
-  const { config, info, result } = task;
-  const { line, document, hash, stored, worth } = taken;
-  if (encoded === undefined || encoded.failure !== undefined) {
-    fail(
-      task,
-      line,
-      "encode_failed",
-      encoded?.failure ?? "The encoder returned nothing.",
-      document.id,
-    );
-    return [];
-  }
-  if (worth && encoded.passages.length === 0) {
-    fail(task, line, "document_no_text", "The document's text has no tokens.", document.id);
-    return [];
-  }
-  if (worth) result.encoded += 1;
-  else result.low_quality += 1;
-  if (encoded.truncated) result.truncated += 1;
-  for (const passage of encoded.passages) {
-    result.passages += 1;
-    result.tokens += passage.tokens;
-    result.terms += passage.vector.ids.length;
-  }
-  try {
-    const shape = vectorShape(config);
-    return [
-      { taken, steps: documentSteps(info, document, encoded.passages, { shape, hash, stored }) },
-    ];
-  } catch (thrown) {
-    fail(task, line, codeOf(thrown), messageOf(thrown), document.id);
-    return [];
-  }
-}
-
-/** Writes the documents that have operations; refused ones have failed. */
-async function writeAll(task: Task, documents: readonly Prepared[]): Promise<void> {
-  const results = await writeDocuments(
-    task.writer,
-    documents.map((each) => each.steps),
-  );
-  results.forEach((result, index) => {
-    if (result.status === "written") task.result.written += 1;
-    if (result.status === "skipped") task.result.skipped += 1;
-    const { line, document } = (documents[index] as Prepared).taken;
-    if (result.status === "failed") {
-      fail(task, line, "document_rejected", result.reason, document.id);
-    }
-  });
-}
-
-function codeOf(thrown: unknown): ErrorCode {
-  return thrown instanceof CspladeError ? thrown.code : "document_rejected";
+  await carryVectors(cluster, task, info.name, sameText);
 }

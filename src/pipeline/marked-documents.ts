@@ -9,18 +9,23 @@ import { patiently, type Patience } from "../cluster/patience.js";
 import { liftSources } from "../cluster/lifted-sources.js";
 import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
-import type { EncodedText } from "../encoder/encoder-protocol.js";
+import {
+  documentEncoding,
+  encodeDocuments,
+  judgeDocuments,
+  writeReady,
+  type Arriving,
+  type DocumentPath,
+  type Refusal,
+} from "../documents/document-path.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { JsonObject, withoutMembers } from "../json/json-object.js";
 import { JsonText, type BulkOperation } from "../index/bulk-operation.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
-import { contentHash, textHash } from "../index/content-hash.js";
 import { refreshIndex, type IndexInfo } from "../index/csplade-index.js";
-import { documentSteps, vectorShape } from "../index/index-document.js";
 import { isOurField } from "../index/index-meta.js";
 import { prepareMarkedIndex, REFUSED_FIELD, UNENCODED } from "../index/marked-index.js";
-import { NOTHING_STORED } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { storedSourceDocument } from "../sources/source-document.js";
 import { indexModelOf } from "./index-model.js";
@@ -83,6 +88,11 @@ const pageSchema = z.object({
 type Hit = Omit<z.infer<typeof pageSchema>["hits"]["hits"][number], "_source"> & {
   readonly source: string;
 };
+
+/** A document that came, and where it stands. */
+interface Arrival extends Arriving {
+  readonly hit: Hit;
+}
 
 interface Following extends FollowOptions {
   readonly info: IndexInfo;
@@ -164,68 +174,41 @@ async function oneRound(
   hits: readonly Hit[],
   counts: { encoded: number; overtaken: number; refused: number; tokens: number },
 ): Promise<number> {
-  const { config, encoder, info, writer, metrics, signal } = following;
-  const documents = hits.map((hit) => {
-    const own = withoutMembers(hit.source, isOurField);
-    return { hit, own, found: storedSourceDocument(hit._id, own, isOurField, info.text_fields) };
+  const { config, info, writer, metrics, signal } = following;
+  const path: DocumentPath = { ...following, encoding: documentEncoding(config) };
+  const arrivals = hits.map((hit): Arrival => {
+    const { _id, source } = hit;
+    return { hit, content: storedSourceDocument(_id, source, isOurField, info.text_fields) };
   });
-  const texts = documents.map(({ found }) => ("document" in found ? found.document.text : ""));
-  const max_passages = config["ingest.max_passages"];
+  const { judged, refusals } = await judgeDocuments(path, arrivals);
+  const encoded = await encodeDocuments(path, judged);
+  const ready = encoded.ready.map(({ judged: each, steps }) => ({
+    judged: each,
+    // Neither merged nor nested passages take more than one operation.
+    steps: steps.map((step) =>
+      step.map(({ document }) => inPlace(info, each.arrival.hit, document ?? {})),
+    ),
+  }));
   const started = performance.now();
-  const encoded = await encoder.encodeDocuments(texts, {
-    signal,
-    max_passages,
-    merged: info.passages === "merged",
-  });
-  metrics?.encoded((performance.now() - started) / 1_000);
-  const choices = { ...vectorShape(config), max_passages };
-  const operations: BulkOperation[] = [];
-  const refusals = new Map<number, ErrorCode>();
-  for (const [i, { hit, own, found }] of documents.entries()) {
-    const refusal = refusalOf(found, encoded[i]);
-    if (refusal !== undefined) refusals.set(i, refusal);
-    const text = texts[i] ?? "";
-    const made =
-      refusal === undefined && "document" in found
-        ? documentSteps(info, found.document, encoded[i]?.passages ?? [], {
-            shape: choices,
-            hash: contentHash(found.document.body, info, choices),
-            text_hash: textHash(text, info, choices),
-            stored: NOTHING_STORED,
-          })[0]?.[0]?.document
-        : refusedText(own, refusal ?? "document_rejected");
-    operations.push(inPlace(info, hit, made ?? new JsonText(own)));
-  }
-  const wroteFrom = performance.now();
-  const results = await writer.write(operations, signal);
-  metrics?.bulk((performance.now() - wroteFrom) / 1_000);
-  const again: BulkOperation[] = [];
-  const outcome = { written: 0, superseded: 0, dead_letters: 0, encoded: 0, tokens: 0 };
-  for (const [i, result] of results.entries()) {
-    const { hit, own } = documents[i] as (typeof documents)[number];
-    const refusal = refusals.get(i);
-    if (result.status === "skipped") {
-      outcome.superseded += 1;
-    } else if (result.status === "failed" || refusal !== undefined) {
-      outcome.dead_letters += 1;
-      const why = result.status === "failed" ? result.reason : (refusal ?? "");
-      following.onTrouble?.(`${hit._id} cannot be encoded: ${why}`);
-      if (result.status === "failed" && refusal === undefined) {
-        again.push(inPlace(info, hit, refusedText(own, "document_rejected")));
-      }
-    } else {
-      outcome.written += 1;
-      outcome.encoded += 1;
-      for (const { tokens } of encoded[i]?.passages ?? []) outcome.tokens += tokens;
-    }
-  }
-  await demandMarked(writer, again, signal);
-  counts.encoded += outcome.encoded;
+  const written = await writeReady(writer, ready, signal);
+  metrics?.bulk((performance.now() - started) / 1_000);
+  const refused = [...refusals, ...encoded.refusals, ...written.refusals];
+  const overtaken = await markRefused(following, refused);
+  const results = written.results.map(({ status }) => status);
+  const outcome = {
+    written: results.filter((status) => status === "written").length,
+    superseded: overtaken + results.filter((status) => status === "skipped").length,
+    dead_letters: refused.length - overtaken,
+    encoded: encoded.counts.encoded,
+    low_quality: encoded.counts.low_quality,
+    tokens: encoded.counts.tokens,
+  };
+  counts.encoded += outcome.written;
   counts.overtaken += outcome.superseded;
   counts.refused += outcome.dead_letters;
   counts.tokens += outcome.tokens;
   metrics?.count("follow", outcome);
-  return texts.reduce((sum, { length }) => sum + length, 0);
+  return judged.reduce((sum, { document }) => sum + document.text.length, 0);
 }
 
 /** A document with the reason why it has no vector. */
@@ -233,15 +216,6 @@ function refusedText(own: string, code: ErrorCode): JsonText {
   const read = JsonObject.read(own);
   if (!("object" in read)) return new JsonText(own);
   return new JsonText(read.object.with([[REFUSED_FIELD, JSON.stringify(code)]]));
-}
-
-function refusalOf(
-  found: ReturnType<typeof storedSourceDocument>,
-  encoded: EncodedText | undefined,
-): ErrorCode | undefined {
-  if ("problem" in found) return found.problem.code;
-  if (encoded === undefined || encoded.failure !== undefined) return "encode_failed";
-  return encoded.passages.length === 0 ? "document_no_text" : undefined;
 }
 
 /** Replaces a document, if it is still the one that was read, past the pipeline that marks it. */
@@ -258,17 +232,32 @@ function inPlace(info: IndexInfo, hit: Hit, document: object | JsonText): BulkOp
   };
 }
 
-/** Notes on documents that the cluster refused with a vector that they are refused; else they would come again for ever. */
-async function demandMarked(
-  writer: BulkWriter,
-  operations: readonly BulkOperation[],
-  signal: AbortSignal,
-): Promise<void> {
-  const failed = (await writer.write(operations, signal)).find(({ status }) => status === "failed");
-  if (failed?.status !== "failed") return;
-  throw new CspladeError(
-    "cluster_rejected",
-    `A document cannot be written back, not even without a vector: ${failed.reason}`,
-    { hint: "Mend or delete the document, or the mapping; then start again." },
+/**
+ * Notes on documents that they are refused; else they would come again for ever.
+ * @returns how many somebody changed meanwhile: they come again as they are now.
+ */
+async function markRefused(
+  { info, writer, signal, onTrouble }: Following,
+  refused: readonly Refusal<Arrival>[],
+): Promise<number> {
+  const marks = refused.map(({ arrival: { hit }, code }) =>
+    inPlace(info, hit, refusedText(withoutMembers(hit.source, isOurField), code)),
   );
+  const results = await writer.write(marks, signal);
+  let overtaken = 0;
+  for (const [i, result] of results.entries()) {
+    const { arrival, reason } = refused[i] as Refusal<Arrival>;
+    if (result.status === "skipped") {
+      overtaken += 1;
+      continue;
+    }
+    onTrouble?.(`${arrival.hit._id} cannot be encoded: ${reason}`);
+    if (result.status !== "failed") continue;
+    throw new CspladeError(
+      "cluster_rejected",
+      `A document cannot be written back, not even without a vector: ${result.reason}`,
+      { hint: "Mend or delete the document, or the mapping; then start again." },
+    );
+  }
+  return overtaken;
 }

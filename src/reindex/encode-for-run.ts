@@ -1,7 +1,7 @@
 /** Encoding a sample of documents as a run's workers would. */
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { encodeWorthwhile, judgeTexts } from "../pipeline/worth-encoding.js";
+import { encodeWorthwhile, judgeTexts } from "../documents/worth-encoding.js";
 import type { RunRecord } from "./run-record.js";
 
 /**
