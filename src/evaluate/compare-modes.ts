@@ -2,6 +2,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { SearchMode } from "../query/search-mode.js";
 import type { SearchRequest } from "../query/search-request.js";
+import { PAGINATION_DEPTH } from "../query/page-depth.js";
 import { search } from "../query/search.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { TestQuery } from "./beir.js";
@@ -108,6 +109,14 @@ function systemsOf({
     text_fields: target.text_fields,
     collapse: target.collapse,
   });
+  /** The modes' depths are constant: for a deeper look they are set. */
+  const reaching = (size: number, changes: Partial<SearchRequest>): Partial<SearchRequest> => ({
+    ...changes,
+    two_phase: { pagination_depth: Math.max(PAGINATION_DEPTH, size), ...changes.two_phase },
+    guided: { window_size: Math.max(1_000, size), ...changes.guided },
+    ann: { k: Math.max(PAGINATION_DEPTH, size), ...changes.ann },
+    hybrid: { pagination_depth: Math.max(PAGINATION_DEPTH, size), ...changes.hybrid },
+  });
   const inMode = (name: string, changes: Partial<SearchRequest>): System => ({
     name,
     find: async (position, size) => {
@@ -118,7 +127,7 @@ function systemsOf({
         size,
         source: false,
         signal,
-        ...changes,
+        ...reaching(size, changes),
       });
       return hits.map((hit) => ({ id: hit.collapsed_by ?? hit.id, score: hit.score }));
     },

@@ -9,6 +9,7 @@ import { toFeatures } from "../sparse/features.js";
 import { mapVector, type IdMap } from "../sparse/id-map.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import type { QueryClause } from "./query-clause.js";
+import { demandWithin } from "./page-depth.js";
 import { translateQuery, type TranslationRequest } from "./query-translator.js";
 import type { RankedBody } from "./ranked-body.js";
 
@@ -59,7 +60,8 @@ export function annBody(
   const { k, top_n, heap_factor } = checked({ ...DEFAULTS, ...options });
   const { vector, dropped } = mapVector(plain, field.ids);
   if (vector.ids.length === 0) return undefined;
-  const window = Math.max(k, depth);
+  demandWithin(k, "ann.k", depth);
+  const window = k;
   const { query: rescore_query } = translateQuery({
     ...request,
     vector: plain,

@@ -11,7 +11,7 @@ import {
   type TranslationRequest,
   type VectorField,
 } from "./query-translator.js";
-import { readAnswer, type SearchAnswer } from "./search-answer.js";
+import { PASSAGE_HITS, readAnswer, type SearchAnswer } from "./search-answer.js";
 import { refusedSearch } from "./search-failure.js";
 import { needsText, type SearchMode } from "./search-mode.js";
 import type { SearchRequest } from "./search-request.js";
@@ -62,6 +62,7 @@ export async function askSearch(cluster: Cluster, request: SearchRequest): Promi
     filter: request.filter,
     max_clause_count: capabilities.max_clause_count,
     inner_hits: { size: 1, _source: false },
+    inner_hits_prefix: PASSAGE_HITS,
   };
   return {
     cluster,

@@ -6,12 +6,13 @@
  * weights a window of candidates to `rescore`.
  */
 import { CspladeError } from "../errors/csplade-error.js";
+import { demandWithin } from "./page-depth.js";
 import { translateQuery, type TranslationRequest } from "./query-translator.js";
 import type { RankedBody } from "./ranked-body.js";
 
 /** How far BM25 is trusted. Named as in the `rescore` part of a search body. */
 export interface GuidedOptions {
-  /** BM25's best hits on each shard that are scored by learned weights, 1…10,000. */
+  /** BM25's best hits on each shard that are scored by learned weights, 1…10,000; pages end there. */
   readonly window_size: number;
   /** Share of the BM25 score in the final score, ≥ 0. With 0 scores are plain scores. */
   readonly query_weight: number;
@@ -50,18 +51,18 @@ export function guided(
       `query_weight is ${query_weight} and rescore_query_weight ${rescore_query_weight}: the first must be at least 0, the second above 0.`,
     );
   }
-  const window = Math.max(window_size, depth);
+  demandWithin(window_size, "guided.window_size", depth);
   const { query: rescore_query } = translateQuery({
     ...request,
     filter: undefined,
     inner_hits: undefined,
   });
   return {
-    window,
+    window: window_size,
     weights: { query_weight, rescore_query_weight },
     parts: {
       rescore: {
-        window_size: window,
+        window_size,
         query: { rescore_query, query_weight, rescore_query_weight },
       },
     },

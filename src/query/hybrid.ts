@@ -4,6 +4,7 @@
  */
 import type { Capabilities } from "../cluster/capabilities.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { demandWithin, PAGINATION_DEPTH } from "./page-depth.js";
 import { minMax, reciprocalRank, type Fused, type Ranked } from "./fusion.js";
 import type { QueryClause } from "./query-clause.js";
 
@@ -15,7 +16,7 @@ export interface HybridOptions {
   readonly rank_constant: number;
   /** `min_max`: share of BM25 and of the learned weights, together 1. */
   readonly weights: readonly [bm25: number, csplade: number];
-  /** Hits of each ranking that are fused, 1…10,000; never fewer than are asked for. */
+  /** Hits of each ranking that are fused, 1…10,000; pages end there. */
   readonly pagination_depth: number;
   /**
    * `one`: the cluster fuses. `two`: both rankings are asked for at the same time and fused
@@ -30,7 +31,7 @@ const DEFAULTS: HybridOptions = {
   technique: "rrf",
   rank_constant: 60,
   weights: [0.5, 0.5],
-  pagination_depth: 100,
+  pagination_depth: PAGINATION_DEPTH,
 };
 
 /**
@@ -57,7 +58,8 @@ export function hybridOptions(
         ? `pagination_depth is ${window}; it must be a whole number from 1 to 10,000`
         : undefined;
   if (problem !== undefined) throw new CspladeError("query_invalid", `${problem}.`);
-  return { ...all, pagination_depth: Math.max(window, depth) };
+  demandWithin(window, "hybrid.pagination_depth", depth);
+  return all;
 }
 
 /** Fuses the two rankings, BM25's first. */

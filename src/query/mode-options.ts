@@ -12,6 +12,7 @@ const schemas = {
   two_phase: z.strictObject({
     prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]).optional(),
     prune_ratio: z.number().optional(),
+    pagination_depth: z.number().optional(),
     expansion_rate: z.number().optional(),
     max_window_size: z.number().optional(),
   }),

@@ -35,6 +35,8 @@ export interface TranslationRequest {
    * field. Without it none are asked for.
    */
   readonly inner_hits?: Readonly<Record<string, unknown>> | undefined;
+  /** Put before the field's name, to tell these inner hits from a caller's own. */
+  readonly inner_hits_prefix?: string | undefined;
 }
 
 /** A query, ready for `_search`, and what was left out of it. */
@@ -92,7 +94,7 @@ export function translateQuery(request: TranslationRequest): TranslatedQuery {
 function fieldClause(
   field: VectorField,
   vector: SparseVector,
-  { dialect, inner_hits }: TranslationRequest,
+  { dialect, inner_hits, inner_hits_prefix = "" }: TranslationRequest,
 ): QueryClause {
   const query = builders[dialect](field.name, vector, field.boost ?? 1);
   if (field.nested_path === undefined) return query;
@@ -101,7 +103,9 @@ function fieldClause(
       path: field.nested_path,
       score_mode: "max",
       query,
-      ...(inner_hits === undefined ? {} : { inner_hits: { name: field.name, ...inner_hits } }),
+      ...(inner_hits === undefined
+        ? {}
+        : { inner_hits: { name: inner_hits_prefix + field.name, ...inner_hits } }),
     },
   };
 }

@@ -7,12 +7,15 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { readExplanation } from "./explanation.js";
 import type { Hit } from "./search-result.js";
 
+/** What our own `inner_hits` are called before the field's name: others are the caller's. */
+export const PASSAGE_HITS = "csplade best passage: ";
+
 const innerHitsSchema = z.record(
   z.string(),
-  z.object({
-    hits: z.object({
+  z.looseObject({
+    hits: z.looseObject({
       hits: z.array(
-        z.object({
+        z.looseObject({
           _score: z.number().nullish(),
           _nested: z.object({ offset: z.number().int().min(0) }).optional(),
         }),
@@ -20,6 +23,8 @@ const innerHitsSchema = z.record(
     }),
   }),
 );
+
+type InnerHits = z.infer<typeof innerHitsSchema>[string];
 
 const values = z.record(z.string(), z.array(z.unknown()));
 
@@ -33,6 +38,7 @@ const hitSchema = z.object({
   fields: values.optional(),
   highlight: z.record(z.string(), z.array(z.string())).optional(),
   sort: z.array(z.unknown()).optional(),
+  matched_queries: z.array(z.string()).optional(),
 });
 
 const answerSchema = z.object({
@@ -107,7 +113,9 @@ export function collapsedBy(hit: AnsweredHit, collapse: string | undefined): str
 
 /** A hit for our callers. */
 export function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
-  const passage = bestPassage(hit);
+  const inner = Object.entries(hit.inner_hits ?? {});
+  const passage = bestPassage(inner.filter(([name]) => name.startsWith(PASSAGE_HITS)));
+  const theirs = inner.filter(([name]) => !name.startsWith(PASSAGE_HITS));
   const shared = collapsedBy(hit, collapse);
   return {
     id: hit._id,
@@ -121,12 +129,14 @@ export function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
     ...(hit.fields === undefined ? {} : { fields: hit.fields }),
     ...(hit.highlight === undefined ? {} : { highlight: hit.highlight }),
     ...(hit.sort === undefined ? {} : { sort: hit.sort }),
+    ...(hit.matched_queries === undefined ? {} : { matched_queries: hit.matched_queries }),
+    ...(theirs.length === 0 ? {} : { inner_hits: Object.fromEntries(theirs) }),
   };
 }
 
-function bestPassage({ inner_hits }: AnsweredHit): number | undefined {
-  const best = Object.values(inner_hits ?? {})
-    .flatMap((inner) => inner.hits.hits)
+function bestPassage(ours: readonly (readonly [string, InnerHits])[]): number | undefined {
+  const best = ours
+    .flatMap(([, { hits }]) => hits.hits)
     .sort((a, b) => (b._score ?? 0) - (a._score ?? 0))[0];
   return best?._nested?.offset;
 }

@@ -38,6 +38,10 @@ export interface Hit {
   readonly highlight?: Readonly<Record<string, readonly string[]>>;
   /** Sort values, where `sort` was asked for: what `search_after` takes. */
   readonly sort?: readonly unknown[];
+  /** Names of the caller's own queries (`_name`) that the hit matches. */
+  readonly matched_queries?: readonly string[];
+  /** Of the caller's own nested queries, by name. */
+  readonly inner_hits?: Readonly<Record<string, unknown>>;
 }
 
 /** What a search gave. */

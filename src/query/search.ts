@@ -89,9 +89,9 @@ async function searchPlain(asked: AskedSearch): Promise<SearchResult> {
 }
 
 async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
-  const { request, translation, plain, from, size } = asked;
-  const depth = (from + size) * (request.collapse === undefined ? 1 : PASSAGES_PER_DOCUMENT);
-  const phases = twoPhase(translation, plain, request.two_phase, Math.min(10_000, depth));
+  const { request, translation, plain } = asked;
+  const passages = request.collapse === undefined ? 1 : PASSAGES_PER_DOCUMENT;
+  const phases = twoPhase(translation, plain, request.two_phase, depthOf(asked), passages);
   if (phases === undefined) return searchPlain(asked);
   // A count of what the heavy terms match says nothing, and counting keeps the engine from
   // skipping documents that cannot be among the best.
@@ -106,14 +106,19 @@ async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
   return inOrder(uncounted, { clauses, query_weight: 0, rescore_query_weight: 1 }, send);
 }
 
+/** The last hit of the page; sorted, every document of the first look is ranked, however deep. */
+function depthOf(asked: AskedSearch): number {
+  return isSorted(asked) ? 0 : asked.from + asked.size;
+}
+
 async function searchGuided(asked: AskedSearch): Promise<SearchResult> {
-  const { cluster, request, translation, plain, text_fields, from, size } = asked;
+  const { cluster, request, translation, plain, text_fields } = asked;
   const others = estimateClauses(request.filter);
   const limit = translation.max_clause_count;
   // Sorted, both are one query and share the limit.
   const terms = isSorted(asked) ? Math.min(plain.vector.ids.length, Math.floor(limit / 2)) : 0;
   const { text, words, notes } = fitText(asked.text, text_fields, limit, others + terms);
-  const ranked = guided({ ...translation, vector: plain.vector }, request.guided, from + size);
+  const ranked = guided({ ...translation, vector: plain.vector }, request.guided, depthOf(asked));
   const send: SendBody = (body) =>
     withBm25Query(cluster, text, text_fields, (bm25) =>
       post(asked, body(filtered(bm25, request.filter))),

@@ -5,6 +5,7 @@
  * as a `rescore` of the search body it works in every dialect and without a pipeline.
  */
 import { CspladeError } from "../errors/csplade-error.js";
+import { demandWithin, PAGINATION_DEPTH } from "./page-depth.js";
 import { split, type PruneOptions } from "../sparse/prune.js";
 import {
   translateQuery,
@@ -16,9 +17,11 @@ import type { RankedBody } from "./ranked-body.js";
 
 /** How the query is cut, and how many hits are rescored. */
 export interface TwoPhaseOptions extends PruneOptions {
-  /** Hits rescored on a shard for each hit asked for, at least 1. */
+  /** Hits that pages reach, 1…10,000; 100 without it. */
+  readonly pagination_depth: number;
+  /** Hits rescored on a shard for each of those, at least 1. */
   readonly expansion_rate: number;
-  /** Most hits rescored on a shard, 50…10,000; never fewer than are asked for. */
+  /** Most hits rescored on a shard, 50…10,000; never fewer than pages reach. */
   readonly max_window_size: number;
 }
 
@@ -41,7 +44,11 @@ const CUT: PruneOptions = { prune_type: "max_ratio", prune_ratio: 0.5 };
 const NEURAL_SEARCH_CUT: PruneOptions = { prune_type: "max_ratio", prune_ratio: 0.4 };
 
 /** neural-search's window. */
-const WINDOW = { expansion_rate: 5, max_window_size: 10_000 };
+const WINDOW = {
+  pagination_depth: PAGINATION_DEPTH,
+  expansion_rate: 5,
+  max_window_size: 10_000,
+};
 
 /**
  * The search body of two phases, or nothing where no term is light (then a plain search is
@@ -50,6 +57,7 @@ const WINDOW = { expansion_rate: 5, max_window_size: 10_000 };
  * from beyond the window.
  * @param plain the same request, translated for a plain search.
  * @param depth hits asked for: `from` and `size` together.
+ * @param hits_per_document hits that are collapsed to one, about.
  * @throws CspladeError `query_invalid`, `config_invalid` for parameters out of range.
  */
 export function twoPhase(
@@ -57,6 +65,7 @@ export function twoPhase(
   plain: TranslatedQuery,
   options: Partial<TwoPhaseOptions> | undefined,
   depth: number,
+  hits_per_document: number,
 ): TwoPhaseBody | undefined {
   const cut =
     options?.prune_type === undefined && options?.prune_ratio === undefined
@@ -66,9 +75,11 @@ export function twoPhase(
   checkParameters(parameters);
   const { strong, weak } = split(plain.vector, parameters);
   if (strong.ids.length === 0 || weak.ids.length === 0) return undefined;
+  demandWithin(parameters.pagination_depth, "two_phase.pagination_depth", depth);
+  const reached = Math.min(10_000, parameters.pagination_depth * hits_per_document);
   const window = Math.max(
-    depth,
-    Math.min(Math.floor(depth * parameters.expansion_rate), parameters.max_window_size),
+    reached,
+    Math.min(Math.floor(reached * parameters.expansion_rate), parameters.max_window_size),
   );
   const half = { ...request, inner_hits: undefined };
   // A nested document scores as its best passage, and the best by all terms need not be the
@@ -92,7 +103,18 @@ export function twoPhase(
   };
 }
 
-function checkParameters({ expansion_rate, max_window_size }: TwoPhaseOptions): void {
+function checkParameters(parameters: TwoPhaseOptions): void {
+  const { pagination_depth, expansion_rate, max_window_size } = parameters;
+  if (!(
+    Number.isInteger(pagination_depth) &&
+    pagination_depth >= 1 &&
+    pagination_depth <= 10_000
+  )) {
+    throw new CspladeError(
+      "query_invalid",
+      `pagination_depth is ${pagination_depth}; it must be a whole number from 1 to 10,000.`,
+    );
+  }
   if (!(expansion_rate >= 1 && Number.isFinite(expansion_rate))) {
     throw new CspladeError(
       "query_invalid",

@@ -90,6 +90,62 @@ function modesOn(version: OpenSearchVersion): void {
     }
   });
 
+  const deep = {
+    two_phase: { pagination_depth: 120, expansion_rate: 1 },
+    guided: { window_size: 120 },
+    hybrid: { pagination_depth: 120 },
+  };
+  const paged = [
+    ...(["plain", "two_phase", "guided", "hybrid"] as const).map((mode) => ({ mode, ...deep })),
+    { mode: "hybrid", hybrid: { ...deep.hybrid, technique: "min_max" } },
+    { mode: "hybrid", hybrid: { ...deep.hybrid, requests: "two" } },
+  ] as const satisfies Partial<SearchRequest>[];
+  for (const request of paged) {
+    for (const dialect of ["rank_feature", "neural_sparse"] as const) {
+      it(`pages together are one large page: ${JSON.stringify(request)} (${dialect})`, async () => {
+        for (const filter of [undefined, { range: { year: { gte: 1990 } } }]) {
+          const changes = { ...request, dialect, filter };
+          const whole = await find(queries[1]!, { ...changes, size: 120 });
+          const pages: string[] = [];
+          for (let from = 0; from < 120; from += 10) {
+            const { hits } = await find(queries[1]!, { ...changes, from });
+            pages.push(...hits.map(({ id, score }) => `${id} ${score}`));
+          }
+          assert.deepEqual(
+            pages,
+            whole.hits.map(({ id, score }) => `${id} ${score}`),
+          );
+        }
+      });
+    }
+  }
+
+  it("keeps highlights, matched queries and inner hits of the caller where hits are fetched again", async () => {
+    const inside = {
+      path: "csplade_passages",
+      query: { match_all: {} },
+      inner_hits: { name: "mine" },
+    };
+    const filter = [{ match: { text: { query: TEXT, _name: "words" } } }, { nested: inside }];
+    const around = { highlight: { fields: { text: {} } } };
+    for (const mode of ["hybrid", "guided", "two_phase"] as const) {
+      const { hits } = await find(queries[0]!, {
+        mode,
+        filter,
+        around,
+        collapse: "parent",
+        explain: true,
+      });
+      assert.equal(hits.length, 10);
+      for (const hit of hits) {
+        assert.deepEqual(hit.matched_queries, ["words"], mode);
+        assert.deepEqual(Object.keys(hit.inner_hits ?? {}), ["mine"], mode);
+        assert.ok((hit.highlight?.text?.length ?? 0) > 0, mode);
+        assert.equal(hit.passage, undefined, "somebody else's inner hits are no passage");
+      }
+    }
+  });
+
   it("guided ranks BM25's hits, and nothing else, by plain scores", async () => {
     const { hits, total } = await find(queries[0]!, { mode: "guided", size: 400 });
     const words = /fear|ocean|winter/;
@@ -189,7 +245,6 @@ function modesOn(version: OpenSearchVersion): void {
       assert.equal(new Set(whole.hits.map((hit) => hit.collapsed_by)).size, 20);
       for (const hit of whole.hits) assert.equal(hit.source.parent, hit.collapsed_by);
       const page = await find(queries[4]!, { mode, collapse: "parent", from: 5, size: 5 });
-      if (mode === "two_phase") return; // its window grows with the page
       assert.deepEqual(
         page.hits.map((hit) => hit.id),
         whole.hits.slice(5, 10).map((hit) => hit.id),
@@ -306,6 +361,10 @@ function modesOn(version: OpenSearchVersion): void {
       [{ mode: "hybrid", hybrid: { weights: [0.9, 0.9] } }, /weights 0.9 and 0.9/],
       [{ mode: "hybrid", hybrid: { rank_constant: 0 } }, /rank_constant is 0/],
       [{ mode: "hybrid", hybrid: { pagination_depth: 20_000 } }, /pagination_depth is 20000/],
+      [{ mode: "two_phase", two_phase: { pagination_depth: 0 } }, /pagination_depth is 0/],
+      [{ mode: "hybrid", from: 95 }, /ends at hit 105.*best 100.*hybrid.pagination_depth/],
+      [{ mode: "two_phase", from: 95 }, /two_phase.pagination_depth/],
+      [{ mode: "guided", guided: { window_size: 50 }, from: 45 }, /best 50.*guided.window_size/],
     ];
     for (const [changes, message] of wrong) {
       await assert.rejects(find(queries[0]!, changes), (thrown: unknown) => {
