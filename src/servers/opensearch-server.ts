@@ -4,7 +4,7 @@ import path from "node:path";
 import { z } from "zod";
 import { launcherOf, type Distribution } from "./distribution.js";
 import { makeServerFolder, type Home } from "./home.js";
-import { loopback } from "./port.js";
+import { findFreePort, loopback } from "./port.js";
 import { startProcess, type StartedProcess } from "./server-process.js";
 
 /** What distinguishes one start from another. */
@@ -49,7 +49,9 @@ export async function startOpenSearch(
   const data = path.join(home.data, `opensearch-${lock.version}`);
   await makeServerFolder(config); // it keeps a keystore there
   await makeServerFolder(data);
-  await writeFile(path.join(config, "opensearch.yml"), nodeSettings(home, data, start.port));
+  // Left to itself the node takes one of 9300 to 9400, which another start may just have found free.
+  const ports = { http: start.port, transport: await findFreePort() };
+  await writeFile(path.join(config, "opensearch.yml"), nodeSettings(home, data, ports));
   await writeFile(path.join(config, "log4j2.properties"), logging(openSearchLog(home)));
   const libraries = java.full ? ["lib"] : ["lib", "lib-locale"];
   const classPath = libraries.map((name) => path.join(folder, name, "*")).join(path.delimiter);
@@ -88,12 +90,17 @@ export async function startOpenSearch(
 }
 
 /** `opensearch.yml`: JSON strings are valid YAML, whatever is in a path. */
-function nodeSettings(home: Home, data: string, port: number): string {
+function nodeSettings(
+  home: Home,
+  data: string,
+  ports: { readonly http: number; readonly transport: number },
+): string {
   return `# Written by csplade up at every start; changes here are lost.
 cluster.name: csplade
 node.name: csplade
 network.host: ${loopback}
-http.port: ${port}
+http.port: ${ports.http}
+transport.port: ${ports.transport}
 discovery.type: single-node
 path.data: ${JSON.stringify(data)}
 path.logs: ${JSON.stringify(home.logs)}
