@@ -14,7 +14,7 @@ const mayImport = {
   index: ["errors", "json", "waiting", "config", "sparse", "cluster"],
   query: ["errors", "config", "sparse", "cluster"],
   sources: ["errors", "json", "waiting", "config", "cluster"],
-  queue: ["errors", "config"],
+  queue: ["errors", "waiting", "config"],
   observe: ["errors", "config"],
   servers: ["errors", "config"],
   documents: [

@@ -31,7 +31,7 @@ const BULKS_IN_FLIGHT = 4;
 async function measureRedis(config: Config): Promise<{ base: number; perSlice: number }> {
   const redis = new Redis(config["redis.url"], { maxRetriesPerRequest: null });
   const used = async () => Number(/^used_memory:(\d+)/m.exec(await redis.info("memory"))?.[1]);
-  const queue = await openSliceQueue(config);
+  const queue = await openSliceQueue(config, "0123456789abcdef");
   const base = await used();
   const run = "docs-csplade-20260101t1200-1a2b3c";
   await queue.add(

@@ -7,8 +7,7 @@ import type { Config } from "../config/settings.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics, type Backlog } from "../observe/run-metrics.js";
 import { withDeadline } from "../waiting/deadline.js";
-import { openIngestQueue } from "../queue/ingest-queue.js";
-import { openSliceQueue } from "../queue/slice-queue.js";
+import { openQueueOverview } from "../queue/queue-overview.js";
 import { activeRuns, backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { openRunStore } from "../reindex/run-store.js";
 import { configOf, configuredCommand } from "./configured-command.js";
@@ -47,12 +46,11 @@ async function serve(config: Config, signal: AbortSignal): Promise<void> {
   // An exporter answers at once or not at all: nobody waits minutes for a scrape.
   const impatient = { ...config, "write.max_wait_ms": 0 };
   const store = openRunStore(cluster, { config: impatient, signal });
-  const slices = await openSliceQueue(config);
-  const ingest = await openIngestQueue(config);
+  const queues = await openQueueOverview(config);
   let known: { readonly at: number; readonly backlog: Promise<Backlog> } | undefined;
   const look = async (): Promise<Backlog> => {
-    const [reindexJobs, ingestJobs] = await withDeadline(
-      Promise.all([slices.counts(), ingest.counts()]),
+    const { reindex: reindexJobs, ingest: ingestJobs } = await withDeadline(
+      queues.counts(),
       5_000,
       "Asking for the queues",
     );
@@ -89,8 +87,7 @@ async function serve(config: Config, signal: AbortSignal): Promise<void> {
     if (!signal.aborted) await once(signal, "abort");
   } finally {
     await server?.close();
-    await slices.close();
-    await ingest.close();
+    await queues.close();
     await cluster.close();
   }
 }

@@ -78,9 +78,9 @@ async function steer(
       control: { ...now.control, ...change },
     }));
     if (change.concurrency !== undefined) {
-      const queue = await openSliceQueue(config);
+      const queue = await openSliceQueue(config, found.model.fingerprint);
       try {
-        const set = queue.setConcurrency(concurrencyOf(await store.listRuns()));
+        const set = queue.setConcurrency(concurrencyOf(await store.listRuns(), found.model));
         await withDeadline(set, 10_000, "Setting the concurrency");
       } finally {
         await queue.close();

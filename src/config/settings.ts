@@ -7,6 +7,7 @@ import path from "node:path";
 import { z } from "zod";
 import { pruneTypes } from "../sparse/prune.js";
 import { packageRoot } from "./package-root.js";
+import { redisPrefix, redisUrl } from "./redis-url.js";
 
 /** One row of the settings table. */
 export interface Setting {
@@ -134,16 +135,13 @@ export const settings = {
     help: "Deadline of one request to the cluster, milliseconds.",
   },
   "redis.url": {
-    schema: url("redis://127.0.0.1:6390", /^rediss?$/),
+    schema: redisUrl.default("redis://127.0.0.1:6390"),
     env: "REDIS_URL",
-    help: "The Redis that holds the queues.",
+    help: "The Redis that holds the queues: redis://, redis+cluster:// or redis+sentinel://…/PRIMARY; rediss with TLS.",
     secret: true,
   },
   "redis.prefix": {
-    schema: z
-      .string()
-      .regex(/^[\w{}-]{1,64}$/)
-      .default("csplade"),
+    schema: redisPrefix.default("csplade"),
     env: "CSPLADE_REDIS_PREFIX",
     help: "Prefix of every key written to Redis.",
   },

@@ -43,6 +43,7 @@ export type ErrorCode =
   | "query_invalid"
   // redis and queue
   | "queue_unreachable"
+  | "queue_unsupported"
   | "job_failed"
   // embedded servers
   | "server_missing"

@@ -60,7 +60,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
   const run = `${shortHash(index)}-${randomUUID().slice(0, 8)}`;
   const closers: (() => Promise<void>)[] = [];
   try {
-    const queue = await openIngestQueue(config);
+    const queue = await openIngestQueue(config, encoder.manifest.fingerprint);
     closers.push(() => queue.close());
     const spooled = await spool({
       inputs: request.inputs,
@@ -110,6 +110,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       },
       deadLetters,
       onProgress: request.onProgress ?? (() => {}),
+      onWait: request.onTrouble,
       signal,
     });
     await refreshIndex(cluster, index);

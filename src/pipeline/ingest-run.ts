@@ -10,6 +10,7 @@ import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
 import { readChunk, type DocumentFailure } from "../sources/chunk.js";
 import type { DeadLetterFile } from "../sources/dead-letters.js";
+import { waitTeller, type WaitTeller } from "./ingest-wait.js";
 import { scan } from "../sources/scan.js";
 import type { ScannedChunk } from "../sources/scan-protocol.js";
 
@@ -47,6 +48,8 @@ export interface IngestRun {
   readonly job: Omit<IngestJob, "format" | "run" | "chunk">;
   readonly deadLetters: DeadLetterFile;
   readonly onProgress: (counts: IngestCounts) => void;
+  /** Told what the run waits for, while it waits. */
+  readonly onWait?: ((message: string) => void) | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -88,6 +91,7 @@ function noCounts(): IngestCounts {
 export async function runIngest(run: IngestRun): Promise<IngestCounts> {
   const counts = noCounts();
   const open = new Map<string, OpenJob>();
+  const teller = waitTeller(run.queue, run.job.fingerprint, run.onWait ?? (() => {}));
   let number = 0;
   try {
     for await (const scanned of scan(scanRequest(run), run.signal)) {
@@ -97,14 +101,14 @@ export async function runIngest(run: IngestRun): Promise<IngestCounts> {
         counts.bytes_done += scanned.chunk.bytes;
         continue;
       }
-      while (open.size >= MAX_OPEN_JOBS) await settleSome(run, counts, open);
+      while (open.size >= MAX_OPEN_JOBS) await settleSome(run, counts, open, teller);
       const id = `${run.run}-${number++}`;
       const job: IngestJob = { ...run.job, format: 1, run: run.run, chunk: scanned.chunk };
       open.set(id, { id, job, scanned });
-      await patiently(run, "Adding a job", () => run.queue.add(id, job));
+      await patiently(run, "Adding a job", () => run.queue.add(id, job, open.size - 1));
       run.onProgress(counts);
     }
-    while (open.size > 0) await settleSome(run, counts, open);
+    while (open.size > 0) await settleSome(run, counts, open, teller);
     return counts;
   } catch (thrown) {
     await Promise.allSettled(
@@ -130,6 +134,7 @@ async function settleSome(
   run: IngestRun,
   counts: IngestCounts,
   open: Map<string, OpenJob>,
+  teller: WaitTeller,
 ): Promise<void> {
   run.signal.throwIfAborted();
   const outcomes = await patiently(run, "Asking for the jobs", () =>
@@ -142,7 +147,7 @@ async function settleSome(
     if (outcome.state === "open") continue;
     if (outcome.state === "missing") {
       // Redis lost it with its last second: add it again.
-      await patiently(run, "Adding a job again", () => run.queue.add(job.id, job.job));
+      await patiently(run, "Adding a job again", () => run.queue.add(job.id, job.job, 0));
       continue;
     }
     await account(run, counts, job, outcome);
@@ -151,6 +156,8 @@ async function settleSome(
     await patiently(run, "Removing a job", () => run.queue.remove(job.id));
   }
   run.onProgress(counts);
+  if (settled > 0) teller.settled();
+  else await withDeadline(teller.waits(open.size), 5_000, "Asking for the workers").catch(() => {});
   if (settled === 0) await sleep(POLL_MS, undefined, { signal: run.signal }).catch(() => {});
   run.signal.throwIfAborted();
 }

@@ -1,10 +1,10 @@
 /** Ending the two sides of a queue, and their connections, whatever state Redis is in. */
 import type { Queue, Worker } from "bullmq";
-import type { Redis } from "ioredis";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import type { RedisClient } from "./redis-connection.js";
 
 /** Closes the producer's side. @throws CspladeError `queue_unreachable`; the connection is gone all the same. */
-export async function closeQueue(queue: Queue, redis: Redis): Promise<void> {
+export async function closeQueue(queue: Queue, redis: RedisClient): Promise<void> {
   try {
     await queue.close();
   } catch (thrown) {
@@ -22,7 +22,7 @@ export async function closeQueue(queue: Queue, redis: Redis): Promise<void> {
  */
 export async function closeWorker(
   worker: Worker,
-  redis: Redis,
+  redis: RedisClient,
   deadlineMs: number,
   stop: (reason: CspladeError) => void,
 ): Promise<void> {

@@ -20,7 +20,7 @@ import {
   type IngestJob,
   type IngestJobResult,
 } from "./ingest-job.js";
-import { consumerOptions, producerOptions, QUEUES } from "./queue-options.js";
+import { consumerOptions, producerOptions, queueName, registerQueue } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
 
 /** Attempts of a job before it counts as failed. */
@@ -36,10 +36,16 @@ export type JobOutcome =
 
 /** The producer's side. */
 export interface IngestQueue {
-  /** Adds a job; adding the same id again does nothing. */
-  add(id: string, job: IngestJob): Promise<void>;
+  /**
+   * Adds a job; adding the same id again does nothing.
+   * @param ahead open jobs of the same run: of the jobs of two runs, the one with fewer goes first, so
+   *   that a short ingest does not wait for the end of a long one.
+   */
+  add(id: string, job: IngestJob, ahead: number): Promise<void>;
   /** How a job stands now. */
   outcome(id: string): Promise<JobOutcome>;
+  /** Workers that take its jobs. */
+  workers(): Promise<number>;
   /** Jobs per state. */
   counts(): Promise<Record<string, number>>;
   /** Forgets a finished or waiting job. */
@@ -55,22 +61,28 @@ export interface IngestWorker {
   close(deadlineMs: number): Promise<void>;
 }
 
-/** Connects the producer's side. @throws CspladeError `queue_unreachable`. */
-export async function openIngestQueue(config: Config): Promise<IngestQueue> {
+/**
+ * Connects the producer's side.
+ * @param fingerprint of the model that the jobs are for.
+ * @throws CspladeError `queue_unreachable`.
+ */
+export async function openIngestQueue(config: Config, fingerprint: string): Promise<IngestQueue> {
   const redis = await connectRedis(config);
+  const name = queueName("ingest", fingerprint);
+  await registerQueue(config, redis, name);
   const jobs = {
     attempts: ATTEMPTS,
     // Kept until its producer has read the result; the age bounds what a dead producer leaves.
     removeOnComplete: { age: 86_400 },
     sizeLimit: 1_000_000,
   };
-  const queue = new Queue(QUEUES.ingest, producerOptions(config, redis, jobs));
+  const queue = new Queue(name, producerOptions(config, redis, jobs));
   queue.on("error", () => {
     // Lost connections come back by themselves; operations report what they could not do.
   });
   return {
-    async add(id, job) {
-      await queue.add("chunk", job, { jobId: id });
+    async add(id, job, ahead) {
+      await queue.add("chunk", job, { jobId: id, priority: 1 + ahead });
     },
     async outcome(id) {
       const job = await Job.fromId<IngestJob, unknown>(queue, id);
@@ -82,6 +94,7 @@ export async function openIngestQueue(config: Config): Promise<IngestQueue> {
         ? { state: "done", result: result.data }
         : { state: "failed", reason: "The worker returned something else than a result." };
     },
+    workers: () => queue.getWorkersCount(),
     counts: () => queue.getJobCounts(),
     async remove(id) {
       await queue.remove(id);
@@ -106,8 +119,10 @@ export async function startIngestWorker(
   const redis = await connectRedis(config);
   const stop = new AbortController();
   let active = 0;
+  const name = queueName("ingest", taker.fingerprint);
+  await registerQueue(config, redis, name);
   const worker = new Worker(
-    QUEUES.ingest,
+    name,
     async (job: Job, token?: string) => {
       const data = ingestJobSchema.safeParse(job.data);
       if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");

@@ -7,7 +7,7 @@ import { Queue } from "bullmq";
 import fastify from "fastify";
 import type { Config } from "../config/settings.js";
 import { closeQueue } from "./closing.js";
-import { QUEUES } from "./queue-options.js";
+import { kindOf, knownQueues, prefixOf, type QueueKind } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
 
 /** A board. Who may see it is its caller's to decide. */
@@ -17,9 +17,9 @@ export interface QueueBoard {
   close(): Promise<void>;
 }
 
-const DESCRIPTIONS: Record<keyof typeof QUEUES, string> = {
+const DESCRIPTIONS: Record<QueueKind, string> = {
   ingest: "Chunks of files that csplade ingest adds; they go before slices.",
-  slices: "Slices of reindexings. What is known of a slice is in csplade-runs: csplade status.",
+  reindex: "Slices of reindexings. What is known of a slice is in csplade-runs: csplade status.",
 };
 
 /**
@@ -29,23 +29,32 @@ const DESCRIPTIONS: Record<keyof typeof QUEUES, string> = {
  */
 export async function openQueueBoard(config: Config, path: string): Promise<QueueBoard> {
   const redis = await connectRedis(config);
-  const queues = Object.entries(QUEUES).map(([kind, name]) => {
-    const queue = new Queue(name, { connection: redis, prefix: config["redis.prefix"] });
+  const shown = new Map<string, { readonly queue: Queue; readonly adapter: BullMQAdapter }>();
+  const show = (name: string) => {
+    const queue = new Queue(name, { connection: redis, prefix: prefixOf(config) });
     queue.on("error", () => {
       // Lost connections come back by themselves; the board shows what it could not read.
     });
-    const description = DESCRIPTIONS[kind as keyof typeof QUEUES];
+    const description = DESCRIPTIONS[kindOf(name)];
     const adapter = new BullMQAdapter(queue, { readOnlyMode: true, description });
-    return { queue, adapter };
-  });
+    shown.set(name, { queue, adapter });
+    return adapter;
+  };
+  for (const name of await knownQueues(config, redis)) show(name);
   const server = new FastifyAdapter();
   server.setBasePath(path);
-  createBullBoard({
-    queues: queues.map(({ adapter }) => adapter),
+  const board = createBullBoard({
+    queues: [...shown.values()].map(({ adapter }) => adapter),
     serverAdapter: server,
     options: { uiConfig: { boardTitle: "csplade queues" } },
   });
   const app = fastify({ exposeHeadRoutes: false });
+  // A model that came since has a queue that came since.
+  app.addHook("onRequest", async () => {
+    for (const name of await knownQueues(config, redis)) {
+      if (!shown.has(name)) board.addQueue(show(name));
+    }
+  });
   // Its own routes can change jobs too; only looking is let through.
   app.addHook("onRequest", (request, reply, next) => {
     if (request.method === "GET") next();
@@ -57,7 +66,8 @@ export async function openQueueBoard(config: Config, path: string): Promise<Queu
     answer: (request, response) => app.routing(request, response),
     async close() {
       await app.close();
-      await Promise.all(queues.map(({ queue }) => closeQueue(queue, redis)));
+      await Promise.all([...shown.values()].map(({ queue }) => closeQueue(queue, redis)));
+      redis.disconnect();
     },
   };
 }

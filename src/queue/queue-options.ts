@@ -1,20 +1,54 @@
 /** What both queues have in common: their names, and how BullMQ keeps and gives out their jobs. */
 import type { JobsOptions, QueueOptions, WorkerOptions } from "bullmq";
-import type { Redis } from "ioredis";
+import { keyPrefixOf } from "../config/redis-url.js";
 import type { Config } from "../config/settings.js";
+import type { RedisClient } from "./redis-connection.js";
 
-/** The queues. */
-export const QUEUES = { ingest: "ingest", slices: "reindex" } as const;
+/** What the jobs of a queue are: chunks of files, slices of reindexings. */
+export type QueueKind = "ingest" | "reindex";
+
+/** Jobs of each model have a queue of their own: a worker of another one never sees them. */
+export function queueName(kind: QueueKind, fingerprint: string): string {
+  return `${kind}-${fingerprint}`;
+}
+
+/** What kind of jobs a queue has, by its name. */
+export function kindOf(name: string): QueueKind {
+  return name.startsWith("ingest-") ? "ingest" : "reindex";
+}
+
+/** Notes that there is a queue, for those who look at all of them. */
+export async function registerQueue(
+  config: Config,
+  redis: RedisClient,
+  name: string,
+): Promise<void> {
+  await redis.sadd(registryOf(config), name);
+}
+
+/** The queues of all models, by name. */
+export async function knownQueues(config: Config, redis: RedisClient): Promise<string[]> {
+  return (await redis.smembers(registryOf(config))).sort();
+}
+
+/** Prefix of all keys; in a Cluster it is a hash tag. */
+export function prefixOf(config: Config): string {
+  return keyPrefixOf(config["redis.url"], config["redis.prefix"]);
+}
+
+function registryOf(config: Config): string {
+  return `${prefixOf(config)}:queues`;
+}
 
 /** Options of a producer; `jobs` are those in which the queues differ. */
 export function producerOptions(
   config: Config,
-  redis: Redis,
+  redis: RedisClient,
   jobs: Required<Pick<JobsOptions, "attempts" | "removeOnComplete" | "sizeLimit">>,
 ): QueueOptions {
   return {
     connection: redis,
-    prefix: config["redis.prefix"],
+    prefix: prefixOf(config),
     defaultJobOptions: {
       ...jobs,
       backoff: { type: "exponential", delay: 1_000, jitter: 0.5 },
@@ -26,10 +60,14 @@ export function producerOptions(
 }
 
 /** Options of a consumer that works on `concurrency` jobs at once. */
-export function consumerOptions(config: Config, redis: Redis, concurrency: number): WorkerOptions {
+export function consumerOptions(
+  config: Config,
+  redis: RedisClient,
+  concurrency: number,
+): WorkerOptions {
   return {
     connection: redis,
-    prefix: config["redis.prefix"],
+    prefix: prefixOf(config),
     concurrency,
     lockDuration: config["queue.lock_ms"],
     stalledInterval: config["queue.lock_ms"],

@@ -1,36 +1,94 @@
-/** Connections to Redis, and the sentence for when it cannot be reached. */
-import { Redis } from "ioredis";
+/** Connections to Redis, standalone, as a Cluster or behind Sentinels: nobody else opens one. */
+import { Cluster, Redis, type RedisOptions } from "ioredis";
+import { parseRedisUrl, type RedisPlace } from "../config/redis-url.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { withDeadline } from "../waiting/deadline.js";
+
+/** A connection to Redis. */
+export type RedisClient = Redis | Cluster;
 
 /** Longest pause between two attempts to reach Redis again, milliseconds. */
 const MAX_RECONNECT_MS = 2_000;
 
-/** The URL of Redis without its password, for messages. */
+/** How long the first connection may take, milliseconds. */
+const CONNECT_MS = 5_000;
+
+/** Longest silence of a server that was asked something, milliseconds: blocking commands ask for ten seconds. */
+const SOCKET_TIMEOUT_MS = 30_000;
+
+/** The address of Redis without its password, for messages. */
 function redisName(config: Config): string {
-  const url = new URL(config["redis.url"]);
-  return `${url.protocol}//${url.host}${url.pathname}`;
+  const place = placeOf(config);
+  const mode = place.kind === "standalone" ? "" : `+${place.kind}`;
+  const hosts = place.nodes.map(({ host, port }) => `${host}:${port}`).join(",");
+  return `redis${place.tls ? "s" : ""}${mode}://${hosts}${place.primary === undefined ? "" : `/${place.primary}`}`;
 }
 
-/**
- * Connects to Redis and asks for an answer. Once connected, it reconnects for as
- * long as it takes: how long an operation may wait is decided by its caller.
- * @throws CspladeError `queue_unreachable` if Redis does not answer within five seconds.
- */
-export async function connectRedis(config: Config): Promise<Redis> {
-  const redis = new Redis(config["redis.url"], {
+function placeOf(config: Config): RedisPlace {
+  const place = parseRedisUrl(config["redis.url"]);
+  if (place === undefined) throw new CspladeError("config_invalid", "redis.url is no Redis URL.");
+  return place;
+}
+
+function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
+  const { nodes, username, password, database, primary, sentinelPassword, tls } = place;
+  const again = (attempt: number) => (isUp() ? Math.min(100 * attempt, MAX_RECONNECT_MS) : null);
+  const common: RedisOptions = {
     lazyConnect: true,
-    connectTimeout: 5_000,
+    connectTimeout: CONNECT_MS,
     // BullMQ's workers need both: blocking commands must outlive a reconnect.
     maxRetriesPerRequest: null,
     enableReadyCheck: true,
-    retryStrategy: () => null,
-  });
+    // After a failover this connection leads to a replica, and a new one to the new primary.
+    reconnectOnError: ({ message }) => (/READONLY|UNBLOCKED/.test(message) ? 2 : false),
+    socketTimeout: SOCKET_TIMEOUT_MS,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    ...(tls ? { tls: {} } : {}),
+  };
+  if (place.kind === "cluster") {
+    return new Cluster([...nodes], {
+      lazyConnect: true,
+      redisOptions: common,
+      clusterRetryStrategy: again,
+      // Certificates name hosts: their names must reach TLS.
+      ...(tls ? { dnsLookup: (address, callback) => callback(null, address) } : {}),
+    });
+  }
+  if (place.kind === "sentinel") {
+    return new Redis({
+      ...common,
+      sentinels: [...nodes],
+      name: primary ?? "",
+      db: database,
+      retryStrategy: again,
+      sentinelRetryStrategy: again,
+      ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
+      ...(tls ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {}),
+    });
+  }
+  return new Redis({ ...common, ...nodes[0], db: database, retryStrategy: again });
+}
+
+/**
+ * Connects to Redis, asks for an answer, and refuses a server that cannot hold queues. Once connected,
+ * it reconnects for as long as it takes: how long an operation may wait is decided by its caller.
+ * @throws CspladeError `queue_unreachable` if Redis does not answer within five seconds,
+ *   `queue_unsupported` if it cannot work, with the command that mends it.
+ */
+export async function connectRedis(config: Config): Promise<RedisClient> {
+  const place = placeOf(config);
+  let isUp = false;
+  const redis = clientOf(place, () => isUp);
   let lastError: unknown;
-  redis.on("error", (error) => (lastError = error));
+  redis.on("error", (error: unknown) => {
+    lastError = error;
+  });
+  let info: string;
   try {
-    await redis.connect();
-    await redis.ping();
+    await withDeadline(redis.connect(), CONNECT_MS, "Connecting");
+    info = await withDeadline(redis.info(), CONNECT_MS, "Asking");
   } catch (thrown) {
     redis.disconnect();
     const cause = lastError ?? thrown;
@@ -43,27 +101,53 @@ export async function connectRedis(config: Config): Promise<Redis> {
       },
     );
   }
-  redis.options.retryStrategy = (attempt) => Math.min(100 * attempt, MAX_RECONNECT_MS);
+  isUp = true;
+  try {
+    demandAble(config, place, info);
+  } catch (thrown) {
+    redis.disconnect();
+    throw thrown;
+  }
   return redis;
+}
+
+function fieldOf(info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(.*)$`, "m").exec(info)?.[1]?.trim();
+}
+
+/** @throws CspladeError `queue_unsupported` for a server that would lose or refuse jobs. */
+function demandAble(config: Config, { kind, nodes }: RedisPlace, info: string): void {
+  const eviction = fieldOf(info, "maxmemory_policy") ?? "noeviction";
+  const [first] = nodes;
+  const at = `${first?.host ?? ""}:${first?.port ?? ""}`;
+  if (eviction !== "noeviction") {
+    throw new CspladeError(
+      "queue_unsupported",
+      `Redis at ${redisName(config)} may throw jobs away: its maxmemory-policy is ${eviction}.`,
+      { hint: "redis-cli CONFIG SET maxmemory-policy noeviction, on every node" },
+    );
+  }
+  if (fieldOf(info, "cluster_enabled") === "1" && kind !== "cluster") {
+    throw new CspladeError(
+      "queue_unsupported",
+      `Redis at ${redisName(config)} is a node of a Cluster, which needs a client of its own and keys with a hash tag.`,
+      { hint: `export REDIS_URL=redis+cluster://${at}` },
+    );
+  }
 }
 
 /**
  * Says what Redis it is and whether it keeps the queues safe.
- * @throws CspladeError `queue_unreachable`.
+ * @throws CspladeError `queue_unreachable`, `queue_unsupported`.
  */
 export async function checkRedis(config: Config): Promise<string> {
   const redis = await connectRedis(config);
   try {
     const info = await redis.info();
-    const field = (name: string) => new RegExp(`^${name}:(.*)$`, "m").exec(info)?.[1]?.trim();
+    const field = (name: string) => fieldOf(info, name);
     const aof =
       field("aof_enabled") === "1" ? "AOF on" : "AOF off: queued work is lost when it stops";
-    const eviction = field("maxmemory_policy") ?? "unknown";
-    const safe =
-      eviction === "noeviction"
-        ? ""
-        : `; maxmemory-policy ${eviction} can drop jobs, set noeviction`;
-    return `Redis ${field("redis_version") ?? "?"} at ${redisName(config)}, ${aof}${safe}`;
+    return `Redis ${field("redis_version") ?? "?"} at ${redisName(config)}, ${aof}`;
   } finally {
     redis.disconnect();
   }

@@ -8,7 +8,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { closeQueue, closeWorker } from "./closing.js";
 import { giveBack, takeNothingAfter, type JobTaker } from "./giving-back.js";
-import { consumerOptions, producerOptions, QUEUES } from "./queue-options.js";
+import { consumerOptions, producerOptions, queueName, registerQueue } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
 
 /** Attempts of a job, each from the slice's checkpoint on, before the slice counts as failed. */
@@ -31,7 +31,10 @@ export type SliceOutcome =
 
 /** The coordinator's side. */
 export interface SliceQueue {
-  /** Adds jobs; those already queued stay as they are. */
+  /**
+   * Adds jobs; those already queued stay as they are. The first of them go before the later ones of
+   * other runs, so that runs share the workers.
+   */
   add(jobs: readonly SliceJob[]): Promise<void>;
   /** Ids ({@link sliceJobId}) of all jobs that are queued or worked on. */
   openIds(): Promise<Set<string>>;
@@ -39,6 +42,8 @@ export interface SliceQueue {
   forgetFailed(): Promise<void>;
   /** Slices at once of all workers together; null removes the limit. */
   setConcurrency(concurrency: number | null): Promise<void>;
+  /** Workers that take its jobs. */
+  workers(): Promise<number>;
   /** Jobs per state. */
   counts(): Promise<Record<string, number>>;
   close(): Promise<void>;
@@ -58,11 +63,20 @@ export function sliceJobId({ run, slice }: Pick<SliceJob, "run" | "slice">): str
 /** Jobs added per round trip. */
 const JOBS_PER_REQUEST = 1_000;
 
-/** Connects the coordinator's side. @throws CspladeError `queue_unreachable`. */
-export async function openSliceQueue(config: Config): Promise<SliceQueue> {
+/** Highest number that BullMQ takes for a priority. */
+const MOST_PRIORITY = 2_097_151;
+
+/**
+ * Connects the coordinator's side.
+ * @param fingerprint of the model that the slices are for.
+ * @throws CspladeError `queue_unreachable`.
+ */
+export async function openSliceQueue(config: Config, fingerprint: string): Promise<SliceQueue> {
   const redis = await connectRedis(config);
+  const name = queueName("reindex", fingerprint);
+  await registerQueue(config, redis, name);
   const jobs = { attempts: ATTEMPTS, removeOnComplete: true, sizeLimit: 10_000 };
-  const queue = new Queue(QUEUES.slices, producerOptions(config, redis, jobs));
+  const queue = new Queue(name, producerOptions(config, redis, jobs));
   queue.on("error", () => {
     // Lost connections come back by themselves; operations report what they could not do.
   });
@@ -70,10 +84,10 @@ export async function openSliceQueue(config: Config): Promise<SliceQueue> {
     async add(jobs) {
       for (let from = 0; from < jobs.length; from += JOBS_PER_REQUEST) {
         await queue.addBulk(
-          jobs.slice(from, from + JOBS_PER_REQUEST).map((data) => ({
+          jobs.slice(from, from + JOBS_PER_REQUEST).map((data, i) => ({
             name: "slice",
             data,
-            opts: { jobId: sliceJobId(data) },
+            opts: { jobId: sliceJobId(data), priority: Math.min(MOST_PRIORITY, 1 + from + i) },
           })),
         );
       }
@@ -89,6 +103,7 @@ export async function openSliceQueue(config: Config): Promise<SliceQueue> {
       if (concurrency === null) await queue.removeGlobalConcurrency();
       else await queue.setGlobalConcurrency(concurrency);
     },
+    workers: () => queue.getWorkersCount(),
     counts: () => queue.getJobCounts(),
     close: () => closeQueue(queue, redis),
   };
@@ -126,8 +141,10 @@ export async function startSliceWorker(
   const redis = await connectRedis(config);
   const drain = new AbortController();
   const stops = new Map<string, AbortController>();
+  const name = queueName("reindex", taker.fingerprint);
+  await registerQueue(config, redis, name);
   const worker = new Worker(
-    QUEUES.slices,
+    name,
     async (job: Job, token?: string) => {
       const data = jobSchema.safeParse(job.data);
       if (!data.success) throw new UnrecoverableError("The job is of another version of csplade.");

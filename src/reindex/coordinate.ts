@@ -179,7 +179,7 @@ async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> 
 /** Adds what is to be done and not in the queue: at first everything, later what Redis forgot. */
 async function requeue(store: RunStore, queue: SliceQueue, run: RunRecord): Promise<void> {
   const slices = await store.listSlices(run.run, ["open", "running"]);
-  await limitConcurrency({ store, queue });
+  await limitConcurrency({ store, queue }, run);
   try {
     const queued = await withDeadline(queue.openIds(), 10_000, "Asking for the queue");
     const missing = slices
@@ -194,8 +194,11 @@ async function requeue(store: RunStore, queue: SliceQueue, run: RunRecord): Prom
 }
 
 /** Makes the queue's limit what the runs' records say: Redis may forget it, and runs end. */
-async function limitConcurrency({ store, queue }: Pick<Coordination, "store" | "queue">) {
-  const limit = concurrencyOf(await store.listRuns());
+async function limitConcurrency(
+  { store, queue }: Pick<Coordination, "store" | "queue">,
+  { model }: RunRecord,
+) {
+  const limit = concurrencyOf(await store.listRuns(), model);
   try {
     await withDeadline(queue.setConcurrency(limit), 10_000, "Setting the concurrency");
   } catch {
@@ -375,7 +378,7 @@ async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
     state: "done",
     finished_at,
   }));
-  await limitConcurrency(parts);
+  await limitConcurrency(parts, done);
   await report(parts, done);
   return done;
 }

@@ -72,7 +72,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
   const patience = { config, cluster, signal, onTrouble: options.onTrouble };
   try {
     const store = openRunStore(cluster, patience);
-    const queue = await openSliceQueue(config);
+    const queue = await openSliceQueue(config, encoder.manifest.fingerprint);
     closers.push(() => queue.close());
     const context = { config, cluster, manifest: encoder.manifest, patience };
     const run = await chooseRun(context, store, options.what, say);

@@ -28,8 +28,12 @@ export interface RunControls {
  * Slices at once that the queue may give out: all runs share it, so the smallest limit of those
  * that are not over holds. Null: no limit.
  */
-export function concurrencyOf(runs: readonly RunRecord[]): number | null {
+export function concurrencyOf(
+  runs: readonly RunRecord[],
+  { fingerprint }: Pick<RunRecord["model"], "fingerprint">,
+): number | null {
   const limits = runs
+    .filter(({ model }) => model.fingerprint === fingerprint)
     .filter(({ state }) => state !== "done" && state !== "failed" && state !== "rolled_back")
     .map(({ control }) => control.concurrency)
     .filter((limit) => limit !== null);

@@ -110,6 +110,8 @@ export const runSchema = z.object({
   kind: z.literal("run"),
   format: z.literal(1),
   run: z.string(),
+  /** Whose queues its slices are in (`redis.prefix`). */
+  redis_prefix: z.string().optional(),
   state: z.enum(runStates),
   /** Why the run failed. */
   message: z.string().optional(),

@@ -7,6 +7,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { isPassing, patiently, type Patience } from "../cluster/patience.js";
 import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { Config } from "../config/settings.js";
 import { createOwnIndex } from "./own-index.js";
 import {
   addCounts,
@@ -57,7 +58,7 @@ export interface RunStore {
   findRun(name: string): Promise<RunRecord>;
   /** Changes a run's record; `change` may be called again if somebody else changed it meanwhile. */
   updateRun(run: string, change: (run: RunRecord) => RunRecord): Promise<RunRecord>;
-  /** Newest first. */
+  /** Newest first; only those of this Redis prefix, whose backlog is this installation's. */
   listRuns(filter?: { readonly alias?: string }): Promise<RunRecord[]>;
   /** Adds slices that are not there yet. */
   addSlices(slices: readonly SliceRecord[]): Promise<void>;
@@ -125,7 +126,11 @@ const MAPPING = {
 const SLICES_PER_REQUEST = 1_000;
 
 /** Opens the store. Every operation waits for a cluster that is away, as `patience` says. */
-export function openRunStore(cluster: Cluster, given: Patience): RunStore {
+export function openRunStore(
+  cluster: Cluster,
+  given: Patience & { readonly config: Pick<Config, "redis.prefix"> },
+): RunStore {
+  const { "redis.prefix": prefix } = given.config;
   const patience = { ...given, cluster };
   const sliceId = (run: string, slice: number) => `${run}.${slice}`;
   const demand = (doing: string, request: Parameters<Cluster["demand"]>[0]) =>
@@ -241,7 +246,7 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
         method: "PUT",
         path: pathOf(RUNS_INDEX, "_doc", run.run),
         query: { refresh: true },
-        body: run,
+        body: { ...run, redis_prefix: prefix },
       });
     },
     async readRun(run) {
@@ -275,7 +280,7 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
         ...(filter.alias === undefined ? [] : [{ term: { alias: filter.alias } }]),
       ];
       const body = await search("Listing the runs", {
-        size: 100,
+        size: 1_000,
         query: { bool: { filter: terms } },
         sort: [{ created_at: "desc" }],
       }).catch((thrown: unknown) => {
@@ -283,7 +288,10 @@ export function openRunStore(cluster: Cluster, given: Patience): RunStore {
         throw thrown;
       });
       if (body === undefined) return [];
-      return hitsSchema.parse(body).hits.hits.map((hit) => runSchema.parse(hit._source));
+      return hitsSchema
+        .parse(body)
+        .hits.hits.map((hit) => runSchema.parse(hit._source))
+        .filter(({ redis_prefix }) => redis_prefix === undefined || redis_prefix === prefix);
     },
     async addSlices(slices) {
       for (let from = 0; from < slices.length; from += SLICES_PER_REQUEST) {

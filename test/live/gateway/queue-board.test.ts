@@ -12,6 +12,8 @@ import {
 import { testServers } from "../../support/servers.js";
 import { testConfig } from "../../support/tiny-checkpoints.js";
 
+const MODEL = "0123456789abcdef";
+const REINDEX = `reindex-${MODEL}`;
 const BOARD = "/_csplade/queues";
 const OPERATOR = `Basic ${Buffer.from("operator:secret").toString("base64")}`;
 const STRANGER = `Basic ${Buffer.from("stranger:secret").toString("base64")}`;
@@ -28,7 +30,7 @@ describe("the board of the queues", function () {
       "redis.url": testServers().redisUrl,
       "redis.prefix": `test-${randomBytes(4).toString("hex")}`,
     };
-    queue = await openSliceQueue(testConfig(settings));
+    queue = await openSliceQueue(testConfig(settings), MODEL);
     await queue.add([0, 1, 2].map((slice) => ({ format: 1 as const, run: "wiki-run", slice })));
     const { opensearchUrl } = testServers();
     gateway = await startTestGateway({ ...settings, "opensearch.url": opensearchUrl });
@@ -48,29 +50,28 @@ describe("the board of the queues", function () {
       queues: { name: string; counts: Record<string, number>; readOnlyMode: boolean }[];
     };
     assert.deepEqual(queues.map(({ name, readOnlyMode }) => [name, readOnlyMode]).sort(), [
-      ["ingest", true],
-      ["reindex", true],
+      [REINDEX, true],
     ]);
-    assert.equal(queues.find(({ name }) => name === "reindex")?.counts.waiting, 3);
+    assert.equal(queues.find(({ name }) => name === REINDEX)?.counts.prioritized, 3);
     const changes = [
-      ["PUT", `${api}/reindex/pause`],
-      ["PUT", `${api}/reindex/obliterate`],
-      ["PUT", `${api}/reindex/wiki-run.0/clean`],
-      ["PUT", `${api}/reindex/clean/waiting`],
-      ["POST", `${api}/reindex/add`],
-      ["DELETE", `${api}/reindex/wiki-run.0`],
+      ["PUT", `${api}/${REINDEX}/pause`],
+      ["PUT", `${api}/${REINDEX}/obliterate`],
+      ["PUT", `${api}/${REINDEX}/wiki-run.0/clean`],
+      ["PUT", `${api}/${REINDEX}/clean/waiting`],
+      ["POST", `${api}/${REINDEX}/add`],
+      ["DELETE", `${api}/${REINDEX}/wiki-run.0`],
     ] as const;
     for (const [method, url] of changes) {
       const answer = await fetch(url, { method, body: method === "DELETE" ? null : "{}" });
       assert.ok(answer.status === 404 || answer.status === 405, `${method} ${url}`);
     }
-    const { waiting, paused = 0 } = await queue.counts();
-    assert.deepEqual([waiting, paused], [3, 0]);
+    const { prioritized, paused = 0 } = await queue.counts();
+    assert.deepEqual([prioritized, paused], [3, 0]);
   });
 
   it("holds no password of Redis and no text", async () => {
     const details = await fetch(
-      `${gateway.url}${BOARD}/api/queues?activeQueue=reindex&status=waiting`,
+      `${gateway.url}${BOARD}/api/queues?activeQueue=${REINDEX}&status=prioritized`,
     );
     const found = await details.text();
     assert.ok(found.includes("wiki-run"));
@@ -131,7 +132,13 @@ describe("the board of the queues", function () {
     });
 
     it("is shown to whom the cluster lets read the records of runs, and to nobody else", async () => {
-      const everything = ["", "/", "/api/queues", "/api/queues/reindex/wiki-run.0", "/static/x.js"];
+      const everything = [
+        "",
+        "/",
+        "/api/queues",
+        "/api/queues/${REINDEX}/wiki-run.0",
+        "/static/x.js",
+      ];
       for (const below of everything) {
         const url = secured.url + BOARD + below;
         const nobody = await fetch(url);
@@ -176,10 +183,10 @@ describe("the board of the queues", function () {
     });
 
     it("shows the jobs of a queue without a way to change them, and asks no other site", async () => {
-      await page.goto(`${gateway.url}${BOARD}/queue/reindex?status=waiting`);
+      await page.goto(`${gateway.url}${BOARD}/queue/${REINDEX}?status=prioritized`);
       await page.getByText("wiki-run").first().waitFor({ timeout: 60_000 });
       const shown = await page.locator("body").innerText();
-      assert.match(shown, /ingest/i);
+      assert.match(shown, /reindex/i);
       assert.equal(
         await page.getByRole("button", { name: /obliterate|promote|clean|retry/i }).count(),
         0,

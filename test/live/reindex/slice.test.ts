@@ -143,7 +143,7 @@ describe("a slice", function () {
 
   it("takes about a kilobyte of Redis, however many documents it has", async () => {
     const before = await usedBytes(suite.config);
-    const queue = await openSliceQueue(suite.config);
+    const queue = await openSliceQueue(suite.config, suite.encoder.manifest.fingerprint);
     const slices = 1_000;
     const run = "a-run-of-a-usual-name-20260101t1200-1a2b3c";
     await queue.add(

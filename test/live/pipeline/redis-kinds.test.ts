@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Redis } from "ioredis";
+import { environmentOf, runCsplade } from "../../support/csplade-command.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
+import {
+  startRedisBehindSentinel,
+  startRedisCluster,
+  type RedisServers,
+} from "../../support/redis-servers.js";
+import { assertCopied, fill, testDocuments } from "../../support/reindexing.js";
+
+describe("the queues on", function () {
+  this.timeout(240_000);
+  let suite: ReindexSuite;
+  let folder: string;
+  let redis: RedisServers | undefined;
+
+  before(async () => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-kinds-"));
+    suite = await openReindexSuite("kinds-", { "reindex.slice_documents": 100 });
+  });
+  after(async () => {
+    await suite.close();
+    rmSync(folder, { recursive: true });
+  });
+  afterEach(async () => {
+    await redis?.stop();
+    redis = undefined;
+  });
+
+  function ingest(index: string, count: number, url: string) {
+    const file = path.join(folder, `${index}.ndjson`);
+    const lines = testDocuments(count).map(({ id, ...body }) =>
+      JSON.stringify({ _id: id, ...body }),
+    );
+    writeFileSync(file, lines.join("\n") + "\n");
+    return runCsplade(folder, ["ingest", file, "--index", index, "--quiet", "--json"], {
+      ...environmentOf(suite.config),
+      REDIS_URL: url,
+      CSPLADE_JOB_DOCUMENTS: "20",
+      CSPLADE_LOCK_MS: "2000",
+    });
+  }
+
+  function assertWritten({ code, out, err }: Awaited<ReturnType<typeof ingest>>, count: number) {
+    assert.equal(code, 0, out + err);
+    const { written, skipped, failed } = JSON.parse(out) as Record<string, number>;
+    assert.deepEqual(
+      { there: (written ?? 0) + (skipped ?? 0), failed },
+      { there: count, failed: 0 },
+    );
+  }
+
+  it("a Cluster of three nodes ingest and reindex, under a hash tag by themselves", async () => {
+    redis = await startRedisCluster();
+    assertWritten(await ingest("kinds-cluster", 300, redis.url), 300);
+    await fill(suite.cluster, "kinds-source", testDocuments(400));
+    const summary = await suite.run(
+      { from: ["kinds-source"], alias: "kinds-cluster-search" },
+      { config: { ...suite.config, "redis.url": redis.url } },
+    );
+    assert.deepEqual([summary.written, summary.dead_letters], [400, 0]);
+    await assertCopied(suite.cluster, "kinds-source", summary.target);
+  });
+
+  it("a node of a Cluster are refused with the URL that works", async () => {
+    redis = await startRedisCluster();
+    const node = `redis://127.0.0.1:${redis.ports[0]}`;
+    const { code, out } = await ingest("kinds-node", 1, node);
+    assert.equal(code, 1);
+    const { error } = JSON.parse(out) as { error: { code: string; hint: string } };
+    assert.equal(error.code, "queue_unsupported");
+    assert.ok(error.hint.includes(`redis+cluster://127.0.0.1:${redis.ports[0]}`));
+  });
+
+  it("a primary behind a Sentinel lose nothing in a failover under load", async () => {
+    redis = await startRedisBehindSentinel();
+    const running = ingest("kinds-sentinel", 3_000, redis.url);
+    await sleep(4_000);
+    await redis.kill(redis.ports[0] ?? 0);
+    assertWritten(await running, 3_000);
+  });
+
+  it("a server that evicts are refused with the command that mends it", async () => {
+    redis = await startRedisBehindSentinel();
+    const direct = new Redis(redis.ports[0] ?? 0, "127.0.0.1");
+    await direct.config("SET", "maxmemory-policy", "allkeys-lru");
+    const url = `redis://127.0.0.1:${redis.ports[0]}`;
+    const { code, out } = await ingest("kinds-evicts", 1, url);
+    direct.disconnect();
+    assert.equal(code, 1);
+    const { error } = JSON.parse(out) as { error: { code: string; hint: string } };
+    assert.equal(error.code, "queue_unsupported");
+    assert.match(error.hint, /CONFIG SET maxmemory-policy noeviction/);
+  });
+});
