@@ -4,7 +4,8 @@
  *
  *   --documents N   documents of the source (50000)
  *   --rounds N      how often each thing goes wrong (10)
- *   --only KINDS    comma-separated: kill-worker, kill-redis, kill-opensearch, storm, read-only, partition
+ *   --only KINDS    comma-separated: kill-worker, kill-redis, kill-opensearch, storm, read-only, partition,
+ *                   session-throws, thread-killed, run-hangs, memory-exhausted
  *   --results FILE  JSON with the last result of each kind; this run's are put in (bench/reindex-chaos.json)
  *   --report FILE   where the table made of it goes (docs/reindexing-chaos.md)
  *   --table         only make the table again

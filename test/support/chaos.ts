@@ -15,6 +15,7 @@ import { contentHash } from "../../src/index/content-hash.js";
 import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
 import { reindex } from "../../src/reindex/reindex.js";
 import { openRunStore } from "../../src/reindex/run-store.js";
+import { faultyDevice, type FaultyDevice } from "./faulty-device.js";
 import { startHttpFaultProxy, startPartitionProxy } from "./fault-proxy.js";
 import { contentOf, deadLettersOf, fill, testDocuments, type TestDocument } from "./reindexing.js";
 import { startWorkerProcess } from "./worker-process.js";
@@ -27,6 +28,10 @@ export const faultKinds = [
   "storm",
   "read-only",
   "partition",
+  "session-throws",
+  "thread-killed",
+  "run-hangs",
+  "memory-exhausted",
 ] as const;
 
 /** What goes wrong. */
@@ -108,7 +113,10 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
   const storm = await startHttpFaultProxy(servers.opensearchUrl);
   const redis = new URL(servers.redisUrl);
   const partition = await startPartitionProxy(Number(redis.port));
+  const device = faultyDevice();
   const workerEnv = {
+    ...device.env,
+    CSPLADE_RUN_TIMEOUT_MS: "2000",
     OPENSEARCH_URL: kind === "storm" ? storm.url : servers.opensearchUrl,
     REDIS_URL: kind === "partition" ? `redis://127.0.0.1:${partition.port}` : servers.redisUrl,
   };
@@ -152,6 +160,7 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
         storm,
         partition,
         crew,
+        device,
         workerEnv,
         target: `${name}-search-v1`,
         lockMs: config["queue.lock_ms"],
@@ -219,6 +228,7 @@ export async function runChaos(options: ChaosOptions, prefix: string): Promise<C
     await storm.close();
     await partition.close();
     await cluster.close();
+    device.remove();
   }
 }
 
@@ -228,6 +238,7 @@ interface Scene {
   readonly storm: Awaited<ReturnType<typeof startHttpFaultProxy>>;
   readonly partition: Awaited<ReturnType<typeof startPartitionProxy>>;
   readonly crew: Crew;
+  readonly device: FaultyDevice;
   readonly workerEnv: Record<string, string>;
   readonly target: string;
   readonly lockMs: number;
@@ -235,7 +246,7 @@ interface Scene {
 
 /** Makes it go wrong once, and right again. */
 async function inject(kind: FaultKind, scene: Scene): Promise<void> {
-  const { servers, cluster, storm, partition, crew, workerEnv, target } = scene;
+  const { servers, cluster, storm, partition, crew, device, workerEnv, target } = scene;
   const awhile = () => sleep(500 + Math.random() * 1_500);
   switch (kind) {
     case "kill-worker":
@@ -267,6 +278,24 @@ async function inject(kind: FaultKind, scene: Scene): Promise<void> {
       // Longer than the lock and the search for stalled jobs together: the job runs twice.
       await sleep(3 * scene.lockMs);
       partition.heal();
+      return;
+    case "session-throws":
+      device.break("throw");
+      await awhile();
+      device.mend("throw");
+      // A worker whose rebuilt session failed too has ended.
+      return crew.replaceEnded(workerEnv);
+    case "thread-killed":
+      device.break("kill");
+      return awhile();
+    case "run-hangs":
+      device.break("hang");
+      return awhile();
+    case "memory-exhausted":
+      device.break("memory", 60);
+      await awhile();
+      device.mend("memory");
+      return crew.replaceEnded(workerEnv);
   }
 }
 
@@ -330,10 +359,21 @@ class Crew {
     this.say(`worker ${worker.pid} works`);
   }
 
+  /** Puts new workers in the place of those that ended by themselves. */
+  async replaceEnded(env: Readonly<Record<string, string>>): Promise<void> {
+    await sleep(500);
+    const ended = this.#workers.filter(({ exitCode }) => exitCode !== null);
+    for (const worker of ended) {
+      this.#workers.splice(this.#workers.indexOf(worker), 1);
+      await this.hire(env);
+    }
+  }
+
   /** `kill -9` of one at random. */
   async killOne(): Promise<void> {
     const [worker] = this.#workers.splice(Math.floor(Math.random() * this.#workers.length), 1);
     if (worker === undefined) return;
+    if (worker.exitCode !== null) return;
     const ended = once(worker, "exit");
     worker.kill("SIGKILL");
     await ended;

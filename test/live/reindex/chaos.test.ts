@@ -11,6 +11,10 @@ const what: Record<FaultKind, string> = {
   storm: "OpenSearch answers 429, 503 and late",
   "read-only": "a full disk makes the index read-only",
   partition: "the network cuts a worker off Redis, so that its slice runs twice",
+  "session-throws": "a worker's sessions throw, also rebuilt ones",
+  "thread-killed": "an encoder thread is killed",
+  "run-hangs": "an inference hangs",
+  "memory-exhausted": "memory runs out for larger batches",
 };
 
 describe("reindexing loses nothing, doubles nothing and leaves nothing stale when", function () {
