@@ -12,6 +12,7 @@ import type { IndexInfo } from "./csplade-index.js";
 import { demandSamePlan, metaOf, parseMeta, planOf, type IndexPlan } from "./index-meta.js";
 import { packageVersion } from "../config/package-root.js";
 import { markPipeline, vectorFields } from "./index-template.js";
+import { demandOwnTexts, demandWholeSource } from "./whole-source.js";
 
 /** Name of the pipeline. */
 const MARK_PIPELINE = "csplade-mark";
@@ -57,10 +58,13 @@ export async function prepareMarkedIndex(
       `Looking at the mapping of ${index}`,
     ),
   );
-  const { _meta = {} } = mappings[index]?.mappings ?? {};
+  const { _meta = {}, _source, properties: fields } = mappings[index]?.mappings ?? {};
+  const settings = await flatSettings(cluster, index);
+  demandWholeSource(index, _source, settings);
   const info = { name: index, indices: [index], created: false };
   if (_meta.csplade === undefined) {
-    await demandPipeline(cluster, index);
+    await demandOwnTexts(cluster, index, fields, plan.text_fields);
+    await demandPipeline(cluster, index, settings["index.default_pipeline"]);
     const meta = metaOf(plan, packageVersion);
     const properties = { ...vectorFields(meta), [REFUSED_FIELD]: { type: "keyword" } };
     const body = { _meta: { ..._meta, csplade: meta }, properties };
@@ -70,7 +74,8 @@ export async function prepareMarkedIndex(
   }
   const found = planOf(parseMeta(_meta.csplade, index));
   demandSamePlan(found, plan, index);
-  await demandPipeline(cluster, index);
+  await demandOwnTexts(cluster, index, fields, found.text_fields);
+  await demandPipeline(cluster, index, settings["index.default_pipeline"]);
   const body = { properties: { [REFUSED_FIELD]: { type: "keyword" } } };
   const doing = `Adding the field ${REFUSED_FIELD} to ${index}`;
   await cluster.demand({ method: "PUT", path: pathOf(index, "_mapping"), body }, doing);
@@ -93,20 +98,27 @@ async function concreteIndex(cluster: Cluster, name: string): Promise<string> {
   );
 }
 
+const settingsSchema = z.record(
+  z.string(),
+  z.object({
+    settings: z.looseObject({ "index.default_pipeline": z.string().optional() }),
+  }),
+);
+
+async function flatSettings(cluster: Cluster, index: string) {
+  const answer = await cluster.demand(
+    { method: "GET", path: pathOf(index, "_settings"), query: { flat_settings: true } },
+    `Looking at the settings of ${index}`,
+  );
+  return settingsSchema.parse(answer)[index]?.settings ?? {};
+}
+
 /** Installs the pipeline and makes it the default one of the index. */
-async function demandPipeline(cluster: Cluster, index: string): Promise<void> {
-  const settings = z
-    .record(
-      z.string(),
-      z.object({ settings: z.object({ "index.default_pipeline": z.string().optional() }) }),
-    )
-    .parse(
-      await cluster.demand(
-        { method: "GET", path: pathOf(index, "_settings"), query: { flat_settings: true } },
-        `Looking at the settings of ${index}`,
-      ),
-    );
-  const current = settings[index]?.settings["index.default_pipeline"];
+async function demandPipeline(
+  cluster: Cluster,
+  index: string,
+  current: string | undefined,
+): Promise<void> {
   const taken = current !== undefined && current !== MARK_PIPELINE && current !== "_none";
   await cluster.demand(
     { method: "PUT", path: `/_ingest/pipeline/${MARK_PIPELINE}`, body: markPipeline() },

@@ -185,6 +185,45 @@ describe("csplade follow", function () {
     assert.ok(found.seen === true && found.csplade !== undefined);
   });
 
+  it("refuses an index whose documents it could not write back whole, and says what they lack", async () => {
+    const cases: [name: string, body: object, message: RegExp][] = [
+      [
+        "excluded",
+        { mappings: { _source: { excludes: ["secret"] } } },
+        /_source\.excludes: secret/,
+      ],
+      ["included", { mappings: { _source: { includes: ["text"] } } }, /_source\.includes: text/],
+      ["off", { mappings: { _source: { enabled: false } } }, /keeps no _source/],
+      [
+        "copied",
+        {
+          mappings: {
+            properties: {
+              headline: { type: "text", copy_to: ["text"] },
+              lead: { properties: { long: { type: "text", copy_to: "text" } } },
+              text: { type: "text" },
+            },
+          },
+        },
+        /text .*copy_to from headline, lead\.long/,
+      ],
+    ];
+    for (const [name, body, message] of cases) {
+      const index = `in-partial-${name}`;
+      await put(`/${index}`, body);
+      const document = { secret: "zebra", headline: "h", lead: { long: "l" } };
+      await put(`/${index}/_doc/1?refresh=true`, document);
+      await assert.rejects(follow(index), message);
+      const { settings } = Object.values(
+        (await cluster.demand({ method: "GET", path: `/${index}` }, "Looking")) as Record<
+          string,
+          { settings: { index: object } }
+        >,
+      )[0] as { settings: { index: object } };
+      assert.ok(!Object.hasOwn(settings.index, "default_pipeline"), "nothing was changed");
+    }
+  });
+
   it("refuses what is not there, several indices at once, and an index of another model", async () => {
     await assert.rejects(follow("in-none"), { code: "index_not_found" });
     await fill(cluster, "in-one", testDocuments(1));
