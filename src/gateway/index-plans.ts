@@ -11,7 +11,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { demandSameModel, parseMeta, planOf, type IndexModel } from "../index/index-meta.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import type { Caller } from "./caller.js";
-import type { IndexOptions, SearchTarget } from "./search-target.js";
+import { namesOf, type IndexOptions, type SearchTarget } from "./search-target.js";
 
 /** The CSPLADE indices behind an expression. */
 export interface SearchedIndices {
@@ -19,7 +19,10 @@ export interface SearchedIndices {
   readonly names: readonly string[];
   /** How they keep vectors; undefined where there is no such index. */
   readonly plan: IndexPlan | undefined;
-  /** True if there are indices without vectors behind the expression, too. */
+  /**
+   * True unless each name of the expression is an index with vectors: behind an alias or a pattern
+   * there may be others, of which the filtered answer says nothing.
+   */
   readonly partial: boolean;
   /** Indices with vectors of another model: they match nothing. */
   readonly foreign: readonly string[];
@@ -54,7 +57,6 @@ export interface IndexPlans {
 const PLAN_TTL_MS = 10_000;
 const CAPABILITIES_TTL_MS = 60_000;
 const CACHED = 1_000;
-const LEFT_OUT = "-*.mappings.properties,-*.mappings.dynamic_templates,-*.mappings.runtime";
 const LOOKUP_TIMEOUT_MS = 10_000;
 
 /** A mapping, most of it left out. */
@@ -96,8 +98,7 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     const answer = await sendAs(caller)({
       method: "GET",
       path,
-      // What is left is small and names every index; `_meta.csplade` alone would not.
-      query: { ...options, filter_path: LEFT_OUT },
+      query: { ...options, filter_path: "*.mappings._meta.csplade" },
     });
     if (answer.status >= 400) throw new ClusterRefusal(answer.status, answer.body);
     const parsed = metasSchema.safeParse(answer.body);
@@ -139,7 +140,9 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     }
     // One index of another model among others matches nothing; if it is all there is, say so.
     if (plan === undefined && refused !== undefined) throw refused;
-    return { names, plan, foreign, partial: Object.values(metas).includes(undefined) };
+    const asked = namesOf(target);
+    const partial = asked.length === 0 || asked.some((name) => !names.includes(name));
+    return { names, plan, foreign, partial };
   }
 
   return {
