@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { assertCopied, contentOf, fill, testDocuments } from "../../support/reindexing.js";
+import { openRunStore } from "../../../src/reindex/run-store.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 /** A text of several passages, and the same document with a text of one. */
@@ -60,7 +61,8 @@ describe("reindexing of long documents", function () {
       stop.abort();
       await running.catch(() => {});
     }
-    const [run] = await suite.store.listRuns({ alias: `${source}-search` });
+    const store = openRunStore(suite.cluster, { ...suite.patience, config: own });
+    const [run] = await store.listRuns({ alias: `${source}-search` });
     assert.deepEqual(run?.verification?.problems, []);
   }
 
