@@ -62,6 +62,9 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str, lexicon: Lexicon | No
 FILES = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FILE, lexicon_file.FILE)
 """All that a checkpoint directory may have beside its manifest."""
 
+READABLE = 0o644
+"""Mode of every file of a checkpoint directory: whoever runs the model is rarely who exported it."""
+
 
 def cleared(directory: Path) -> Path:
     """The directory, made if need be, without the files of a checkpoint that was there before."""
@@ -83,6 +86,9 @@ def write_manifest(
 ) -> dict[str, object]:
     """Describe the files that a directory has, all others being written; returns the manifest."""
     names = [n for n in FILES if (directory / n).exists()]
+    for name in names:
+        # onnx makes the file of large weights with mode 0600: a pod's user could not read it.
+        (directory / name).chmod(READABLE)
     manifest: dict[str, object] = {
         "format": 1,
         "name": about.name,
@@ -102,6 +108,7 @@ def write_manifest(
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (directory / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (directory / "manifest.json").chmod(READABLE)
     return manifest
 
 

@@ -183,3 +183,10 @@ def test_an_architecture_that_is_not_understood_is_refused() -> None:
     config.model_type = "gemma"
     with pytest.raises(ValueError, match="gemma"):
         foreign.sizes_of(config)
+
+
+def test_every_file_of_a_checkpoint_may_be_read_by_others_its_large_weights_too(tmp_path: Path) -> None:
+    manifest = written(tmp_path, model_of("llama"), "laconic", "fp16", largest=10_000)
+    assert "model.onnx_data" in manifest["files"]
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()}
+    assert modes == dict.fromkeys([*manifest["files"], "manifest.json"], "0o644")
