@@ -133,7 +133,7 @@ async function ingestCorpus(
       inputs: [corpus],
       index: INDEX,
       deadLetters: path.join(config.home, "demo", "dead-letters.ndjson"),
-      onStart: (totalBytes) => (progress = startIngestProgress(totalBytes, false)),
+      onStart: ({ bytes }) => (progress = startIngestProgress(bytes, false)),
       onProgress: (counts) => progress?.update(counts),
       onTrouble: (message) => printNote(pc.yellow(message)),
       signal,

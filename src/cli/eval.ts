@@ -226,7 +226,7 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
       inputs: [collection.corpus],
       index,
       deadLetters,
-      onStart: (bytes) => {
+      onStart: ({ bytes }) => {
         progress = startIngestProgress(bytes, flags.quiet === true);
       },
       onProgress: (counts) => progress?.update(counts),

@@ -1,10 +1,18 @@
 /** `csplade ingest`: files of documents into an index, through the queue. */
 import path from "node:path";
-import type { Command } from "commander";
+import { InvalidArgumentError, Option, type Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
-import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
+import {
+  ingestFiles,
+  inspectFiles,
+  type IngestSummary,
+  type Inspection,
+} from "../pipeline/ingest-files.js";
+import { COLUMN_TYPES, type ColumnType } from "../sources/delimited.js";
+import { FILE_FORMATS, FORMAT_NAMES, type FileFormat } from "../sources/sniff.js";
+import type { FileOrigin } from "../sources/source-file.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
@@ -17,6 +25,9 @@ interface IngestFlags extends DocumentFlags {
   readonly fromDeadLetters?: true;
   readonly deadLetters?: string;
   readonly force?: true;
+  readonly format?: FileFormat;
+  readonly types?: Readonly<Record<string, ColumnType>>;
+  readonly dryRun?: true;
   readonly workers: boolean;
   readonly json?: true;
   readonly quiet?: true;
@@ -26,9 +37,16 @@ interface IngestFlags extends DocumentFlags {
 export function ingestCommand(): Command {
   const command = configuredCommand("ingest")
     .description("Encode documents and write them into an index. Running it again changes nothing.")
-    .argument("<file...>", "NDJSON files (plain or gzip), BEIR folders, or - for standard input")
+    .argument("<file...>", "files of documents, BEIR folders, or - for standard input")
     .requiredOption("--index <name>", "the index; created if it is missing");
   return withDocumentOptions(command)
+    .addOption(
+      new Option("--format <format>", "the files' format (told from their first bytes)").choices(
+        FILE_FORMATS,
+      ),
+    )
+    .option("--types <types>", "of CSV and TSV columns: price:number,tags:json (string)", typesOf)
+    .option("--dry-run", "only say what the files are and show their first document")
     .option("--from-dead-letters", "the files are dead-letter files: try their documents again")
     .option("--dead-letters <file>", "where failed documents go (a new file in this folder)")
     .option("--force", "encode again although neither text nor model changed")
@@ -38,21 +56,69 @@ export function ingestCommand(): Command {
     .addHelpText(
       "after",
       `
+Files are NDJSON, a JSON array, JSON objects one after another, a _bulk body, elasticdump's lines,
+CSV or TSV with a header line; each plain, gzip or zstd. What a file is, its first bytes tell.
+
 A document that cannot be taken never stops the others: it goes to the dead-letter file with
 its reason, and the exit code is 3.
 
 Examples:
   csplade ingest docs.ndjson.gz --index docs
   zcat dump.gz | csplade ingest - --index docs --text-fields headline,body
+  csplade ingest products.csv.zst --index products --id-field sku --text-fields name --types price:number
   csplade ingest --from-dead-letters csplade-dead-letters-docs.ndjson --index docs`,
     )
     .action(async (files: string[], flags: IngestFlags, command: Command) => {
       const { values } = configOf(command.opts(), documentSettings(flags));
+      if (flags.dryRun) {
+        const found = await untilInterrupted((signal) => inspect(values, files, flags, signal));
+        if (flags.json) printJson(found);
+        else printInspection(found);
+        return;
+      }
       const summary = await untilInterrupted((signal) => ingest(values, files, flags, signal));
       if (flags.json) printJson(summary);
       else printIngestSummary(summary);
       if (summary.failed > 0) process.exitCode = EXIT.incomplete;
     });
+}
+
+function inspect(
+  config: Config,
+  inputs: readonly string[],
+  { format, types, fromDeadLetters }: IngestFlags,
+  signal: AbortSignal,
+): Promise<Inspection> {
+  const isReplay = fromDeadLetters === true;
+  return inspectFiles({ config, inputs, format, types, fromDeadLetters: isReplay, signal });
+}
+
+/** What `--dry-run` says. */
+function printInspection({ sources, fields, first }: Inspection): void {
+  for (const origin of sources) printLine(originPhrase(origin));
+  printLine(`fields: ${fields.join(", ")}`);
+  if (first !== undefined) printLine(`first document: ${first.id} ${first.json}`);
+}
+
+/** A source in words: `docs.csv.zst: CSV, zstd`. */
+function originPhrase({ name, format, compression }: FileOrigin): string {
+  const packed = compression === "none" ? "" : `, ${compression}`;
+  return `${name === "-" ? "standard input" : name}: ${FORMAT_NAMES[format]}${packed}`;
+}
+
+/** `price:number,tags:json` as a table. */
+function typesOf(text: string): Record<string, ColumnType> {
+  const types = text.split(",").map((each) => {
+    const at = each.lastIndexOf(":");
+    const type = COLUMN_TYPES.find((known) => known === each.slice(at + 1).trim());
+    if (at < 1 || type === undefined) {
+      throw new InvalidArgumentError(
+        `Write COLUMN:TYPE, comma-separated; types are ${COLUMN_TYPES.join(", ")}.`,
+      );
+    }
+    return [each.slice(0, at).trim(), type] as const;
+  });
+  return Object.fromEntries(types);
 }
 
 async function ingest(
@@ -72,12 +138,15 @@ async function ingest(
       encoder,
       inputs,
       index: flags.index,
+      format: flags.format,
+      types: flags.types,
       fromDeadLetters: flags.fromDeadLetters === true,
       deadLetters: flags.deadLetters ?? newDeadLetterFile(flags.index),
       force: flags.force === true,
       work: flags.workers,
-      onStart: (totalBytes) => {
-        progress = startIngestProgress(totalBytes, flags.quiet === true);
+      onStart: ({ bytes, files }) => {
+        if (flags.quiet !== true) for (const origin of files) printNote(originPhrase(origin));
+        progress = startIngestProgress(bytes, flags.quiet === true);
       },
       onProgress: (counts) => progress?.update(counts),
       onTrouble,
@@ -122,6 +191,10 @@ export function printIngestSummary(summary: IngestSummary): void {
   }
   if (truncated > 0) {
     printLine(pc.yellow(`${truncated} documents are longer than ingest.max_passages allows.`));
+  }
+  for (const { code, count, example } of summary.failures) {
+    const { reason, id, line, file } = example;
+    printLine(`${count} × ${code}: ${reason} (${id ?? `line ${line} of ${file}`})`);
   }
   if (summary.dead_letters !== null) {
     printLine(`The failed documents and their reasons are in ${summary.dead_letters}`);

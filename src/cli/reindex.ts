@@ -50,7 +50,10 @@ const SAMPLE = 200;
 export function reindexCommand(): Command {
   const command = configuredCommand("reindex")
     .description("Encode an index or files into a new index and move an alias to it.")
-    .option("--from <source...>", "an index, or NDJSON files (plain or gzip) and BEIR folders")
+    .option(
+      "--from <source...>",
+      "an index, or files of NDJSON or elasticdump (packed or not) and BEIR folders",
+    )
     .option("--to <alias>", "the alias that will lead to the new index")
     .option("--target <index>", "name of the new index (ALIAS-v1, -v2, …)")
     .option("--resume <run>", "go on with this run")

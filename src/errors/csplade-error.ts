@@ -29,6 +29,8 @@ export type ErrorCode =
   | "document_rejected"
   // sources and files
   | "source_unreadable"
+  /** Readable, but not of a kind that can be taken. */
+  | "source_unsupported"
   | "file_invalid"
   // cluster
   | "cluster_unreachable"

@@ -25,6 +25,7 @@ import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import { startIngestWorker, type IngestWorker } from "../queue/ingest-queue.js";
 import { readChunk, type ChunkLine } from "../sources/chunk.js";
+import { besideOf } from "../sources/found-document.js";
 import { parseDocument } from "../sources/source-document.js";
 import { indexModelOf } from "./index-model.js";
 
@@ -98,7 +99,8 @@ async function processChunk(
   const path: DocumentPath = { ...parts, info, encoding: documentEncoding(parts.config), signal };
   const arrivals = (await readChunk(job.chunk)).map((line): Arrival => ({
     line,
-    content: parseDocument(line.content, job),
+    content: parseDocument(line.content, job, line),
+    ...(line.routing === undefined ? {} : { routing: line.routing }),
   }));
   const { judged, refusals } = await judgeDocuments(path, arrivals);
   await compareWithStored(task, judged);
@@ -144,6 +146,7 @@ function emptyResult(): IngestJobResult {
 function fail({ job, result }: Task, { arrival, code, reason }: Refusal<Arrival>): void {
   const { line, content } = arrival;
   const id = "document" in content ? content.document.id : content.problem.id;
+  const beside = besideOf(line);
   result.failures.push({
     file: job.chunk.file,
     line: line.number,
@@ -152,6 +155,7 @@ function fail({ job, result }: Task, { arrival, code, reason }: Refusal<Arrival>
     code,
     reason: reason.slice(0, MAX_REASON),
     ...(id === undefined ? {} : { id }),
+    ...(beside === undefined ? {} : { beside }),
   });
 }
 
@@ -161,7 +165,10 @@ async function compareWithStored(
   judged: readonly JudgedDocument<Arrival>[],
 ): Promise<void> {
   const { cluster, info, job, signal } = task;
-  const keys = judged.map(({ document: { id } }) => ({ id }));
+  const keys = judged.map(({ document: { id }, arrival: { routing } }) => ({
+    id,
+    ...(routing === undefined ? {} : { routing }),
+  }));
   const states = await patiently(task, () => readStored(cluster, info, keys, signal));
   for (const [i, each] of judged.entries()) each.stored = states[i] ?? NOTHING_STORED;
   if (job.force || info.passages === "documents") return;

@@ -4,10 +4,15 @@ import path from "node:path";
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { ensureIndex, refreshIndex } from "../index/csplade-index.js";
+import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import { ensureIndex, readIndexModel, refreshIndex } from "../index/csplade-index.js";
 import { openIngestQueue } from "../queue/ingest-queue.js";
 import { idFieldOfLetters, openDeadLetters } from "../sources/dead-letters.js";
-import { spool } from "../sources/spool.js";
+import type { ColumnType } from "../sources/delimited.js";
+import { lookAtFirst, type FirstDocuments } from "../sources/first-documents.js";
+import type { FileFormat } from "../sources/sniff.js";
+import type { FileOrigin } from "../sources/source-file.js";
+import { spool, type Spooled } from "../sources/spool.js";
 import { startChunkWorker } from "./chunk-worker.js";
 import { indexModelOf } from "./index-model.js";
 import { runIngest, type IngestCounts } from "./ingest-run.js";
@@ -17,8 +22,12 @@ export interface IngestRequest {
   readonly config: Config;
   readonly cluster: Cluster;
   readonly encoder: Encoder;
-  /** NDJSON files (plain or gzip), BEIR folders, `-` for standard input. */
+  /** Files of any format that is known, packed or not, BEIR folders, `-` for standard input. */
   readonly inputs: readonly string[];
+  /** The format of all inputs; told from their first bytes if it is not given. */
+  readonly format?: FileFormat | undefined;
+  /** Types of columns that are no strings. */
+  readonly types?: Readonly<Record<string, ColumnType>> | undefined;
   readonly index: string;
   /** The inputs are dead-letter files. */
   readonly fromDeadLetters?: boolean;
@@ -28,16 +37,24 @@ export interface IngestRequest {
   readonly force?: boolean;
   /** Work in this process (the default), or only queue for `csplade worker` processes. */
   readonly work?: boolean;
-  /** Called with the size of the sources before the first document. */
-  readonly onStart?: (totalBytes: number) => void;
+  /** Called with what the sources are and their size before the first document. */
+  readonly onStart?: (sources: IngestSources) => void;
   readonly onProgress?: (counts: IngestCounts) => void;
   /** Called with what the worker survived (lost connections, retried writes). */
   readonly onTrouble?: (message: string) => void;
   readonly signal: AbortSignal;
 }
 
+/** What is ingested. */
+export interface IngestSources {
+  readonly bytes: number;
+  readonly files: readonly FileOrigin[];
+}
+
 /** What an ingest did. */
 export interface IngestSummary extends IngestCounts {
+  /** What the sources were found to be. */
+  readonly sources: readonly FileOrigin[];
   readonly index: string;
   /** Name of the model the documents were encoded with. */
   readonly model: string;
@@ -62,17 +79,13 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
   try {
     const queue = await openIngestQueue(config, encoder.manifest.fingerprint);
     closers.push(() => queue.close());
-    const spooled = await spool({
-      inputs: request.inputs,
-      fromDeadLetters: request.fromDeadLetters === true,
-      folder: path.join(config.home, "spool", run),
-      stdin: process.stdin,
-      signal,
-    });
+    const spooled = await spoolInputs(request, run);
     closers.push(() => spooled.remove());
-    // Mended documents are to take the places of those that failed.
-    const noted = request.fromDeadLetters === true ? await idFieldOfLetters(request.inputs) : null;
-    const id_field = noted ?? config["ingest.id_field"];
+    const fields = {
+      id_field: await idFieldOf(request),
+      text_fields: (await textFieldsOf(request)) ?? config["ingest.text_fields"],
+    };
+    await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"]);
     const model = indexModelOf(encoder.manifest);
     const info = await ensureIndex(cluster, {
       name: index,
@@ -92,9 +105,10 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       });
       closers.push(() => worker.close(DRAIN_MS));
     }
-    const deadLetters = openDeadLetters(request.deadLetters, { id_field });
+    const deadLetters = openDeadLetters(request.deadLetters, { id_field: fields.id_field });
     closers.push(() => deadLetters.close());
-    request.onStart?.(spooled.bytes);
+    const sources = spooled.files.map(({ origin }) => origin);
+    request.onStart?.({ bytes: spooled.bytes, files: sources });
     const counts = await runIngest({
       config,
       queue,
@@ -103,7 +117,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       job: {
         index,
         fingerprint: model.fingerprint,
-        id_field,
+        id_field: fields.id_field,
         text_fields: info.text_fields,
         passages: info.passages,
         force: request.force === true,
@@ -117,6 +131,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
     return {
       index,
       model: model.name,
+      sources,
       ...counts,
       seconds: (performance.now() - started) / 1000,
       dead_letters: deadLetters.count > 0 ? deadLetters.path : null,
@@ -127,6 +142,81 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
     for (const close of closers.reverse()) await close();
   }
 }
+
+/** What files are and hold, before anything is done with them. */
+export interface Inspection extends FirstDocuments {
+  readonly sources: readonly FileOrigin[];
+}
+
+/**
+ * Reads the files as an ingest would and looks at their first documents: what `--dry-run` shows.
+ * @throws CspladeError as {@link ingestFiles} before it begins to work.
+ */
+export async function inspectFiles(
+  request: Pick<
+    IngestRequest,
+    "config" | "inputs" | "format" | "types" | "fromDeadLetters" | "signal"
+  >,
+): Promise<Inspection> {
+  const { config } = request;
+  const spooled = await spoolInputs(request, `inspect-${randomUUID().slice(0, 8)}`);
+  try {
+    const fields = {
+      id_field: await idFieldOf(request),
+      text_fields: config["ingest.text_fields"],
+    };
+    const first = await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"]);
+    return { sources: spooled.files.map(({ origin }) => origin), ...first };
+  } finally {
+    await spooled.remove();
+  }
+}
+
+function spoolInputs(request: Parameters<typeof inspectFiles>[0], name: string): Promise<Spooled> {
+  const { config, inputs, format, types, fromDeadLetters, signal } = request;
+  return spool({
+    inputs,
+    fromDeadLetters: fromDeadLetters === true,
+    format,
+    types,
+    maxDocumentBytes: config["ingest.max_document_bytes"],
+    folder: path.join(config.home, "spool", name),
+    stdin: process.stdin,
+    signal,
+  });
+}
+
+/** The id field; of dead letters the one that they note: mended documents take the places of those that failed. */
+async function idFieldOf({
+  config,
+  inputs,
+  fromDeadLetters,
+}: Pick<IngestRequest, "config" | "inputs" | "fromDeadLetters">): Promise<string> {
+  const noted = fromDeadLetters === true ? await idFieldOfLetters(inputs) : undefined;
+  return noted ?? config["ingest.id_field"];
+}
+
+/** The text fields of the index, if it is there and has any. */
+async function textFieldsOf({
+  cluster,
+  index,
+  signal,
+}: IngestRequest): Promise<readonly string[] | undefined> {
+  try {
+    return (await readIndexModel(cluster, index, { signal })).text_fields;
+  } catch (thrown) {
+    // What is wrong with an index that is there is said when it is to be written.
+    const isAnswer = thrown instanceof CspladeError && NO_MODEL.has(thrown.code);
+    if (!isAnswer) throw thrown;
+    return undefined;
+  }
+}
+
+const NO_MODEL: ReadonlySet<ErrorCode> = new Set([
+  "index_not_found",
+  "index_invalid",
+  "model_mismatch",
+]);
 
 function shortHash(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 6);

@@ -11,8 +11,11 @@ import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
 import { readChunk, type DocumentFailure } from "../sources/chunk.js";
 import type { DeadLetterFile } from "../sources/dead-letters.js";
 import { waitTeller, type WaitTeller } from "./ingest-wait.js";
+import { countFailures, type FailureKind } from "../sources/failure-kinds.js";
+import { besideOf, type Beside } from "../sources/found-document.js";
 import { scan } from "../sources/scan.js";
 import type { ScannedChunk } from "../sources/scan-protocol.js";
+import type { SourceFile } from "../sources/source-file.js";
 
 /** Where a run stands. */
 export interface IngestCounts {
@@ -34,6 +37,8 @@ export interface IngestCounts {
   terms: number;
   /** Bytes of the sources that are accounted for. */
   bytes_done: number;
+  /** The failed documents by their code. */
+  failures: FailureKind[];
 }
 
 /** What a run needs. */
@@ -42,8 +47,7 @@ export interface IngestRun {
   readonly queue: IngestQueue;
   /** Names the run in job ids. */
   readonly run: string;
-  /** Absolute paths of plain NDJSON files. */
-  readonly files: readonly string[];
+  readonly files: readonly SourceFile[];
   /** Everything a job needs besides its chunk. */
   readonly job: Omit<IngestJob, "format" | "run" | "chunk">;
   readonly deadLetters: DeadLetterFile;
@@ -79,6 +83,7 @@ function noCounts(): IngestCounts {
     tokens: 0,
     terms: 0,
     bytes_done: 0,
+    failures: [],
   };
 }
 
@@ -92,6 +97,7 @@ export async function runIngest(run: IngestRun): Promise<IngestCounts> {
   const counts = noCounts();
   const open = new Map<string, OpenJob>();
   const teller = waitTeller(run.queue, run.job.fingerprint, run.onWait ?? (() => {}));
+  const workFailures: FailureKind[] = [];
   let number = 0;
   try {
     for await (const scanned of scan(scanRequest(run), run.signal)) {
@@ -101,14 +107,14 @@ export async function runIngest(run: IngestRun): Promise<IngestCounts> {
         counts.bytes_done += scanned.chunk.bytes;
         continue;
       }
-      while (open.size >= MAX_OPEN_JOBS) await settleSome(run, counts, open, teller);
+      while (open.size >= MAX_OPEN_JOBS) await settleSome(run, counts, open, workFailures, teller);
       const id = `${run.run}-${number++}`;
       const job: IngestJob = { ...run.job, format: 1, run: run.run, chunk: scanned.chunk };
       open.set(id, { id, job, scanned });
       await patiently(run, "Adding a job", () => run.queue.add(id, job, open.size - 1));
       run.onProgress(counts);
     }
-    while (open.size > 0) await settleSome(run, counts, open, teller);
+    while (open.size > 0) await settleSome(run, counts, open, workFailures, teller);
     return counts;
   } catch (thrown) {
     await Promise.allSettled(
@@ -134,6 +140,7 @@ async function settleSome(
   run: IngestRun,
   counts: IngestCounts,
   open: Map<string, OpenJob>,
+  workFailures: FailureKind[],
   teller: WaitTeller,
 ): Promise<void> {
   run.signal.throwIfAborted();
@@ -150,7 +157,7 @@ async function settleSome(
       await patiently(run, "Adding a job again", () => run.queue.add(job.id, job.job, 0));
       continue;
     }
-    await account(run, counts, job, outcome);
+    await account(run, counts, workFailures, job, outcome);
     open.delete(job.id);
     settled += 1;
     await patiently(run, "Removing a job", () => run.queue.remove(job.id));
@@ -165,6 +172,7 @@ async function settleSome(
 async function account(
   run: IngestRun,
   counts: IngestCounts,
+  workFailures: FailureKind[],
   { scanned }: OpenJob,
   outcome: Extract<JobOutcome, { state: "done" | "failed" }>,
 ): Promise<void> {
@@ -182,14 +190,40 @@ async function account(
   counts.passages += result.passages;
   counts.tokens += result.tokens;
   counts.terms += result.terms;
-  await fail(
-    run,
-    counts,
-    result.failures.map(({ id, code, ...failure }) => ({
-      ...failure,
-      code: code as ErrorCode,
-      ...(id === undefined ? {} : { id }),
-    })),
+  const failures = result.failures.map(({ id, code, beside, ...failure }) => ({
+    ...failure,
+    code: code as ErrorCode,
+    ...(id === undefined ? {} : { id }),
+    ...noted(beside),
+  }));
+  await fail(run, counts, failures);
+  stopIfAllFail(counts, workFailures, failures);
+}
+
+/** Documents that may fail at work, and for one reason, before a run without a success is stopped. */
+const MOST_FAILURES_AT_FIRST = 1_000;
+
+/**
+ * Stops a run whose documents could be read and all fail where they are encoded or written.
+ * @param kinds what failed there so far; the new failures are added
+ * @throws CspladeError with the code of the failures.
+ */
+function stopIfAllFail(
+  counts: IngestCounts,
+  kinds: FailureKind[],
+  failures: readonly DocumentFailure[],
+): void {
+  countFailures(kinds, failures);
+  const [only, ...others] = kinds;
+  const isSuccess = counts.written + counts.skipped > 0;
+  if (isSuccess || only === undefined || others.length > 0 || only.count < MOST_FAILURES_AT_FIRST)
+    return;
+  const { reason, file, line, id } = only.example;
+  throw new CspladeError(
+    only.code,
+    `The first ${only.count} documents failed for one reason, so the run was stopped: ${reason} ` +
+      `(${id ?? `line ${line} of ${file}`})`,
+    { hint: "Mend the cause and run the command again; the dead-letter file has them all." },
   );
 }
 
@@ -199,6 +233,7 @@ async function fail(
   failures: readonly DocumentFailure[],
 ): Promise<void> {
   counts.failed += failures.length;
+  countFailures(counts.failures, failures);
   await run.deadLetters.add(failures);
 }
 
@@ -206,14 +241,23 @@ async function fail(
 async function failuresOfChunk(scanned: ScannedChunk, reason: string): Promise<DocumentFailure[]> {
   const { file } = scanned.chunk;
   const lines = await readChunk(scanned.chunk);
-  return lines.map(({ number, offset, content }) => ({
+  return lines.map(({ number, offset, content, ...beside }) => ({
     file,
     line: number,
     offset,
     bytes: content.length,
     code: "job_failed",
     reason,
+    ...noted(beside),
   }));
+}
+
+/** What a failure notes of what stood beside its document. */
+function noted(
+  found: { readonly [name in keyof Beside]: Beside[name] | undefined } = {},
+): Pick<DocumentFailure, "beside"> {
+  const beside = besideOf(found);
+  return beside === undefined ? {} : { beside };
 }
 
 /** Repeats an idempotent queue operation while Redis is away, up to `write.max_wait_ms`. */

@@ -3,6 +3,7 @@ import { z } from "zod";
 
 const chunkSchema = z.object({
   file: z.string(),
+  form: z.enum(["document", "hit"]).default("document"),
   offset: z.number().int().min(0),
   bytes: z.number().int().min(0),
   first_line: z.number().int().min(1),
@@ -38,6 +39,7 @@ const failureSchema = z.object({
   code: z.string(),
   reason: z.string(),
   id: z.string().optional(),
+  beside: z.object({ id: z.string().optional(), routing: z.string().optional() }).optional(),
 });
 
 /** Schema of what a finished job returns: counts and failures, no texts. */

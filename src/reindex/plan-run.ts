@@ -48,7 +48,7 @@ export interface PlanContext {
   readonly patience: Patience;
 }
 
-/** How much gzip is taken to shrink a text. */
+/** How much packing is taken to shrink a text. */
 const GUESSED_RATIO = 3;
 
 /**
@@ -185,11 +185,12 @@ async function cutFiles(run: RunRecord): Promise<SliceRecord[]> {
   for (const [part, file] of run.source.files.entries()) {
     const mean = await meanLineBytes(file);
     if (mean === undefined) continue;
-    const step = file.gzip ? Number.MAX_SAFE_INTEGER : Math.ceil(run.slice_documents * mean);
-    const end = file.gzip ? Number.MAX_SAFE_INTEGER : file.bytes;
+    const packed = file.compression !== "none";
+    const step = packed ? Number.MAX_SAFE_INTEGER : Math.ceil(run.slice_documents * mean);
+    const end = packed ? Number.MAX_SAFE_INTEGER : file.bytes;
     for (let from = 0; from < end; from += step) {
       const to = Math.min(end, from + step);
-      const bytes = file.gzip ? file.bytes * GUESSED_RATIO : to - from;
+      const bytes = packed ? file.bytes * GUESSED_RATIO : to - from;
       const documents = Math.max(1, Math.round(bytes / mean));
       const number = slices.length;
       slices.push(openSlice(run.run, { number, pass: 0, task: "copy", part, from, to, documents }));
@@ -204,7 +205,7 @@ async function findSource(
 ): Promise<{ source: RunRecord["source"]; index?: IndexSource }> {
   const [only] = from;
   if (only === undefined) throw new CspladeError("usage", "Name a source: --from INDEX or FILES.");
-  const isFile = from.length > 1 || /[/\\]|\.(ndjson|jsonl|json|gz)$/.test(only);
+  const isFile = from.length > 1 || /[/\\]|\.(ndjson|jsonl|json|gz|zst)$/.test(only);
   if (isFile) return { source: { type: "files", files: await findFiles(from) } };
   const index = await patiently(context.patience, () =>
     findIndexSource(context.cluster, only, context.patience.signal),

@@ -22,7 +22,9 @@ const sourceSchema = z.discriminatedUnion("type", [
       z.object({
         path: z.string(),
         bytes: z.number().int().min(0),
-        gzip: z.boolean(),
+        compression: z.enum(["none", "gzip", "zstd"]),
+        form: z.enum(["document", "hit"]),
+        start: z.number().int().min(0),
         /** Added to an offset in this file, it orders all lines of the source. */
         base: z.number().int().min(0),
       }),

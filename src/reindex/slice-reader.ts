@@ -186,17 +186,20 @@ async function* readFile(
   let characters = 0;
   for await (const line of readFileSlice(file, range, context.maxDocumentBytes)) {
     const place = `offset ${line.offset} of ${file.path}`;
+    const { found } = line;
     const content: Arrival["content"] =
-      line.content === undefined
-        ? {
-            problem: {
-              code: "document_too_large",
-              reason: `The document has ${line.bytes} bytes; ingest.max_document_bytes is ${context.maxDocumentBytes}.`,
-            },
-          }
-        : parseDocument(line.content, run);
+      found.fault === undefined
+        ? parseDocument(found.content, run, found)
+        : { problem: found.fault };
     const id = "document" in content ? content.document.id : (content.problem.id ?? place);
-    page.push({ next: line.next, id, version: file.base + line.offset + 1, place, content });
+    page.push({
+      next: line.next,
+      id,
+      version: file.base + line.offset + 1,
+      ...(found.routing === undefined ? {} : { routing: found.routing }),
+      place,
+      content,
+    });
     characters += line.bytes;
     if (page.length >= MOST_PAGE || characters >= PAGE_CHARACTERS) {
       yield page;

@@ -1,12 +1,16 @@
-/** A chunk of a source: a byte range of an NDJSON file. Queues carry chunks, never texts. */
+/** A chunk of a source: a byte range of a file of lines. Queues carry chunks, never texts. */
 import { open } from "node:fs/promises";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { linesOf } from "./lines.js";
+import { besideOf, type Beside } from "./found-document.js";
+import { foundInLine, type LineForm } from "./source-file.js";
 
 /** Where some consecutive lines stand. */
 export interface Chunk {
-  /** Absolute path of a plain NDJSON file. */
+  /** Absolute path of a plain file of lines. */
   readonly file: string;
+  /** What stands in each line. */
+  readonly form: LineForm;
   readonly offset: number;
   readonly bytes: number;
   /** Number of the first line, 1-based. */
@@ -26,12 +30,17 @@ export interface DocumentFailure {
   readonly code: ErrorCode;
   readonly reason: string;
   readonly id?: string;
+  /** What its file says of it outside its own text. */
+  readonly beside?: Beside;
 }
 
 /** One line of a chunk. */
-export interface ChunkLine {
+export interface ChunkLine extends Beside {
+  /** Its number in the file that the user named. */
   readonly number: number;
+  /** Where its document begins in the chunk's file. */
   readonly offset: number;
+  /** Its document's own text. */
   readonly content: Buffer;
 }
 
@@ -45,8 +54,16 @@ export async function readChunk(chunk: Chunk): Promise<ChunkLine[]> {
   const lines: ChunkLine[] = [];
   for await (const line of linesOf(once(content), content.length)) {
     const number = chunk.first_line + line.number - 1;
-    if (line.content === undefined || skip.has(number) || isBlank(line.content)) continue;
-    lines.push({ number, offset: chunk.offset + line.offset, content: line.content });
+    if (skip.has(number)) continue;
+    const place = { ...line, number, offset: chunk.offset + line.offset };
+    const found = foundInLine(place, chunk.form, content.length);
+    if (found === undefined || found.fault !== undefined) continue;
+    lines.push({
+      number: found.line,
+      offset: found.offset,
+      content: found.content,
+      ...besideOf(found),
+    });
   }
   return lines;
 }
@@ -77,11 +94,6 @@ export async function readRange(file: string, offset: number, bytes: number): Pr
     });
   }
   return buffer;
-}
-
-/** True for a line of white space only. */
-export function isBlank(line: Buffer): boolean {
-  return line.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
 }
 
 async function* once(content: Buffer): AsyncGenerator<Buffer> {

@@ -8,6 +8,8 @@ import { Readable } from "node:stream";
 import { z } from "zod";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { readRange, type DocumentFailure } from "./chunk.js";
+import { besideOf } from "./found-document.js";
+import { writeHit } from "./hit-line.js";
 import { linesOf } from "./lines.js";
 
 /** A document above this size is not copied into the dead-letter file; its place stands for it. */
@@ -17,6 +19,8 @@ const deadLetterSchema = z.object({
   code: z.string(),
   reason: z.string(),
   id: z.string().optional(),
+  /** What the file said of the document outside its text. */
+  beside: z.object({ id: z.string().optional(), routing: z.string().optional() }).optional(),
   /** Field that gave the document its id. */
   id_field: z.string().optional(),
   file: z.string(),
@@ -70,7 +74,7 @@ export function openDeadLetters(
   };
 }
 
-/** The documents of a dead-letter file as NDJSON, read from where they stand if they were not copied. */
+/** The documents of a dead-letter file as hits in lines, read from where they stand if they were not copied. */
 export function replayLines(file: string): Readable {
   return Readable.from(replay(file), { objectMode: false });
 }
@@ -106,10 +110,11 @@ async function* lettersOf(file: string): AsyncGenerator<z.infer<typeof deadLette
 
 async function* replay(file: string): AsyncGenerator<Buffer> {
   for await (const letter of lettersOf(file)) {
-    yield letter.document === undefined
-      ? await readRange(letter.file, letter.offset, letter.bytes)
-      : Buffer.from(letter.document);
-    yield Buffer.from("\n");
+    const content =
+      letter.document === undefined
+        ? await readRange(letter.file, letter.offset, letter.bytes)
+        : Buffer.from(letter.document);
+    yield writeHit({ line: letter.line, content, ...besideOf(letter.beside ?? {}) });
   }
 }
 

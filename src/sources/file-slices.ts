@@ -1,39 +1,54 @@
-/** NDJSON files as a source in slices: byte ranges that need no scan before they are read. */
+/** Files of lines as a source in slices: byte ranges that need no scan before they are read. */
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
-import { pipeline } from "node:stream";
-import { createGunzip } from "node:zlib";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import { isBlank } from "./chunk.js";
 import { linesOf } from "./lines.js";
-import { fileOf, isGzip } from "./spool.js";
+import { FORMAT_NAMES } from "./sniff.js";
+import { sniffFile } from "./sniff-file.js";
+import { foundInLine, mostLineBytes, type LineForm, type SourceLine } from "./source-file.js";
+import { fileOf } from "./spool.js";
+import { unpacked, type Compression } from "./unpack.js";
 
 /** A file that can be cut (or, compressed, read as one slice). */
 export interface SliceableFile {
   /** Absolute. */
   readonly path: string;
   readonly bytes: number;
-  readonly gzip: boolean;
+  readonly compression: Compression;
+  /** What stands in each line. */
+  readonly form: LineForm;
+  /** Bytes before the first line: a byte order mark. */
+  readonly start: number;
   /** Added to an offset in this file, it orders all lines of all files. */
   readonly base: number;
 }
+
+/** What reading a slice needs to know of its file. */
+export type ReadableFile = Pick<SliceableFile, "path" | "compression" | "form" | "start">;
 
 /** One line of a slice. Offsets are those of the unpacked file. */
 export interface SliceLine {
   readonly offset: number;
   /** Offset of the line after it. */
   readonly next: number;
-  /** Undefined if the line is longer than the limit. */
-  readonly content: Buffer | undefined;
   readonly bytes: number;
+  readonly found: SourceLine;
 }
 
-/** Most bytes that one byte of gzip can become (deflate's bound is 1,032). */
-const MOST_EXPANSION = 1_100;
+/**
+ * Most bytes that one byte of a packed file can become: deflate's bound is 1,032; zstd has none short
+ * of its blocks (128 KiB from four bytes), and a table of a thousand such files still counts exactly.
+ */
+const MOST_EXPANSION: Readonly<Record<Compression, number>> = {
+  none: 1,
+  gzip: 1_100,
+  zstd: 32_768,
+};
 
 /**
- * Finds the files behind names (files, gzip too, and BEIR folders).
- * @throws CspladeError `source_unreadable` naming the input at fault.
+ * Finds the files behind names (files of lines, packed too, and BEIR folders).
+ * @throws CspladeError `source_unreadable` or, for a file whose documents do not stand in lines,
+ *   `source_unsupported`; both name the input at fault.
  */
 export async function findFiles(inputs: readonly string[]): Promise<SliceableFile[]> {
   const files: SliceableFile[] = [];
@@ -42,10 +57,18 @@ export async function findFiles(inputs: readonly string[]): Promise<SliceableFil
     const path = await fileOf(input);
     try {
       const { size: bytes } = await stat(path);
-      const gzip = await isGzip(path);
-      files.push({ path, bytes, gzip, base });
-      base += bytes * (gzip ? MOST_EXPANSION : 1) + 1;
+      const { format, form, compression, start } = await sniffFile(path, input);
+      if (form === undefined) {
+        throw new CspladeError(
+          "source_unsupported",
+          `${input} is ${FORMAT_NAMES[format]}; a reindexing reads files with a document in each line.`,
+          { hint: "csplade ingest takes this format." },
+        );
+      }
+      files.push({ path, bytes, compression, form, start, base });
+      base += bytes * MOST_EXPANSION[compression] + 1;
     } catch (cause) {
+      if (cause instanceof CspladeError) throw cause;
       throw new CspladeError("source_unreadable", `${input} cannot be read: ${messageOf(cause)}`, {
         cause,
       });
@@ -58,9 +81,7 @@ export async function findFiles(inputs: readonly string[]): Promise<SliceableFil
 const SAMPLE_BYTES = 262_144;
 
 /** Mean bytes of the first lines of a file, unpacked; undefined for an empty one. */
-export async function meanLineBytes(
-  file: Pick<SliceableFile, "path" | "gzip">,
-): Promise<number | undefined> {
+export async function meanLineBytes(file: ReadableFile): Promise<number | undefined> {
   let lines = 0;
   let bytes = 0;
   const range = { from: 0, to: SAMPLE_BYTES, aligned: true };
@@ -78,28 +99,32 @@ export async function meanLineBytes(
  * @throws CspladeError `source_unreadable`.
  */
 export async function* readFileSlice(
-  file: Pick<SliceableFile, "path" | "gzip">,
+  file: ReadableFile,
   range: { readonly from: number; readonly to: number; readonly aligned: boolean },
   maxBytes: number,
 ): AsyncGenerator<SliceLine> {
-  const { from, to, aligned } = range;
+  const { to, aligned } = range;
+  const from = Math.max(range.from, file.start);
   // The byte before tells whether a line begins at `from`.
-  const start = aligned || from === 0 ? from : from - 1;
+  const start = aligned || from === file.start ? from : from - 1;
   let skipFirst = start < from;
-  const stream = file.gzip
-    ? skipBytes(unpacked(file.path), start)
-    : (createReadStream(file.path, { start, highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>);
+  const options = { highWaterMark: 1 << 18 };
+  const stream =
+    file.compression === "none"
+      ? createReadStream(file.path, { ...options, start })
+      : skipBytes(unpacked(createReadStream(file.path, options), file.compression), start);
+  const most = mostLineBytes(file.form, maxBytes);
   try {
-    for await (const line of linesOf(stream, maxBytes)) {
+    for await (const line of linesOf(stream as AsyncIterable<Buffer>, most)) {
       const offset = start + line.offset;
       if (skipFirst) {
         skipFirst = false;
         continue;
       }
       if (offset >= to) return;
-      if (line.content !== undefined && isBlank(line.content)) continue;
-      const next = offset + line.bytes + 1;
-      yield { offset, next, content: line.content, bytes: line.bytes };
+      const found = foundInLine({ ...line, offset }, file.form, maxBytes);
+      if (found === undefined) continue;
+      yield { offset, next: offset + line.bytes + 1, bytes: line.bytes, found };
     }
   } catch (cause) {
     throw new CspladeError(
@@ -111,11 +136,6 @@ export async function* readFileSlice(
       },
     );
   }
-}
-
-function unpacked(path: string): AsyncIterable<Buffer> {
-  // Errors of either stream end the second one, and come out of reading it.
-  return pipeline(createReadStream(path), createGunzip(), () => {}) as AsyncIterable<Buffer>;
 }
 
 async function* skipBytes(stream: AsyncIterable<Buffer>, bytes: number): AsyncGenerator<Buffer> {

@@ -50,3 +50,8 @@ export async function* linesOf(
   }
   if (bytes > 0) yield finish();
 }
+
+/** True for a line of white space only. */
+export function isBlank(line: Buffer): boolean {
+  return line.every((byte) => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d));
+}

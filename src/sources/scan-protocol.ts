@@ -1,11 +1,12 @@
 /** Messages between a scan and its thread. */
 import type { Chunk, DocumentFailure } from "./chunk.js";
 import type { DocumentFields } from "./source-document.js";
+import type { SourceFile } from "./source-file.js";
 
 /** What a scan is asked (`workerData` of its thread). */
 export interface ScanRequest {
-  /** Absolute paths of plain NDJSON files, in order. */
-  readonly files: readonly string[];
+  /** Plain files of lines, in order. */
+  readonly files: readonly SourceFile[];
   readonly fields: DocumentFields;
   readonly max_document_bytes: number;
   readonly job_documents: number;

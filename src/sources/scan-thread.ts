@@ -1,15 +1,16 @@
 /**
- * The scan thread: reads NDJSON files once, checks every line, and cuts them into
+ * The scan thread: reads files of lines once, checks every line, and cuts them into
  * chunks. Parsing stays off the event loop that renews the queue's locks.
  */
-import { createReadStream } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import { isBlank, type DocumentFailure } from "./chunk.js";
-import { linesOf, type Line } from "./lines.js";
+import type { DocumentFailure } from "./chunk.js";
+import { besideOf } from "./found-document.js";
+import type { Line } from "./lines.js";
 import type { ScanReply, ScanRequest } from "./scan-protocol.js";
 import { createSeenIds, type SeenIds } from "./seen-ids.js";
 import { parseDocument, type DocumentProblem } from "./source-document.js";
+import { sourceLines, type SourceFile, type SourceLine } from "./source-file.js";
 
 /** Places of ids are remembered as one number: file index × 2³² + line. */
 const LINES_PER_FILE = 2 ** 32;
@@ -37,11 +38,14 @@ function send(message: ScanReply): void {
   parentPort?.postMessage(message);
 }
 
-async function sendChunk(file: string, open: OpenChunk): Promise<void> {
+async function sendChunk(file: SourceFile, open: OpenChunk): Promise<void> {
   while (credit === 0) await new Promise<void>((resolve) => (wake = resolve));
   credit -= 1;
   const { read, documents, failures, ...range } = open;
-  send({ type: "chunk", scanned: { chunk: { file, ...range }, read, documents, failures } });
+  send({
+    type: "chunk",
+    scanned: { chunk: { file: file.path, form: file.lines, ...range }, read, documents, failures },
+  });
 }
 
 function startChunk(line: Line): OpenChunk {
@@ -57,49 +61,60 @@ function startChunk(line: Line): OpenChunk {
   };
 }
 
-function problemOf(line: Line, fileIndex: number, seen: SeenIds): DocumentProblem | undefined {
-  if (line.content === undefined) {
-    return {
-      code: "document_too_large",
-      reason: `The document has ${line.bytes} bytes; ingest.max_document_bytes is ${request.max_document_bytes}.`,
-    };
-  }
-  const parsed = parseDocument(line.content, request.fields);
+function problemOf(
+  found: SourceLine,
+  fileIndex: number,
+  seen: SeenIds,
+): DocumentProblem | undefined {
+  if (found.fault !== undefined) return found.fault;
+  const parsed = parseDocument(found.content, request.fields, found);
   if ("problem" in parsed) return parsed.problem;
-  const before = seen.note(parsed.document.id, fileIndex * LINES_PER_FILE + line.number);
+  const before = seen.note(parsed.document.id, fileIndex * LINES_PER_FILE + found.line);
   if (before === undefined) return undefined;
-  const file = request.files[Math.floor(before / LINES_PER_FILE)] ?? "";
+  const name = request.files[Math.floor(before / LINES_PER_FILE)]?.origin.name ?? "";
   return {
     code: "document_duplicate",
-    reason: `The id was already used in line ${before % LINES_PER_FILE} of ${file}; that document was taken.`,
+    reason: `The id was already used in line ${before % LINES_PER_FILE} of ${name}; that document was taken.`,
     id: parsed.document.id,
   };
 }
 
-async function scanFile(file: string, fileIndex: number, seen: SeenIds): Promise<void> {
+/** What a failure notes of what stood beside its document. */
+function noted(found: SourceLine): Pick<DocumentFailure, "beside"> {
+  const beside = besideOf(found);
+  return beside === undefined ? {} : { beside };
+}
+
+async function scanFile(file: SourceFile, fileIndex: number, seen: SeenIds): Promise<void> {
   let open: OpenChunk | undefined;
-  const stream = createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>;
-  for await (const line of linesOf(stream, request.max_document_bytes)) {
-    const oversized = line.content === undefined;
+  for await (const { place, found } of sourceLines(file, request.max_document_bytes)) {
+    const oversized = place.content === undefined;
     // A line that must be skipped for its size ends the chunk before it: it is never read again.
-    if (open !== undefined && (oversized || open.bytes + line.bytes + 1 > request.job_bytes)) {
+    if (open !== undefined && (oversized || open.bytes + place.bytes + 1 > request.job_bytes)) {
       await sendChunk(file, open);
       open = undefined;
     }
-    open ??= startChunk(line);
+    open ??= startChunk(place);
     open.lines += 1;
-    if (line.content === undefined || !isBlank(line.content)) {
+    if (found !== undefined) {
       open.read += 1;
-      const problem = problemOf(line, fileIndex, seen);
+      const problem = problemOf(found, fileIndex, seen);
       if (problem === undefined) {
         open.documents += 1;
       } else {
-        const { number, offset, bytes } = line;
-        open.skip.push(number);
-        open.failures.push({ file, line: number, offset, bytes, ...problem });
+        const bytes = oversized ? place.bytes : found.content.length;
+        open.skip.push(place.number);
+        open.failures.push({
+          file: file.path,
+          line: found.line,
+          offset: found.offset,
+          bytes,
+          ...problem,
+          ...noted(found),
+        });
       }
     }
-    if (!oversized) open.bytes = line.offset + line.bytes - open.offset;
+    if (!oversized) open.bytes = place.offset + place.bytes - open.offset;
     if (oversized || open.documents >= request.job_documents || open.lines >= 10_000) {
       await sendChunk(file, open);
       open = undefined;

@@ -36,10 +36,14 @@ const MAX_ID_BYTES = 512;
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** Checks one line of NDJSON. Never throws: a bad line is a {@link DocumentProblem}. */
+/**
+ * Checks one document. Never throws: a bad one is a {@link DocumentProblem}.
+ * @param beside what the file's format says of the document outside it; its id counts as the field `_id`.
+ */
 export function parseDocument(
   line: Buffer,
   fields: DocumentFields,
+  beside: { readonly id?: string } = {},
 ): { readonly document: SourceDocument } | { readonly problem: DocumentProblem } {
   let text: string;
   try {
@@ -50,7 +54,9 @@ export function parseDocument(
   const read = JsonObject.read(text);
   if ("problem" in read) return problem("document_malformed", `The line ${read.problem}.`);
   const { object } = read;
-  const id = idOf(object.textOf(fields.id_field), line, fields.id_field);
+  const isBeside = fields.id_field === ID_FIELD && beside.id !== undefined;
+  const rawId = isBeside ? JSON.stringify(beside.id) : object.textOf(fields.id_field);
+  const id = idOf(rawId, line, fields.id_field);
   if (typeof id !== "string") return { problem: id };
   const body = fields.id_field === ID_FIELD ? object.without((name) => name === ID_FIELD) : object;
   const found = textOf(id, body, fields.text_fields);

@@ -1,20 +1,29 @@
 /**
- * Turns whatever the user names (plain or gzipped NDJSON, standard input, a BEIR
- * folder, a dead-letter file) into plain NDJSON files that chunks can point into.
+ * Turns whatever the user names (files of any format that is known, packed or not, standard input, a
+ * BEIR folder, a dead-letter file) into plain files of lines that chunks can point into. A file that
+ * is one already stays where it is.
  */
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { bulkDocuments } from "./bulk-body.js";
 import { replayLines } from "./dead-letters.js";
+import { rowDocuments, type ColumnType } from "./delimited.js";
+import { tooLarge, type FoundDocument } from "./found-document.js";
+import { writeHit } from "./hit-line.js";
+import { jsonValues, type ValueLayout } from "./json-values.js";
+import { sniffStream } from "./sniff-file.js";
+import type { FileFormat } from "./sniff.js";
+import type { SourceFile } from "./source-file.js";
+import { withoutMark } from "./unpack.js";
 
-/** Plain NDJSON files, ready to be scanned. */
+/** Plain files of lines, ready to be scanned. */
 export interface Spooled {
-  /** Absolute paths, in the order they were named. */
-  readonly files: readonly string[];
+  /** In the order they were named. */
+  readonly files: readonly SourceFile[];
   /** Bytes of all files together. */
   readonly bytes: number;
   /** Deletes what was unpacked. */
@@ -27,6 +36,12 @@ export interface SpoolRequest {
   readonly inputs: readonly string[];
   /** True if the inputs are dead-letter files whose documents are to be tried again. */
   readonly fromDeadLetters: boolean;
+  /** The format of all inputs; told from their first bytes if it is not given. */
+  readonly format?: FileFormat | undefined;
+  /** Types of columns that are no strings. */
+  readonly types?: Readonly<Record<string, ColumnType>> | undefined;
+  /** Largest document, bytes. */
+  readonly maxDocumentBytes: number;
   /** Folder for unpacked files; made when needed. */
   readonly folder: string;
   readonly stdin: Readable;
@@ -35,31 +50,18 @@ export interface SpoolRequest {
 
 /**
  * Prepares the inputs.
- * @throws CspladeError `source_unreadable` naming the input at fault.
+ * @throws CspladeError `source_unsupported` for an input whose format cannot be taken, with what it
+ *   looks like; `source_unreadable`; both name the input.
  */
 export async function spool(request: SpoolRequest): Promise<Spooled> {
-  const files: string[] = [];
+  const files: SourceFile[] = [];
   let bytes = 0;
-  let unpacked = 0;
   const remove = () => rm(request.folder, { recursive: true, force: true });
-  const unpack = async (
-    name: string,
-    ...streams: [NodeJS.ReadableStream, ...NodeJS.ReadWriteStream[]]
-  ) => {
-    await mkdir(request.folder, { recursive: true });
-    const target = path.join(request.folder, `${unpacked++}-${name}.ndjson`);
-    await pipeline(
-      [...streams, createWriteStream(target, { mode: 0o600 })],
-      request.signal === undefined ? {} : { signal: request.signal },
-    );
-    return target;
-  };
   try {
-    for (const input of request.inputs) {
-      const file = input === "-" ? "-" : await fileOf(input);
-      const plain = await plainFile(file, input, request, unpack);
-      files.push(plain);
-      bytes += (await stat(plain)).size;
+    for (const [number, input] of request.inputs.entries()) {
+      const file = await sourceFile(input, number, request);
+      files.push(file);
+      bytes += (await stat(file.path)).size - file.start;
     }
   } catch (thrown) {
     await remove();
@@ -68,30 +70,114 @@ export async function spool(request: SpoolRequest): Promise<Spooled> {
   return { files, bytes, remove };
 }
 
-type Unpack = (
-  name: string,
-  ...streams: [NodeJS.ReadableStream, ...NodeJS.ReadWriteStream[]]
-) => Promise<string>;
-
-async function plainFile(
-  file: string,
+async function sourceFile(
   input: string,
+  number: number,
   request: SpoolRequest,
-  unpack: Unpack,
-): Promise<string> {
+): Promise<SourceFile> {
+  const file = input === "-" ? "-" : await fileOf(input);
   try {
-    if (request.fromDeadLetters) return await unpack("dead-letters", replayLines(file));
-    if (file === "-") return await unpack("stdin", request.stdin);
-    if (await isGzip(file)) return await unpack("gzip", createReadStream(file), createGunzip());
-    return file;
+    if (request.fromDeadLetters) return await replayed(input, file, number, request);
+    return await readable(input, file, number, request);
   } catch (cause) {
-    if (cause instanceof CspladeError) throw cause;
     if (request.signal?.aborted === true)
       throw new CspladeError("aborted", "Reading was cancelled.");
-    throw new CspladeError("source_unreadable", `${input} cannot be read: ${messageOf(cause)}`, {
+    if (cause instanceof CspladeError && cause.message.includes(input)) throw cause;
+    const code = cause instanceof CspladeError ? cause.code : "source_unreadable";
+    const hint = cause instanceof CspladeError ? cause.hint : undefined;
+    throw new CspladeError(code, `${input} cannot be read: ${messageOf(cause)}`, {
+      ...(hint === undefined ? {} : { hint }),
       cause,
     });
   }
+}
+
+async function replayed(
+  name: string,
+  file: string,
+  number: number,
+  request: SpoolRequest,
+): Promise<SourceFile> {
+  const lines = replayLines(file) as AsyncIterable<Buffer>;
+  const target = await write(lines, `${number}-dead-letters`, request);
+  const origin = { name, format: "ndjson", compression: "none" } as const;
+  return { path: target, lines: "hit", start: 0, origin };
+}
+
+async function readable(
+  name: string,
+  file: string,
+  number: number,
+  request: SpoolRequest,
+): Promise<SourceFile> {
+  const stream = file === "-" ? request.stdin : createReadStream(file, { highWaterMark: 1 << 18 });
+  const sniffed = await sniffStream(stream as AsyncIterable<Buffer>, name, request.format);
+  const { format, form, compression, delimiter, plain } = sniffed;
+  const origin = { name, format, compression };
+  if (form !== undefined && compression === "none" && file !== "-") {
+    await plain.close();
+    return { path: file, lines: form, start: sniffed.start, origin };
+  }
+  const content = withoutMark(plain.all);
+  const spooled =
+    form === undefined ? asHits(documentsOf(content, format, delimiter, request)) : content;
+  const target = await write(spooled, `${number}-${format}`, request);
+  return { path: target, lines: form ?? "hit", start: 0, origin };
+}
+
+/** The documents of a format that has them not in lines. */
+function documentsOf(
+  content: AsyncIterable<Buffer>,
+  format: FileFormat,
+  delimiter: string,
+  { maxDocumentBytes: maxBytes, types = {} }: SpoolRequest,
+): AsyncGenerator<FoundDocument> {
+  switch (format) {
+    case "bulk":
+      return bulkDocuments(content, maxBytes);
+    case "csv":
+    case "tsv":
+      return rowDocuments(content, { delimiter, types, maxBytes });
+    default:
+      return valueDocuments(content, format === "json-array" ? "array" : "objects", maxBytes);
+  }
+}
+
+async function* valueDocuments(
+  content: AsyncIterable<Buffer>,
+  layout: ValueLayout,
+  maxBytes: number,
+): AsyncGenerator<FoundDocument> {
+  for await (const value of jsonValues(content, layout, maxBytes)) {
+    const { line } = value;
+    if (value.content === undefined) {
+      yield { line, content: Buffer.alloc(0), fault: tooLarge(value.bytes, maxBytes) };
+    } else if (value.fault !== undefined) {
+      const fault = { code: "document_malformed", reason: value.fault } as const;
+      yield { line, content: value.content, fault };
+    } else {
+      yield { line, content: value.content };
+    }
+  }
+}
+
+async function* asHits(documents: AsyncIterable<FoundDocument>): AsyncGenerator<Buffer> {
+  for await (const document of documents) yield writeHit(document);
+}
+
+async function write(
+  content: AsyncIterable<Buffer>,
+  name: string,
+  { folder, signal }: SpoolRequest,
+): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  const target = path.join(folder, `${name}.ndjson`);
+  await pipeline(
+    Readable.from(content, { objectMode: false }),
+    createWriteStream(target, { mode: 0o600, highWaterMark: 1 << 20 }),
+    signal === undefined ? {} : { signal },
+  );
+  return target;
 }
 
 /** The file behind a name: itself, or `corpus.jsonl` of a BEIR folder. */
@@ -106,14 +192,6 @@ export async function fileOf(input: string): Promise<string> {
     if ((await stat(file).catch(() => undefined))?.isFile() === true) return file;
   }
   throw new CspladeError("source_unreadable", `The folder ${input} holds no corpus.jsonl.`, {
-    hint: "Name NDJSON files, or a BEIR folder (corpus.jsonl, queries.jsonl, qrels/).",
+    hint: "Name files, or a BEIR folder (corpus.jsonl, queries.jsonl, qrels/).",
   });
-}
-
-/** Gzip is told by its first two bytes, not by the file's name. */
-export async function isGzip(file: string): Promise<boolean> {
-  for await (const head of createReadStream(file, { end: 1 }) as AsyncIterable<Buffer>) {
-    return head.length === 2 && head[0] === 0x1f && head[1] === 0x8b;
-  }
-  return false;
 }

@@ -4,7 +4,19 @@ import os from "node:os";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { findFiles, meanLineBytes, readFileSlice } from "../../../src/sources/file-slices.js";
+import {
+  findFiles,
+  meanLineBytes,
+  readFileSlice,
+  type ReadableFile,
+} from "../../../src/sources/file-slices.js";
+
+const plain = (file: string): ReadableFile => ({
+  path: file,
+  compression: "none",
+  form: "document",
+  start: 0,
+});
 
 describe("slices of a file", () => {
   let folder: string;
@@ -25,12 +37,8 @@ describe("slices of a file", () => {
 
   async function read(file: string, from: number, to: number, aligned = false) {
     const found = [];
-    for await (const line of readFileSlice(
-      { path: file, gzip: false },
-      { from, to, aligned },
-      1e6,
-    )) {
-      found.push({ text: line.content?.toString() ?? "", next: line.next });
+    for await (const line of readFileSlice(plain(file), { from, to, aligned }, 1e6)) {
+      found.push({ text: line.found.content.toString(), next: line.next });
     }
     return found;
   }
@@ -71,27 +79,27 @@ describe("slices of a file", () => {
   });
 
   it("tell packed files by their bytes, and keep the order of all lines over files", async () => {
-    const { file } = write(["one", "two"], true);
+    const { file } = write(['{"n":1}', '{"n":2}'], true);
     const packed = path.join(folder, "packed.ndjson");
-    writeFileSync(packed, gzipSync("three\nfour\n"));
+    writeFileSync(packed, gzipSync('{"n":3}\n{"n":40}\n'));
     const files = await findFiles([file, packed]);
     assert.deepEqual(
-      files.map(({ gzip }) => gzip),
-      [false, true],
+      files.map(({ compression }) => compression),
+      ["none", "gzip"],
     );
     assert.ok((files[1]?.base ?? 0) > (files[0]?.bytes ?? Infinity));
-    assert.equal(await meanLineBytes({ path: packed, gzip: true }), 5.5);
+    assert.equal(await meanLineBytes({ ...plain(packed), compression: "gzip" }), 8.5);
     await assert.rejects(findFiles([path.join(folder, "none.ndjson")]), {
       code: "source_unreadable",
     });
   });
 
   it("say in a sentence that a file is gone or is no gzip", async () => {
-    const gone = { path: path.join(folder, "gone.ndjson"), gzip: true };
+    const gone = { ...plain(path.join(folder, "gone.ndjson")), compression: "gzip" } as const;
     const range = { from: 0, to: 10, aligned: true };
     await assert.rejects(readFileSlice(gone, range, 10).next(), { code: "source_unreadable" });
     const { file } = write(["plain"], true);
-    await assert.rejects(readFileSlice({ path: file, gzip: true }, range, 10).next(), {
+    await assert.rejects(readFileSlice({ ...plain(file), compression: "gzip" }, range, 10).next(), {
       code: "source_unreadable",
     });
   });

@@ -10,6 +10,7 @@ import { readChunk, type DocumentFailure } from "../../../src/sources/chunk.js";
 import { openDeadLetters } from "../../../src/sources/dead-letters.js";
 import { linesOf } from "../../../src/sources/lines.js";
 import { scan } from "../../../src/sources/scan.js";
+import type { SourceFile } from "../../../src/sources/source-file.js";
 import { spool } from "../../../src/sources/spool.js";
 import type { ScanRequest, ScannedChunk } from "../../../src/sources/scan-protocol.js";
 
@@ -23,13 +24,26 @@ function write(name: string, content: string | Buffer): string {
   return file;
 }
 
-function requestOf(files: string[], more: Partial<ScanRequest> = {}): ScanRequest {
-  const fields = { id_field: "_id", text_fields: ["title", "text"] };
-  const limits = { max_document_bytes: 2_000, job_documents: 3, job_bytes: 4_000, ahead: 2 };
-  return { files, fields, ...limits, ...more };
+/** A plain file of lines that hold documents. */
+function plain(file: string): SourceFile {
+  const origin = { name: file, format: "ndjson", compression: "none" } as const;
+  return { path: file, lines: "document", start: 0, origin };
 }
 
-async function scanAll(files: string[], more: Partial<ScanRequest> = {}): Promise<ScannedChunk[]> {
+function requestOf(
+  files: readonly (string | SourceFile)[],
+  more: Partial<ScanRequest> = {},
+): ScanRequest {
+  const fields = { id_field: "_id", text_fields: ["title", "text"] };
+  const limits = { max_document_bytes: 2_000, job_documents: 3, job_bytes: 4_000, ahead: 2 };
+  const sources = files.map((file) => (typeof file === "string" ? plain(file) : file));
+  return { files: sources, fields, ...limits, ...more };
+}
+
+async function scanAll(
+  files: readonly (string | SourceFile)[],
+  more: Partial<ScanRequest> = {},
+): Promise<ScannedChunk[]> {
   const chunks: ScannedChunk[] = [];
   for await (const chunk of scan(requestOf(files, more))) chunks.push(chunk);
   return chunks;
@@ -151,7 +165,7 @@ describe("a scan", () => {
 });
 
 describe("spooled inputs", () => {
-  const request = { fromDeadLetters: false, stdin: Readable.from([]) };
+  const request = { fromDeadLetters: false, maxDocumentBytes: 2_000, stdin: Readable.from([]) };
 
   it("unpack gzip whatever the name, take stdin and BEIR folders, and clean up", async () => {
     const plain = '{"_id":"a","text":"good"}\n';
@@ -195,10 +209,11 @@ describe("dead letters", () => {
     const spooled = await spool({
       inputs: [letters.path],
       fromDeadLetters: true,
+      maxDocumentBytes: 2_000,
       folder: path.join(folder, "replay"),
       stdin: Readable.from([]),
     });
-    const chunks = await scanAll([...spooled.files]);
+    const chunks = await scanAll(spooled.files);
     assert.equal(chunks[0]!.documents, 1);
     assert.equal(reasons(chunks).length, 1);
     await spooled.remove();

@@ -1,0 +1,102 @@
+/** A look at the first documents of a source before any work begins. */
+import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import { parseDocument, type DocumentFields } from "./source-document.js";
+import { sourceLines, type SourceFile } from "./source-file.js";
+
+/** Documents that are looked at. */
+const LOOKED_AT = 1_000;
+
+/** Bytes that are looked at: a thousand documents may be of any size. */
+const MOST_BYTES = 268_435_456;
+
+/** What the first documents are like. */
+export interface FirstDocuments {
+  /** Names of their fields, in the order in which they were met. */
+  readonly fields: readonly string[];
+  /** The first that can be taken, as it will be stored. */
+  readonly first: { readonly id: string; readonly json: string } | undefined;
+}
+
+interface Failure {
+  readonly code: ErrorCode;
+  readonly reason: string;
+  readonly place: string;
+}
+
+/**
+ * Reads the first thousand documents, fewer if there are no more.
+ * @throws CspladeError with their own code if all fail, and for one reason: it would be the reason of
+ *   the others too; `source_unreadable`.
+ */
+export async function lookAtFirst(
+  files: readonly SourceFile[],
+  fields: DocumentFields,
+  maxBytes: number,
+): Promise<FirstDocuments> {
+  const names = new Set<string>();
+  let first: FirstDocuments["first"];
+  let failure: Failure | undefined;
+  let isOneReason = true;
+  let read = 0;
+  let bytes = 0;
+  for await (const { file, found } of documentsOf(files, maxBytes)) {
+    if (read === LOOKED_AT || bytes > MOST_BYTES) break;
+    read += 1;
+    bytes += found.content.length;
+    if (first === undefined || names.size === 0) noteNames(names, found.content);
+    const parsed =
+      found.fault === undefined
+        ? parseDocument(found.content, fields, found)
+        : { problem: found.fault };
+    if ("document" in parsed) {
+      const { id, body } = parsed.document;
+      first ??= { id, json: body.text };
+      isOneReason = false;
+      if (failure !== undefined) break;
+      continue;
+    }
+    const { code, reason } = parsed.problem;
+    failure ??= { code, reason, place: `line ${found.line} of ${file.origin.name}` };
+    if (code !== failure.code) isOneReason = false;
+    if (first !== undefined) break;
+  }
+  if (failure !== undefined && isOneReason) throw allFail(failure, read, [...names]);
+  return { fields: [...names], first };
+}
+
+async function* documentsOf(files: readonly SourceFile[], maxBytes: number) {
+  for (const file of files) {
+    for await (const { found } of sourceLines(file, maxBytes)) {
+      if (found !== undefined) yield { file, found };
+    }
+  }
+}
+
+/** Names that an error lists. */
+const MOST_NAMES = 40;
+
+function allFail({ code, reason, place }: Failure, read: number, names: string[]): CspladeError {
+  const which = read === 1 ? "The only document fails" : `All of the first ${read} documents fail`;
+  const more = names.length > MOST_NAMES ? `, and ${names.length - MOST_NAMES} more` : "";
+  const have = `the documents have: ${names.slice(0, MOST_NAMES).join(", ")}${more}`;
+  const hint =
+    code === "document_no_text" || code === "document_wrong_type"
+      ? "Name the fields with --text-fields (and --id-field)."
+      : "Name the file's format with --format if it was taken for another one.";
+  return new CspladeError(
+    code,
+    `${which} for one reason, so nothing was ingested. ${reason} (${place}${names.length > 0 ? `; ${have}` : ""})`,
+    { hint },
+  );
+}
+
+/** Adds the names of a document's fields. */
+function noteNames(names: Set<string>, content: Buffer): void {
+  try {
+    const value: unknown = JSON.parse(content.toString("utf8"));
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return;
+    for (const name of Object.keys(value)) names.add(name);
+  } catch {
+    // No JSON has no fields.
+  }
+}
