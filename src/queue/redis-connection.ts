@@ -31,6 +31,26 @@ function placeOf(config: Config): RedisPlace {
   return place;
 }
 
+/**
+ * A client whose timer for silence ends with its connection, and its copies' too: BullMQ closes a copy
+ * while it waits for a job, and ioredis would hold the process for the rest of {@link SOCKET_TIMEOUT_MS}.
+ */
+function withoutLateTimer(redis: Redis): Redis {
+  redis.on("close", () => {
+    clearTimeout((redis as unknown as { socketTimeoutTimer?: NodeJS.Timeout }).socketTimeoutTimer);
+  });
+  const duplicate = redis.duplicate.bind(redis);
+  redis.duplicate = (override) => withoutLateTimer(duplicate(override));
+  return redis;
+}
+
+function clusterWithoutLateTimers(cluster: Cluster): Cluster {
+  cluster.on("+node", (node: Redis) => withoutLateTimer(node));
+  const duplicate = cluster.duplicate.bind(cluster);
+  cluster.duplicate = (...given) => clusterWithoutLateTimers(duplicate(...given));
+  return cluster;
+}
+
 function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
   const { nodes, username, password, database, primary, sentinelPassword, tls } = place;
   const again = (attempt: number) => (isUp() ? Math.min(100 * attempt, MAX_RECONNECT_MS) : null);
@@ -48,16 +68,17 @@ function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
     ...(tls ? { tls: {} } : {}),
   };
   if (place.kind === "cluster") {
-    return new Cluster([...nodes], {
+    const cluster = new Cluster([...nodes], {
       lazyConnect: true,
       redisOptions: common,
       clusterRetryStrategy: again,
       // Certificates name hosts: their names must reach TLS.
       ...(tls ? { dnsLookup: (address, callback) => callback(null, address) } : {}),
     });
+    return clusterWithoutLateTimers(cluster);
   }
   if (place.kind === "sentinel") {
-    return new Redis({
+    const behindSentinels = new Redis({
       ...common,
       sentinels: [...nodes],
       name: primary ?? "",
@@ -67,8 +88,11 @@ function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
       ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
       ...(tls ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {}),
     });
+    return withoutLateTimer(behindSentinels);
   }
-  return new Redis({ ...common, ...nodes[0], db: database, retryStrategy: again });
+  return withoutLateTimer(
+    new Redis({ ...common, ...nodes[0], db: database, retryStrategy: again }),
+  );
 }
 
 /**

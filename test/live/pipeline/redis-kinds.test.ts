@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
+import { startIngestWorker } from "../../../src/queue/ingest-queue.js";
 import { environmentOf, runCsplade } from "../../support/csplade-command.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 import {
@@ -96,5 +97,21 @@ describe("the queues on", function () {
     const { error } = JSON.parse(out) as { error: { code: string; hint: string } };
     assert.equal(error.code, "queue_unsupported");
     assert.match(error.hint, /CONFIG SET maxmemory-policy noeviction/);
+  });
+
+  it("a server hold no process once they are closed, also while a worker waits for a job", async () => {
+    const timers = () =>
+      process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
+    await sleep(1); // by then the timer of the test itself runs
+    const before = timers();
+    const broken = new AbortController().signal;
+    const taker = { fingerprint: "nobody", broken, onError: () => {} };
+    const worker = await startIngestWorker(suite.config, taker, () =>
+      Promise.reject(new Error("There are no jobs of this model.")),
+    );
+    await sleep(500);
+    await worker.close(5_000);
+    await sleep(100);
+    assert.equal(timers(), before);
   });
 });
