@@ -169,13 +169,14 @@ async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boo
   const guarded = request.guarded !== false;
   if (guarded) await putGuard(cluster, request);
   const constant_keyword = hasConstantKeyword(capabilities);
+  const decided = await decidedByTemplates(cluster, request);
   const answer = await cluster.send({
     method: "PUT",
     path: pathOf(request.name),
     body: indexBody(
       metaOf(request, packageVersion),
       guarded ? guardName(request.model) : undefined,
-      { ...request, constant_keyword },
+      { ...request, constant_keyword, decided },
     ),
     ...signalOf(request),
   });
@@ -186,6 +187,24 @@ async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boo
     "cluster_rejected",
     `Creating the index ${request.name}: ${cluster.url} answered ${answer.status}: ${reason}`,
   );
+}
+
+const simulatedSchema = z.object({
+  template: z.object({
+    settings: z.object({ index: z.record(z.string(), z.unknown()).default({}) }).optional(),
+  }),
+});
+
+/** Names of the settings that the cluster's index templates give an index of this name. */
+async function decidedByTemplates(cluster: Cluster, request: IndexRequest): Promise<string[]> {
+  const answer = await cluster.send({
+    method: "POST",
+    path: pathOf("_index_template", "_simulate_index", request.name),
+    ...signalOf(request),
+  });
+  // Clusters before 7.9 have no such templates; who may create an index need not be allowed to ask.
+  const simulated = answer.status < 400 ? simulatedSchema.safeParse(answer.body).data : undefined;
+  return Object.keys(simulated?.template.settings?.index ?? {});
 }
 
 /** A field that refuses every value but one: OpenSearch since 2.14, Elasticsearch since 7.7. */

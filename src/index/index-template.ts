@@ -7,6 +7,7 @@ import path from "node:path";
 import { z } from "zod";
 import { packageRoot } from "../config/package-root.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { inheritedSettings, type IndexSettings } from "./inherited-settings.js";
 import {
   PASSAGES_FIELD,
   SEAL_FIELD,
@@ -56,11 +57,11 @@ export type GuardPipeline = z.infer<typeof pipelineFileSchema>;
 
 /** Choices about a new index that do not change what its vectors mean. */
 export interface IndexLayout {
-  /** Primary shards; the file's 1 without it. */
+  /** Primary shards; without it what an index template or the cluster says. */
   readonly shards?: number;
-  /** Replicas; without it one as soon as there is a second node to hold it. */
+  /** Replicas; without it what an index template says, or one as soon as a second node can hold it. */
   readonly replicas?: number;
-  /** Fields, dynamic rules and analyzers of the index whose documents are copied. */
+  /** Fields, rules and settings of the index whose documents are copied. */
   readonly inherit?: InheritedMapping;
 }
 
@@ -68,15 +69,15 @@ export interface IndexLayout {
 export interface InheritedMapping {
   /** The `mappings` object as the cluster gave it. */
   readonly mappings: Readonly<Record<string, unknown>>;
-  /** `index.analysis` of its settings. */
-  readonly analysis?: unknown;
+  /** The `index` object of its settings, as the cluster gave it. */
+  readonly settings?: IndexSettings;
 }
 
 /** Body of `PUT /<index>`. */
 export interface IndexBody {
   readonly settings: { readonly index: Readonly<Record<string, unknown>> };
   readonly mappings: {
-    readonly _meta: { readonly csplade: IndexMeta };
+    readonly _meta: { readonly csplade: IndexMeta; readonly [theirs: string]: unknown };
     readonly _source?: { readonly excludes: readonly string[] };
     readonly properties: Readonly<Record<string, object>>;
     readonly [rule: string]: unknown;
@@ -87,25 +88,23 @@ export interface IndexBody {
 export function indexBody(
   meta: IndexMeta,
   guard: string | undefined,
-  layout: IndexLayout & { readonly constant_keyword?: boolean },
+  layout: IndexLayout & {
+    readonly constant_keyword?: boolean;
+    /** Names of settings (below `index`) that an index template decides: the file's give way. */
+    readonly decided?: readonly string[];
+  },
 ): IndexBody {
   const file = readTemplate("mappings/index.json", indexFileSchema);
-  const { auto_expand_replicas: expand, ...settings } = file.settings.index;
   return {
     settings: {
       index: {
-        ...settings,
-        ...(layout.shards === undefined ? {} : { number_of_shards: layout.shards }),
-        ...(layout.replicas === undefined
-          ? { auto_expand_replicas: expand }
-          : { number_of_replicas: layout.replicas }),
+        ...settingsOf(file.settings.index, layout),
         ...(guard === undefined ? {} : { default_pipeline: guard }),
-        ...(layout.inherit?.analysis === undefined ? {} : { analysis: layout.inherit.analysis }),
       },
     },
     mappings: {
       ...inheritedRules(layout.inherit),
-      _meta: { csplade: meta },
+      _meta: { ...inheritedMeta(layout.inherit), csplade: meta },
       ...(meta.store_vectors ? {} : { _source: { excludes: LEFT_OUT } }),
       properties: {
         ...fieldsOf(file.mappings.properties, meta, layout.inherit),
@@ -161,20 +160,41 @@ function passagesField({ passages }: IndexMeta): object {
 
 const propertiesSchema = z.record(z.string(), z.record(z.string(), z.unknown()));
 
-/** Rules of a mapping that decide what becomes of fields it does not name. */
-const RULES = [
-  "dynamic",
-  "dynamic_templates",
-  "date_detection",
-  "dynamic_date_formats",
-  "numeric_detection",
-  "_routing",
-];
+/** What the file says gives way to what the source had, what a template says and what is asked for. */
+function settingsOf(
+  file: IndexSettings,
+  { inherit, shards, replicas, decided = [] }: Parameters<typeof indexBody>[2],
+): Record<string, unknown> {
+  const inherited =
+    inherit?.settings === undefined ? {} : inheritedSettings(inherit.settings, inherit.mappings);
+  const isReplicas = (name: string) => /^(auto_expand|number_of)_replicas$/.test(name);
+  const hasReplicas =
+    replicas !== undefined || decided.some(isReplicas) || Object.keys(inherited).some(isReplicas);
+  const rest = Object.entries(file).filter(
+    ([name]) => !decided.includes(name) && !(hasReplicas && isReplicas(name)),
+  );
+  const settings: Record<string, unknown> = { ...Object.fromEntries(rest), ...inherited };
+  if (replicas !== undefined) {
+    delete settings.auto_expand_replicas;
+    settings.number_of_replicas = replicas;
+  }
+  if (shards !== undefined) settings.number_of_shards = shards;
+  return settings;
+}
 
+/** Parts of a mapping that are not taken over as they are. */
+const NOT_RULES = new Set(["_meta", "_source", "properties"]);
+
+/** Everything a mapping says besides its fields: dynamic rules, routing, runtime fields. */
 function inheritedRules(inherit: InheritedMapping | undefined): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(inherit?.mappings ?? {}).filter(([name]) => RULES.includes(name)),
+    Object.entries(inherit?.mappings ?? {}).filter(([name]) => !NOT_RULES.has(name)),
   );
+}
+
+/** What others noted in the source's `_meta`; `csplade` there tells of the source's own vectors. */
+function inheritedMeta(inherit: InheritedMapping | undefined): Record<string, unknown> {
+  return z.record(z.string(), z.unknown()).safeParse(inherit?.mappings._meta).data ?? {};
 }
 
 /** How the names of guard pipelines begin. */

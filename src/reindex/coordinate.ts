@@ -1,21 +1,21 @@
 /**
- * Brings a run to its end: copy, catch up, verify, swap, catch up with what came in between. All
- * it knows is in the run's record, so whoever coordinates next goes on where the last one stopped.
+ * Brings a run to its end: copy, catch up, verify, catch up again, swap, and follow if asked to. All it
+ * knows is in the run's record, so whoever coordinates next goes on where the last one stopped.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
-import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { indicesBehind, moveAlias } from "../index/alias.js";
 import { activeSpan, traced } from "../observe/tracing.js";
 import { withDeadline } from "../waiting/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
-import { settledUpTo } from "../sources/index-source.js";
+import { deletesSeen, settledUpTo } from "../sources/index-source.js";
+import { releaseWrites } from "./hold-source.js";
+import { prepareForLoad, restoreSettings } from "./load-settings.js";
 import { demandSameSource, sourceGone } from "./slice-reader.js";
 import { countDocuments } from "./missing-documents.js";
-import { cutIndex, openSlice, passOf } from "./plan-run.js";
+import { cutIndex, demandOneOfEachId, openSlice, passOf } from "./plan-run.js";
 import { concurrencyOf } from "./run-control.js";
 import { lagSeconds } from "./run-numbers.js";
 import {
@@ -26,6 +26,8 @@ import {
   type Verification,
 } from "./run-record.js";
 import type { RunStore, SliceTotals } from "./run-store.js";
+import { noteSwap, swapAlias } from "./swap-alias.js";
+import { shardsOf } from "./target-shards.js";
 
 /** What coordinating needs. */
 export interface Coordination {
@@ -87,22 +89,15 @@ export async function coordinate(parts: Coordination, runId: string): Promise<Ru
 
 async function allPhases(parts: Coordination, begun: RunRecord): Promise<RunRecord> {
   const { store, patience } = parts;
-  let run = begun;
+  let run = await releaseWrites(parts, await noteSwap(parts, begun));
   await reopenFailed(parts, run);
   if (run.state === "failed") run = await setState(parts, run, "copying");
   try {
+    if (run.previous === undefined && begun.state === "failed") await prepareForLoad(parts, run);
     await tracedPass(parts, run);
-    if (run.previous === undefined) {
-      run = await catchUp(parts, run);
-      run = await sweepIfNeeded(parts, run);
-      run = await verifyRun(parts, run);
-      run = await catchUp(parts, run);
-      if (!parts.swap) return await finish(parts, run);
-      run = await swapAlias(parts, run);
-    }
-    // Writers may have used the old index until the moment of the swap.
-    run = await sweepIfNeeded(parts, await catchUp(parts, run, { once: true }));
-    while (parts.follow && !patience.signal.aborted) {
+    if (run.previous === undefined) run = await copyAndSwap(parts, run);
+    while (parts.follow && run.previous !== undefined && !patience.signal.aborted) {
+      if (await isRolledBack(parts, run)) break;
       if (run.state !== "following") run = await setState(parts, run, "following");
       await sleep(FOLLOW_MS, undefined, { signal: patience.signal }).catch(() => {});
       run = await sweepIfNeeded(parts, await catchUp(parts, run, { once: true }));
@@ -117,9 +112,30 @@ async function allPhases(parts: Coordination, begun: RunRecord): Promise<RunReco
     if (!patience.signal.aborted && thrown instanceof CspladeError) {
       const message = thrown.message;
       await store.updateRun(run.run, (now) => ({ ...now, state: "failed", message }));
+      // The failure is what counts; the next attempt sets them again.
+      await restoreSettings(parts, run, true).catch(() => {});
     }
     throw thrown;
   }
+}
+
+/** Everything up to the swap: after it nothing is copied but by `--follow`. */
+async function copyAndSwap(parts: Coordination, begun: RunRecord): Promise<RunRecord> {
+  let run = await catchUp(parts, begun);
+  run = await sweepIfNeeded(parts, run);
+  await restoreSettings(parts, run, false);
+  run = await verifyRun(parts, run);
+  run = await sweepIfNeeded(parts, await catchUp(parts, run));
+  if (!parts.swap) return run;
+  return swapAlias(parts, run, {
+    copy: (now) => catchUp(parts, now, { once: true }),
+    sweep: (now) => sweep(parts, now),
+  });
+}
+
+/** Whoever takes a swap back ends the following. */
+async function isRolledBack({ store }: Coordination, run: RunRecord): Promise<boolean> {
+  return (await store.readRun(run.run)).record.state === "rolled_back";
 }
 
 async function setState(
@@ -127,7 +143,9 @@ async function setState(
   run: RunRecord,
   state: RunRecord["state"],
 ): Promise<RunRecord> {
-  return store.updateRun(run.run, (now) => ({ ...withoutMessage(now), state }));
+  return store.updateRun(run.run, (now) =>
+    now.state === "rolled_back" ? now : { ...withoutMessage(now), state },
+  );
 }
 
 /** Slices that failed before get another chance when a run is resumed. */
@@ -231,6 +249,7 @@ async function catchUp(
   if (source.type !== "index") return run;
   for (let passes = 1; ; passes++) {
     await demandSameSource({ run, cluster, patience });
+    await demandOneOfEachId(parts, source, run.target_shards ?? source.shards);
     const as_of = new Date().toISOString();
     const up_to = await patiently(patience, () =>
       settledUpTo(cluster, source, patience.signal),
@@ -270,14 +289,30 @@ async function catchUp(
 
 const isCopy = ({ task }: { readonly task: string }) => task === "copy";
 
-/** Looks for documents that the source has no more, if the counts say that there are any. */
+/** Looks for documents that the source has no more, if it has seen deletes or the counts say so. */
 async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRecord> {
+  const { cluster, patience } = parts;
+  const { source } = run;
+  if (source.type !== "index") return run;
+  const deletes = await patiently(patience, () =>
+    deletesSeen(cluster, source.index, patience.signal),
+  );
+  if (run.deletes_seen !== undefined && run.deletes_seen !== deletes) return sweep(parts, run);
+  // After the swap the new index may have documents of its own.
+  if (run.previous !== undefined) return run;
+  return (await countDocuments(parts, run)).extra === 0 ? run : sweep(parts, run);
+}
+
+/** Removes from the target what the run wrote and the source has no more. */
+async function sweep(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   const { cluster, store, patience } = parts;
   const { source } = run;
   if (source.type !== "index") return run;
-  const counted = await countDocuments(parts, run);
-  if (counted.extra === 0) return run;
-  const target = { index: run.target, shards: await shardsOf(parts, run.target) };
+  const deletes_seen = await patiently(patience, () =>
+    deletesSeen(cluster, source.index, patience.signal),
+  );
+  const shards = await patiently(patience, () => shardsOf(cluster, run.target));
+  const target = { index: run.target, shards };
   const up_to = await patiently(patience, () => settledUpTo(cluster, target, patience.signal));
   const number = nextPass(run);
   const first = await nextSlice(store, run);
@@ -285,34 +320,15 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
   for (const [part, last] of up_to.entries()) {
     if (last < 0) continue;
     const range = { from: 0, to: last + 1, documents: 0 };
-    slices.push(
-      openSlice(run.run, {
-        number: first + slices.length,
-        pass: number,
-        task: "sweep",
-        part,
-        ...range,
-      }),
-    );
+    const slice = { number: first + slices.length, pass: number, task: "sweep", part } as const;
+    slices.push(openSlice(run, { ...slice, ...range }));
   }
-  parts.onStep(
-    `Looking for deleted documents: the source has ${counted.source ?? 0}, the new index ${counted.target}.`,
-  );
+  parts.onStep(`Looking for documents of ${run.target} that ${source.index} has no more.`);
   await store.addSlices(slices);
   const pass = passOf(number, "sweep", slices, [], new Date().toISOString());
   const next = await store.updateRun(run.run, (now) => ({ ...now, passes: [...now.passes, pass] }));
   await tracedPass(parts, next);
-  return next;
-}
-
-async function shardsOf({ cluster, patience }: Coordination, index: string): Promise<number> {
-  const body = (await patiently(patience, () =>
-    cluster.demand(
-      { method: "GET", path: pathOf(index, "_settings"), query: { flat_settings: true } },
-      `Looking at ${index}`,
-    ),
-  )) as Record<string, { settings: Record<string, string> }>;
-  return Number(body[index]?.settings["index.number_of_shards"] ?? 1);
+  return store.updateRun(run.run, (now) => ({ ...now, deletes_seen }));
 }
 
 async function nextSlice(store: RunStore, run: RunRecord): Promise<number> {
@@ -337,45 +353,12 @@ async function verifyRun(parts: Coordination, run: RunRecord): Promise<RunRecord
   );
 }
 
-async function swapAlias(parts: Coordination, run: RunRecord): Promise<RunRecord> {
-  const { cluster, store, patience, onStep } = parts;
-  await restoreSettings(parts, run);
-  const before = await patiently(patience, () => indicesBehind(cluster, run.alias));
-  const previous = before.filter((index) => index !== run.target);
-  if (before.length !== 1 || before[0] !== run.target) {
-    const attributes = { "csplade.run": run.run, "csplade.alias": run.alias };
-    await traced("csplade.swap", attributes, () =>
-      patiently(patience, () => moveAlias(cluster, run.alias, before, [run.target])),
-    );
-  }
-  onStep(
-    previous.length === 0
-      ? `The alias ${run.alias} now leads to ${run.target}.`
-      : `The alias ${run.alias} now leads to ${run.target} (before: ${previous.join(", ")}).`,
-  );
-  return store.updateRun(run.run, (now) => ({ ...now, previous: now.previous ?? previous }));
-}
-
-/** What was set for the bulk of the writing goes back to the defaults. */
-async function restoreSettings({ cluster, patience }: Coordination, run: RunRecord): Promise<void> {
-  await patiently(patience, () =>
-    cluster.demand(
-      {
-        method: "PUT",
-        path: pathOf(run.target, "_settings"),
-        body: { index: { refresh_interval: null } },
-      },
-      `Restoring the settings of ${run.target}`,
-    ),
-  );
-}
-
 async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   const finished_at = new Date().toISOString();
-  await restoreSettings(parts, run);
+  await restoreSettings(parts, run, true);
   const done = await parts.store.updateRun(run.run, (now) => ({
     ...withoutMessage(now),
-    state: "done",
+    state: now.state === "rolled_back" ? now.state : "done",
     finished_at,
   }));
   await limitConcurrency(parts, done);

@@ -4,10 +4,11 @@ import { stat } from "node:fs/promises";
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
+import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import type { Manifest } from "../encoder/manifest.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { indicesBehind, lookUpName } from "../index/alias.js";
+import { lookUpName, readOwnAlias, type AliasMember } from "../index/alias.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { vectorShape } from "../index/index-document.js";
 import type { InheritedMapping } from "../index/index-template.js";
@@ -15,6 +16,7 @@ import { indexModelOf } from "../pipeline/index-model.js";
 import { findFiles, meanLineBytes } from "../sources/file-slices.js";
 import {
   cutShard,
+  deletesSeen,
   findIndexSource,
   settledUpTo,
   type IndexSource,
@@ -28,6 +30,8 @@ export interface ReindexRequest {
   readonly alias: string;
   /** Name of the new index; made from the alias without it. */
   readonly target?: string;
+  /** Primary shards of the new index; without it as many as the source's. */
+  readonly shards?: number;
   /** Documents per second of all workers together, from the start; as fast as they can without it. */
   readonly documents_per_second?: number;
 }
@@ -36,8 +40,10 @@ export interface ReindexRequest {
 export interface RunPlan {
   readonly run: RunRecord;
   readonly slices: readonly SliceRecord[];
-  /** Mapping and analyzers the new index takes over. */
+  /** Mapping and settings the new index takes over. */
   readonly inherit?: InheritedMapping;
+  /** How the alias leads to the index it has now. */
+  readonly alias_now?: AliasMember;
 }
 
 /** What planning needs. */
@@ -53,13 +59,17 @@ const GUESSED_RATIO = 3;
 
 /**
  * Plans a run; nothing is written.
- * @throws CspladeError `index_not_found`, `source_unreadable`, `index_invalid`, `usage` (text fields
- *   that the source does not have).
+ * @throws CspladeError `index_not_found`, `source_unreadable`, `index_invalid` (also for an alias of
+ *   several indices, or one that shows a part of its index), `usage` (text fields that the source does
+ *   not have, another number of shards for documents with a routing of their own).
  */
 export async function planRun(context: PlanContext, request: ReindexRequest): Promise<RunPlan> {
   const { config, cluster, manifest, patience } = context;
-  const previous = await indicesBehind(cluster, request.alias);
+  const aliasNow = await readOwnAlias(cluster, request.alias);
+  const previous = aliasNow?.index;
   const found = await findSource(context, request.from);
+  const shards = request.shards ?? found.index?.shards;
+  await demandOneOfEachId(context, found.index, shards);
   const run = `${request.alias.slice(0, 60)}-${timeStamp()}-${randomBytes(3).toString("hex")}`;
   const target = request.target ?? (await nextTarget(cluster, request.alias));
   const passages = config["ingest.passages"];
@@ -86,6 +96,10 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
       min_quality: config["ingest.min_quality"],
     },
     ...(reuse === undefined ? {} : { reuse }),
+    ...(shards === undefined ? {} : { target_shards: shards }),
+    ...(found.index === undefined
+      ? {}
+      : { deletes_seen: await deletesSeen(cluster, found.index.index, patience.signal) }),
     slice_documents: config["reindex.slice_documents"],
     control: {
       paused: false,
@@ -108,8 +122,63 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
   return {
     run: { ...record, passes: [pass] },
     slices,
-    ...(found.index === undefined ? {} : { inherit: found.index }),
+    ...(found.index === undefined
+      ? {}
+      : { inherit: await withRoutingShards(cluster, found.index) }),
+    ...(aliasNow === undefined ? {} : { alias_now: aliasNow }),
   };
+}
+
+const routingSchema = z.object({
+  metadata: z.object({
+    indices: z.record(z.string(), z.object({ routing_num_shards: z.number().int() })),
+  }),
+});
+
+/**
+ * An index that was split or shrunk spreads documents otherwise than a new one of as many shards. With
+ * the same number of routing shards each shard of the source is one shard of the copy.
+ */
+async function withRoutingShards(cluster: Cluster, index: IndexSource): Promise<InheritedMapping> {
+  const { mappings, settings } = index;
+  const answer = await cluster.send({
+    method: "GET",
+    path: pathOf("_cluster", "state", "metadata", index.index),
+    query: { filter_path: "metadata.indices.*.routing_num_shards" },
+  });
+  const state = answer.status < 400 ? routingSchema.safeParse(answer.body).data : undefined;
+  const number_of_routing_shards = state?.metadata.indices[index.index]?.routing_num_shards;
+  if (number_of_routing_shards === undefined) return { mappings, settings };
+  return { mappings, settings: { ...settings, number_of_routing_shards } };
+}
+
+/**
+ * Versions are sequence numbers of a shard. With as many shards each one of the source is one of the
+ * target, and only versions of one shard are ever compared. Otherwise they are compared by id, which is
+ * in one shard of the source unless documents have a routing of their own.
+ * @throws CspladeError `usage`.
+ */
+export async function demandOneOfEachId(
+  { cluster, patience }: Pick<PlanContext, "cluster" | "patience">,
+  source: Pick<IndexSource, "index" | "shards"> | undefined,
+  shards: number | undefined,
+): Promise<void> {
+  if (source === undefined || shards === source.shards) return;
+  const path = pathOf(source.index, "_count");
+  const body = { query: { exists: { field: "_routing" } } };
+  const answer = await patiently(patience, () =>
+    cluster.demand(
+      { method: "POST", path, body },
+      `Looking for routed documents in ${source.index}`,
+    ),
+  );
+  const { count } = z.object({ count: z.number() }).parse(answer);
+  if (count === 0) return;
+  throw new CspladeError(
+    "usage",
+    `${count} documents of ${source.index} have a routing of their own, so an id may be in several of its ${source.shards} shards; ${shards ?? "another number of"} shards would mix them up.`,
+    { hint: `Leave --shards out: the new index then has ${source.shards} shards too.` },
+  );
 }
 
 /** What a pass is made of. */
@@ -141,7 +210,7 @@ export async function cutIndex(
     for (const range of ranges) {
       const number = pass.first + slices.length;
       slices.push(
-        openSlice(run.run, { number, pass: pass.number, task: "copy", part: shard, ...range }),
+        openSlice(run, { number, pass: pass.number, task: "copy", part: shard, ...range }),
       );
     }
   }
@@ -162,13 +231,14 @@ export function passOf(
 
 /** A slice that nobody has worked on. */
 export function openSlice(
-  run: string,
+  { run, previous }: Pick<RunRecord, "run" | "previous">,
   slice: Pick<SliceRecord, "number" | "pass" | "task" | "part" | "from" | "to" | "documents">,
 ): SliceRecord {
   return {
     kind: "slice",
     run,
     ...slice,
+    after_swap: previous !== undefined,
     state: "open",
     position: slice.from,
     counts: noCounts(),
@@ -193,7 +263,7 @@ async function cutFiles(run: RunRecord): Promise<SliceRecord[]> {
       const bytes = packed ? file.bytes * GUESSED_RATIO : to - from;
       const documents = Math.max(1, Math.round(bytes / mean));
       const number = slices.length;
-      slices.push(openSlice(run.run, { number, pass: 0, task: "copy", part, from, to, documents }));
+      slices.push(openSlice(run, { number, pass: 0, task: "copy", part, from, to, documents }));
     }
   }
   return slices;
@@ -269,10 +339,9 @@ function fieldNames(properties: unknown, prefix: string): Map<string, string> {
 /** The index behind the alias, if its vectors are of the same model and kept the same way. */
 async function reusable(
   { cluster, config, manifest }: PlanContext,
-  previous: readonly string[],
+  only: string | undefined,
 ): Promise<string | undefined> {
-  const [only] = previous;
-  if (only === undefined || previous.length > 1) return undefined;
+  if (only === undefined) return undefined;
   const info = await readIndexModel(cluster, only).catch(() => undefined);
   return info?.model.fingerprint === manifest.fingerprint &&
     info.passages === config["ingest.passages"] &&

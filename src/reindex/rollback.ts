@@ -58,7 +58,8 @@ export async function rollBack(
       `The index ${index}, to which ${alias} led before, does not exist any more.`,
     );
   }
-  await moveAlias(cluster, alias, from, previous);
+  const members = run.previous_alias ?? previous.map((index) => ({ index }));
+  await moveAlias(cluster, alias, from, members);
   await store.updateRun(run.run, (now) => ({ ...now, state: "rolled_back" }));
   return { run: run.run, alias, from, to: previous };
 }

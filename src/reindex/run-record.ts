@@ -3,6 +3,7 @@
  * written. Redis may forget everything; the records alone say what is still to be done.
  */
 import { z } from "zod";
+import { aliasMemberSchema } from "../index/alias.js";
 
 /** Where the documents come from. */
 const sourceSchema = z.discriminatedUnion("type", [
@@ -160,8 +161,20 @@ export const runSchema = z.object({
   /** Tokens per document, from the sample and then from what is encoded. */
   tokens_per_document: z.number().min(0),
   verification: verificationSchema.optional(),
+  /** Primary shards of the new index, where its source is an index. */
+  target_shards: z.number().int().min(1).optional(),
+  /** Settings of the new index that are others while it is filled, as they are to be; null: the default. */
+  restore: z.record(z.string(), z.string().nullable()).optional(),
+  /** Deletes that the source had seen (by its counter) when the new index was last swept, or begun. */
+  deletes_seen: z.number().int().optional(),
+  /** An index whose writes are blocked for the swap, and since when (ISO 8601). */
+  hold: z.object({ index: z.string(), since: z.string() }).optional(),
   /** Indices behind the alias before the swap; `--rollback` goes back to them. */
   previous: z.array(z.string()).optional(),
+  /** How the alias led to them: noted before it is moved. */
+  previous_alias: z.array(aliasMemberSchema).optional(),
+  /** Per shard of the new index, the last sequence number before the swap: what is later is not the run's. */
+  swapped_at: z.array(z.number().int()).optional(),
   /** Who coordinates, and until when if it is not heard of again (ISO 8601). */
   coordinator: z.object({ owner: z.string(), until: z.string() }).optional(),
   /** The coordinator's span, for traces of slices to link to. */
@@ -198,6 +211,8 @@ export const sliceSchema = z.object({
   to: z.number().int().min(0),
   /** Documents planned; for files an estimate. */
   documents: z.number().min(0),
+  /** The alias leads to the target by then: only what the run itself wrote may be replaced. */
+  after_swap: z.boolean().default(false),
   state: z.enum(["open", "running", "done", "failed"]),
   /** Everything before this sequence number or offset is done. */
   position: z.number().int().min(0),

@@ -3,18 +3,15 @@ import { randomUUID } from "node:crypto";
 import os from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster } from "../cluster/cluster.js";
-import { pathOf } from "../cluster/request.js";
 import { patiently } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { ensureIndex } from "../index/csplade-index.js";
 import { prepareDeadLetters } from "./dead-letters.js";
+import { prepareForLoad, readLastingSettings } from "./load-settings.js";
 import { planRun, type PlanContext, type ReindexRequest, type RunPlan } from "./plan-run.js";
 import type { RunRecord } from "./run-record.js";
 import { openRunStore, type RunStore } from "./run-store.js";
-
-/** How often deletes are remembered while a run lasts: longer than any write can be under way. */
-const GC_DELETES = "1h";
 
 /** The unfinished run of the same source, alias and model, if there is one. */
 export async function findUnfinished(
@@ -43,10 +40,13 @@ export async function beginRun(
   await prepareDeadLetters(context.cluster, context.patience);
   const plan = await planRun(context, request);
   await createTarget(context, plan);
+  const restore = await readLastingSettings(context, plan.run.target);
+  const run = { ...plan.run, restore };
+  await prepareForLoad(context, run);
   // The slices first: a run that is recorded is whole.
   await store.addSlices(plan.slices);
-  await store.createRun(plan.run);
-  return plan.run;
+  await store.createRun(run);
+  return run;
 }
 
 async function createTarget(
@@ -63,18 +63,9 @@ async function createTarget(
       title_field: run.title_field,
       store_vectors: config["document.store_vectors"],
       ...(inherit === undefined ? {} : { inherit }),
+      ...(run.target_shards === undefined ? {} : { shards: run.target_shards }),
       signal: patience.signal,
     }),
-  );
-  await patiently(patience, () =>
-    cluster.demand(
-      {
-        method: "PUT",
-        path: pathOf(run.target, "_settings"),
-        body: { index: { refresh_interval: "30s", gc_deletes: GC_DELETES } },
-      },
-      `Preparing ${run.target} for the bulk of the writing`,
-    ),
   );
 }
 

@@ -19,9 +19,9 @@ export interface IndexSource {
   readonly shards: number;
   /** Replicas may lag behind a refresh (segment replication): read primaries only. */
   readonly primaries: boolean;
-  /** Its mapping and analysis settings, as they are. */
+  /** Its mapping and the `index` object of its settings, as they are. */
   readonly mappings: Readonly<Record<string, unknown>>;
-  readonly analysis: unknown;
+  readonly settings: Readonly<Record<string, unknown>>;
 }
 
 /** Where to read: one shard of an index. */
@@ -58,22 +58,33 @@ export function storedDocuments(text: string, doing: string): StoredDocument[] {
 const indexSchema = z.record(
   z.string(),
   z.object({
+    aliases: z
+      .record(
+        z.string(),
+        z.object({ filter: z.unknown().optional(), search_routing: z.string().optional() }),
+      )
+      .default({}),
     mappings: z.record(z.string(), z.unknown()).default({}),
     settings: z.object({
       index: z.looseObject({
         uuid: z.string(),
         number_of_shards: z.coerce.number().int(),
-        analysis: z.unknown().optional(),
         replication: z.object({ type: z.string().optional() }).optional(),
       }),
     }),
   }),
 );
 
+const sourceSchema = z.object({
+  enabled: z.boolean().optional(),
+  excludes: z.array(z.string()).optional(),
+  includes: z.array(z.string()).optional(),
+});
+
 /**
  * Finds the one index behind a name.
- * @throws CspladeError `index_not_found`; `index_invalid` for a name that leads to several indices,
- *   or an index without `_source`.
+ * @throws CspladeError `index_not_found`; `index_invalid` for a name that leads to several indices
+ *   or to a part of one, or an index that keeps no `_source` or a part of it.
  */
 export async function findIndexSource(
   cluster: Cluster,
@@ -99,12 +110,32 @@ export async function findIndexSource(
       { hint: "Reindex one index at a time, each to an alias of its own." },
     );
   }
-  const [index, { mappings, settings }] = first;
-  const source = z.object({ enabled: z.boolean().optional() }).safeParse(mappings._source);
+  const [index, { aliases, mappings, settings }] = first;
+  const through = aliases[name];
+  if (through?.filter !== undefined || through?.search_routing !== undefined) {
+    throw new CspladeError(
+      "index_invalid",
+      `The alias ${name} shows only a part of the index ${index} (${through.filter === undefined ? "search_routing" : "filter"}), and a copy would hold all of it.`,
+      {
+        hint: `Name the index itself: --from ${index}. Filter and routing of the alias that is moved are kept.`,
+      },
+    );
+  }
+  const source = sourceSchema.safeParse(mappings._source);
   if (source.data?.enabled === false) {
     throw new CspladeError(
       "index_invalid",
       `The index ${index} keeps no _source, so its texts cannot be read.`,
+      { hint: "Reindex from the files or database it was filled from." },
+    );
+  }
+  // csplade's own fields are made anew.
+  const excluded = (source.data?.excludes ?? []).filter((name) => !name.startsWith("csplade"));
+  const partial = [...excluded, ...(source.data?.includes ?? [])];
+  if (partial.length > 0) {
+    throw new CspladeError(
+      "index_invalid",
+      `The index ${index} keeps only a part of its documents in _source (${partial.join(", ")}), and the rest cannot be copied.`,
       { hint: "Reindex from the files or database it was filled from." },
     );
   }
@@ -114,7 +145,7 @@ export async function findIndexSource(
     shards: settings.index.number_of_shards,
     primaries: settings.index.replication?.type?.toUpperCase() === "SEGMENT",
     mappings,
-    analysis: settings.index.analysis,
+    settings: settings.index,
   };
 }
 
@@ -178,6 +209,31 @@ export async function settledUpTo(
     throw new CspladeError("cluster_busy", `${doing}: a shard could not be refreshed.`);
   }
   return settled;
+}
+
+const deletesSchema = z.object({
+  _all: z.object({ primaries: z.object({ indexing: z.object({ delete_total: z.number() }) }) }),
+});
+
+/**
+ * How many deletes the primary shards of an index have seen since they were started: another number
+ * than before means that documents may have been deleted.
+ */
+export async function deletesSeen(
+  cluster: Cluster,
+  index: string,
+  signal?: AbortSignal,
+): Promise<number> {
+  const body = await cluster.demand(
+    {
+      method: "GET",
+      path: pathOf(index, "_stats", "indexing"),
+      query: { filter_path: "_all.primaries.indexing.delete_total" },
+      ...(signal === undefined ? {} : { signal }),
+    },
+    `Asking ${index} for its deletes`,
+  );
+  return deletesSchema.parse(body)._all.primaries.indexing.delete_total;
 }
 
 /** A range of sequence numbers and how many documents it holds now. */

@@ -1,0 +1,146 @@
+/**
+ * What a new index takes over from the index whose documents are copied into it, and what it cannot
+ * take over: the mapping of a source may depend on any of these settings, and its owner chose them.
+ */
+
+/** The `index` object of an index's settings, as the cluster gives it (not flat). */
+export type IndexSettings = Readonly<Record<string, unknown>>;
+
+/**
+ * Settings that a copy has as its source has them, by their path below `index`; a path means all
+ * that is below it. Left out is what tells one index from another (`uuid`), what is not the index's
+ * own choice (blocks, `resize`, policies of its lifecycle), and ingest pipelines, through which the
+ * documents went already.
+ */
+const INHERITED = [
+  // What mappings depend on.
+  "analysis",
+  "similarity",
+  "mapping",
+  "max_ngram_diff",
+  "max_shingle_diff",
+  "knn",
+  "sparse",
+  "sort",
+  "routing_partition_size",
+  "number_of_routing_shards",
+  // What searches and writes depend on.
+  "analyze",
+  "codec",
+  "highlight",
+  "indexing.slowlog",
+  "max_adjacency_matrix_filters",
+  "max_docvalue_fields_search",
+  "max_inner_result_window",
+  "max_regex_length",
+  "max_rescore_window",
+  "max_result_window",
+  "max_script_fields",
+  "max_slices_per_scroll",
+  "max_terms_count",
+  "merge",
+  "queries",
+  "query",
+  "requests",
+  "search.default_pipeline",
+  "search.idle",
+  "search.slowlog",
+  "translog",
+  // Where it lies, and how often.
+  "auto_expand_replicas",
+  "gc_deletes",
+  "hidden",
+  "number_of_replicas",
+  "priority",
+  "refresh_interval",
+  "replication",
+  "routing.allocation.exclude",
+  "routing.allocation.include",
+  "routing.allocation.require",
+  "routing.allocation.total_shards_per_node",
+  "unassigned",
+] as const;
+
+/** Settings every index has for itself: nobody misses them in a copy. */
+const OWN = ["creation_date", "number_of_shards", "provided_name", "uuid", "version"] as const;
+
+/** Room for csplade's own fields below `mapping.total_fields.limit`. */
+const OUR_FIELDS = 20;
+
+/** Fields an index may have where nothing is set. */
+const DEFAULT_FIELDS = 1_000;
+
+/** The settings a copy takes over, as an `index` object. */
+export function inheritedSettings(
+  source: IndexSettings,
+  mappings: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const settings: Record<string, unknown> = {};
+  for (const path of INHERITED) {
+    const value = valueAt(source, path);
+    if (value !== undefined) settings[path] = value;
+  }
+  return withRoom(settings, mappings);
+}
+
+/** Names of the settings a copy does not take over. */
+export function settingsLeftOut(source: IndexSettings): string[] {
+  const known: readonly string[] = [...INHERITED, ...OWN];
+  return flatNames(source).filter(
+    (name) => !known.some((path) => name === path || name.startsWith(`${path}.`)),
+  );
+}
+
+/** Settings by their full names, for people: `index.sort.field` → `["date"]`. */
+export function flatSettings(settings: IndexSettings): Record<string, unknown> {
+  const flat: Record<string, unknown> = {};
+  const walk = (value: unknown, name: string) => {
+    if (isObject(value))
+      for (const [key, inner] of Object.entries(value)) walk(inner, `${name}.${key}`);
+    else flat[name] = value;
+  };
+  walk(settings, "index");
+  return flat;
+}
+
+/** An index that is full with its own fields has room for ours. */
+function withRoom(
+  settings: Record<string, unknown>,
+  mappings: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const set = Number(valueAt(settings, "mapping.total_fields.limit") ?? Number.NaN);
+  const limit = Number.isFinite(set) ? set : DEFAULT_FIELDS;
+  if (countFields(mappings.properties) + OUR_FIELDS <= limit) return settings;
+  const mapping = isObject(settings.mapping) ? settings.mapping : {};
+  const total = isObject(mapping.total_fields) ? mapping.total_fields : {};
+  const raised = { ...total, limit: limit + OUR_FIELDS };
+  return { ...settings, mapping: { ...mapping, total_fields: raised } };
+}
+
+/** Fields, objects and multi-fields, as the cluster counts them. */
+function countFields(properties: unknown): number {
+  if (!isObject(properties)) return 0;
+  let count = 0;
+  for (const field of Object.values(properties)) {
+    count += 1;
+    if (isObject(field)) count += countFields(field.properties) + countFields(field.fields);
+  }
+  return count;
+}
+
+/** The value at a dotted path: names of settings may stand whole or in objects. */
+function valueAt(settings: IndexSettings, path: string): unknown {
+  if (Object.hasOwn(settings, path)) return settings[path];
+  const dot = path.indexOf(".");
+  if (dot === -1) return undefined;
+  const inner = settings[path.slice(0, dot)];
+  return isObject(inner) ? valueAt(inner, path.slice(dot + 1)) : undefined;
+}
+
+function flatNames(settings: IndexSettings): string[] {
+  return Object.keys(flatSettings(settings)).map((name) => name.slice("index.".length));
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return value !== null && typeof value === "object" && !Array.isArray(value);
+}
