@@ -50,7 +50,7 @@ export async function indicesBehind(cluster: Cluster, alias: string): Promise<re
  * How an alias leads to its indices, by their names; empty if it does not exist.
  * @throws CspladeError `index_invalid` if the name is that of an index.
  */
-export async function readAlias(cluster: Cluster, alias: string): Promise<AliasMember[]> {
+async function readAlias(cluster: Cluster, alias: string): Promise<AliasMember[]> {
   const use = await lookUpName(cluster, alias);
   if (use.kind === "free") return [];
   if (use.kind === "index") {

@@ -1,6 +1,6 @@
 /**
- * What a new index takes over from the index whose documents are copied into it, and what it cannot
- * take over: the mapping of a source may depend on any of these settings, and its owner chose them.
+ * What a new index takes over from the index whose documents are copied into it, and why:
+ * the mapping of a source may depend on any of these settings, and its owner chose them.
  */
 
 /** The `index` object of an index's settings, as the cluster gives it (not flat). */
@@ -61,9 +61,6 @@ const INHERITED = [
   "unassigned",
 ] as const;
 
-/** Settings every index has for itself: nobody misses them in a copy. */
-const OWN = ["creation_date", "number_of_shards", "provided_name", "uuid", "version"] as const;
-
 /** Room for csplade's own fields below `mapping.total_fields.limit`. */
 const OUR_FIELDS = 20;
 
@@ -81,26 +78,6 @@ export function inheritedSettings(
     if (value !== undefined) settings[path] = value;
   }
   return withRoom(settings, mappings);
-}
-
-/** Names of the settings a copy does not take over. */
-export function settingsLeftOut(source: IndexSettings): string[] {
-  const known: readonly string[] = [...INHERITED, ...OWN];
-  return flatNames(source).filter(
-    (name) => !known.some((path) => name === path || name.startsWith(`${path}.`)),
-  );
-}
-
-/** Settings by their full names, for people: `index.sort.field` → `["date"]`. */
-export function flatSettings(settings: IndexSettings): Record<string, unknown> {
-  const flat: Record<string, unknown> = {};
-  const walk = (value: unknown, name: string) => {
-    if (isObject(value))
-      for (const [key, inner] of Object.entries(value)) walk(inner, `${name}.${key}`);
-    else flat[name] = value;
-  };
-  walk(settings, "index");
-  return flat;
 }
 
 /** An index that is full with its own fields has room for ours. */
@@ -135,10 +112,6 @@ function valueAt(settings: IndexSettings, path: string): unknown {
   if (dot === -1) return undefined;
   const inner = settings[path.slice(0, dot)];
   return isObject(inner) ? valueAt(inner, path.slice(dot + 1)) : undefined;
-}
-
-function flatNames(settings: IndexSettings): string[] {
-  return Object.keys(flatSettings(settings)).map((name) => name.slice("index.".length));
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -317,7 +317,10 @@ async function sweep(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   const number = nextPass(run);
   const first = await nextSlice(store, run);
   const slices: SliceRecord[] = [];
-  for (const [part, last] of up_to.entries()) {
+  for (const [part, settled] of up_to.entries()) {
+    // What was written after the swap may be an application's own.
+    const last =
+      run.previous === undefined ? settled : Math.min(settled, run.swapped_at?.[part] ?? -1);
     if (last < 0) continue;
     const range = { from: 0, to: last + 1, documents: 0 };
     const slice = { number: first + slices.length, pass: number, task: "sweep", part } as const;

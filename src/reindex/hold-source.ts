@@ -7,12 +7,14 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
+import type { Config } from "../config/settings.js";
 import type { RunRecord } from "./run-record.js";
 import { openRunStore, type RunStore } from "./run-store.js";
 
 /** What holding needs. */
 export interface HoldContext {
   readonly cluster: Cluster;
+  readonly config: Config;
   readonly store: RunStore;
   readonly patience: Patience;
 }
@@ -61,14 +63,18 @@ export async function releaseWrites(context: HoldContext, run: RunRecord): Promi
   const { hold, ...free } = record;
   if (hold === undefined) return record;
   await lift(context, hold.index);
-  return context.store.updateRun(free.run, ({ hold: _over, ...now }) => now);
+  return context.store.updateRun(free.run, (now) => {
+    const { hold: over, ...rest } = now;
+    return over === undefined ? now : rest;
+  });
 }
 
 /** {@link releaseWrites} whatever has become of the command's own signal. */
 export async function releaseAtLast(context: HoldContext, run: RunRecord): Promise<void> {
-  const { cluster, patience } = context;
-  const last = { ...patience, signal: AbortSignal.timeout(RELEASE_MS) };
-  await releaseWrites({ cluster, patience: last, store: openRunStore(cluster, last) }, run);
+  const { cluster, config } = context;
+  const patience = { ...context.patience, config, signal: AbortSignal.timeout(RELEASE_MS) };
+  const store = openRunStore(cluster, patience);
+  await releaseWrites({ cluster, config, patience, store }, run);
 }
 
 async function lift({ cluster, patience }: HoldContext, index: string): Promise<void> {

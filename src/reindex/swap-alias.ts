@@ -4,6 +4,7 @@
  */
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
+import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { moveAlias, readOwnAlias, type AliasMember } from "../index/alias.js";
 import { traced } from "../observe/tracing.js";
@@ -17,6 +18,7 @@ import { shardsOf } from "./target-shards.js";
 /** What swapping needs. */
 export interface SwapContext {
   readonly cluster: Cluster;
+  readonly config: Config;
   readonly store: RunStore;
   readonly patience: Patience;
   readonly onStep: (message: string) => void;
@@ -31,9 +33,9 @@ const MOST_HOLDS = 5;
 /** The last passes. */
 export interface LastPasses {
   /** Copies what changed since the last pass. */
-  copy(run: RunRecord): Promise<RunRecord>;
+  readonly copy: (run: RunRecord) => Promise<RunRecord>;
   /** Removes what the source has no more. */
-  sweep(run: RunRecord): Promise<RunRecord>;
+  readonly sweep: (run: RunRecord) => Promise<RunRecord>;
 }
 
 /**
