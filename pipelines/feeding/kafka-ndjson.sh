@@ -31,7 +31,7 @@ awk -F '\t' '{ newest[$2 == "" ? $1 : $2] = NR } { line[NR] = $0 }
 
 status=0
 if [ -s "$batch" ]; then
-  csplade ingest "$batch" --index "$INDEX" --quiet --json \
+  csplade ingest "$batch" --format ndjson --index "$INDEX" --quiet --json \
     --dead-letters "$STATE/dead-letters-$(date -u +%Y%m%dT%H%M%SZ)-$$.ndjson" "$@" || status=$?
 fi
 # 3: everything is in the index but what the dead-letter file holds; going on is right.

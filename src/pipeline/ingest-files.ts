@@ -81,11 +81,13 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
     closers.push(() => queue.close());
     const spooled = await spoolInputs(request, run);
     closers.push(() => spooled.remove());
+    const known = await textFieldsOf(request);
     const fields = {
       id_field: await idFieldOf(request),
-      text_fields: (await textFieldsOf(request)) ?? config["ingest.text_fields"],
+      text_fields: known ?? config["ingest.text_fields"],
     };
-    await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"]);
+    const isFeed = known !== undefined;
+    await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"], isFeed);
     const model = indexModelOf(encoder.manifest);
     const info = await ensureIndex(cluster, {
       name: index,

@@ -25,6 +25,8 @@ interface Failure {
 
 /**
  * Reads the first thousand documents, fewer if there are no more.
+ * @param isFeed the index takes documents already: a batch of fewer than a thousand may be all wrong,
+ *   and whoever feeds it must get past it.
  * @throws CspladeError with their own code if all fail, and for one reason: it would be the reason of
  *   the others too; `source_unreadable`.
  */
@@ -32,6 +34,7 @@ export async function lookAtFirst(
   files: readonly SourceFile[],
   fields: DocumentFields,
   maxBytes: number,
+  isFeed = false,
 ): Promise<FirstDocuments> {
   const names = new Set<string>();
   let first: FirstDocuments["first"];
@@ -60,7 +63,8 @@ export async function lookAtFirst(
     if (code !== failure.code) isOneReason = false;
     if (first !== undefined) break;
   }
-  if (failure !== undefined && isOneReason) throw allFail(failure, read, [...names]);
+  const isTold = isOneReason && (!isFeed || read >= LOOKED_AT);
+  if (failure !== undefined && isTold) throw allFail(failure, read, [...names]);
   return { fields: [...names], first };
 }
 

@@ -236,6 +236,13 @@ awk -v from="$from" 'NR - 1 >= from { print NR - 1 "\\t" $0 }' "${topic}" | head
       const letters = spawnSync("sh", ["-c", `cat "${state}"/dead-letters-*.ndjson`]);
       assert.match(String(letters.stdout), /document_malformed/);
     });
+
+    it("gets past a batch in which nothing can be taken", () => {
+      writeFileSync(topic, readFileSync(topic, "utf8") + "g\tnot JSON either\n");
+      const { status, output } = run();
+      assert.equal(status, 3, output);
+      assert.equal(offset(), "8");
+    });
   });
 });
 
