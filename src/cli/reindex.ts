@@ -8,12 +8,13 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics } from "../observe/run-metrics.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
-import { estimateRun, type RunEstimate } from "../reindex/estimate-run.js";
+import { estimateRun, type InheritedShape, type RunEstimate } from "../reindex/estimate-run.js";
 import type { ReindexRequest } from "../reindex/plan-run.js";
 import { reindex, type ReindexOptions, type RunSummary } from "../reindex/reindex.js";
 import { rollBack, type RollbackSummary } from "../reindex/rollback.js";
 import { openRunStore } from "../reindex/run-store.js";
 import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
+import { verificationLines } from "../reindex/verification-lines.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -28,7 +29,9 @@ interface ReindexFlags extends DocumentFlags {
   readonly target?: string;
   readonly resume?: string;
   readonly new?: true;
+  readonly shards?: string;
   readonly sliceDocuments?: string;
+  readonly maxDeadLetters?: string;
   readonly rate?: string;
   readonly workers: boolean;
   readonly swap: boolean;
@@ -56,6 +59,7 @@ export function reindexCommand(): Command {
     )
     .option("--to <alias>", "the alias that will lead to the new index")
     .option("--target <index>", "name of the new index (ALIAS-v1, -v2, …)")
+    .option("--shards <n>", "primary shards of the new index (as many as the source has)")
     .option("--resume <run>", "go on with this run")
     .option("--new", "begin a new run although an unfinished one is there");
   return withDocumentOptions(command)
@@ -64,6 +68,7 @@ export function reindexCommand(): Command {
     .option("--no-workers", "only coordinate: leave the work to csplade worker processes")
     .option("--no-swap", "leave the alias where it is")
     .option("--no-verify", "move the alias without checking the new index")
+    .option("--max-dead-letters <share>", "of the source; above it the alias stays (0.01)")
     .option("--max-lag <seconds>", "catch up until a pass takes less than this", "10")
     .option("--follow", "after the swap, go on copying what changes until stopped")
     .option("--dry-run", "print the plan with estimates from a measured sample; write nothing")
@@ -76,7 +81,8 @@ export function reindexCommand(): Command {
       "after",
       `
 Giving the same command again goes on where the run stopped. Documents that cannot be taken never
-stop the others: they are in the index csplade-dead-letters with their reasons, and the exit code is 3.
+stop the others: they are in the index csplade-dead-letters with their reasons, and the exit code is 3,
+or 5 if they are more than --max-dead-letters: then the alias stays.
 
 Examples:
   csplade reindex --from products --to products-search --text-fields name,description
@@ -90,6 +96,7 @@ Examples:
       const { values } = configOf(command.opts(), {
         ...documentSettings(flags),
         "reindex.slice_documents": flags.sliceDocuments,
+        "reindex.max_dead_letters": flags.maxDeadLetters,
       });
       if (flags.rollback !== undefined) {
         const done = await untilInterrupted((signal) => goBack(values, flags, signal));
@@ -192,7 +199,7 @@ function whatOf(flags: ReindexFlags): ReindexOptions["what"] {
 }
 
 function requestOf(flags: ReindexFlags): ReindexRequest {
-  const { from, to, target } = flags;
+  const { from, to, target, shards } = flags;
   if (from === undefined || to === undefined) {
     throw new CspladeError("usage", "Name what to copy and the alias: --from SOURCE --to ALIAS.", {
       hint: "Or go on with a run: --resume RUN. csplade status lists the runs.",
@@ -202,8 +209,16 @@ function requestOf(flags: ReindexFlags): ReindexRequest {
     from,
     alias: to,
     ...(target === undefined ? {} : { target }),
+    ...(shards === undefined ? {} : { shards: shardCount(shards) }),
     ...(flags.rate === undefined ? {} : { documents_per_second: positive("--rate", flags.rate) }),
   };
+}
+
+/** @throws CspladeError `usage`. */
+function shardCount(value: string): number {
+  const shards = positive("--shards", value);
+  if (Number.isInteger(shards)) return shards;
+  throw new CspladeError("usage", `--shards must be a whole number, not "${value}".`);
 }
 
 /** A number above 0 from an option. @throws CspladeError `usage`. */
@@ -218,6 +233,7 @@ function estimateLines(estimate: RunEstimate): string[] {
   return [
     `${pc.bold("Plan")} (nothing was written): ${estimate.from.join(" ")} → ${target} → alias ${alias}`,
     `${documents} documents in ${slices} slices; model ${estimate.model}`,
+    ...shapeLines(estimate.shape),
     ...(estimate.reuse === null
       ? []
       : [`Documents whose text is the same take their vector over from ${estimate.reuse}.`]),
@@ -234,6 +250,22 @@ function estimateLines(estimate: RunEstimate): string[] {
       (cost === null ? "" : `, cost ${cost.toFixed(2)}`),
     `Bulk requests: ${bytesPhrase(documents * estimate.bulk_bytes_per_document)}; ` +
       `Redis: ${bytesPhrase(estimate.redis_bytes)} at most`,
+  ];
+}
+
+/** What the new index and the alias take over, a line each. */
+function shapeLines({ shards, settings, _meta, alias }: InheritedShape): string[] {
+  const json = (value: object) =>
+    Object.entries(value)
+      .map(([name, each]) => `${name}: ${JSON.stringify(each)}`)
+      .join(", ");
+  return [
+    `New index: ${shards === null ? "shards as templates say" : `${shards} shards`}`,
+    ...(Object.keys(settings).length === 0 ? [] : [`  settings of the source: ${json(settings)}`]),
+    ...(Object.keys(_meta).length === 0 ? [] : [`  _meta of the source: ${json(_meta)}`]),
+    alias === null
+      ? "The alias is new."
+      : `The alias keeps what it has: ${json(alias) || "no filter and no routing"}`,
   ];
 }
 
@@ -256,6 +288,9 @@ function printSummary(summary: RunSummary): void {
   );
   if (low_quality > 0) {
     printLine(`${low_quality} of them are of low quality and have no vector (ingest.min_quality).`);
+  }
+  for (const line of summary.verification === null ? [] : verificationLines(summary.verification)) {
+    printLine(line);
   }
   printLine(`The alias ${alias} leads to ${target}.`);
   if (summary.previous.length > 0) {

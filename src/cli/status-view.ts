@@ -2,6 +2,7 @@
 import pc from "picocolors";
 import { lagSeconds, type RunState } from "../reindex/run-numbers.js";
 import { nextPass, type SliceRecord } from "../reindex/run-record.js";
+import { verificationLines } from "../reindex/verification-lines.js";
 
 /** Everything the view of a run shows. */
 export interface RunStatus extends RunState {
@@ -82,6 +83,7 @@ export function runLines(status: RunStatus, meter: RateMeter, columns = 100): st
       (slices.failed > 0 ? pc.red(`${slices.failed} failed`) : "0 failed") +
       `; pass ${nextPass(run)} of this run`,
   ];
+  if (run.verification !== undefined) lines.push(...verificationLines(run.verification));
   if (run.message !== undefined) lines.push(pc.red(run.message));
   if (running.length > 0) lines.push("", ...workerLines(running));
   if (failed.length > 0) {

@@ -248,6 +248,11 @@ export const settings = {
     env: "CSPLADE_REINDEX_CONCURRENCY",
     help: "Slices in flight per worker process, so that encoding, reading and writing overlap.",
   },
+  "reindex.max_dead_letters": {
+    schema: numeric(z.number().min(0).max(1)).default(0.01),
+    env: "CSPLADE_MAX_DEAD_LETTERS",
+    help: "Share of a source's documents that may be dead letters; above it the alias stays where it is.",
+  },
   "log.level": {
     schema: z.enum(["trace", "debug", "info", "warn", "error", "silent"]).default("info"),
     env: "CSPLADE_LOG_LEVEL",

@@ -27,6 +27,8 @@ export type ErrorCode =
   | "document_no_text"
   | "document_wrong_type"
   | "document_rejected"
+  /** More of them than may fail: what was made is not taken into use. */
+  | "too_many_dead_letters"
   // sources and files
   | "source_unreadable"
   /** Readable, but not of a kind that can be taken. */

@@ -193,8 +193,9 @@ function inheritedRules(inherit: InheritedMapping | undefined): Record<string, u
 }
 
 /** What others noted in the source's `_meta`; `csplade` there tells of the source's own vectors. */
-function inheritedMeta(inherit: InheritedMapping | undefined): Record<string, unknown> {
-  return z.record(z.string(), z.unknown()).safeParse(inherit?.mappings._meta).data ?? {};
+export function inheritedMeta(inherit: InheritedMapping | undefined): Record<string, unknown> {
+  const meta = z.record(z.string(), z.unknown()).safeParse(inherit?.mappings._meta).data ?? {};
+  return Object.fromEntries(Object.entries(meta).filter(([name]) => name !== "csplade"));
 }
 
 /** How the names of guard pipelines begin. */

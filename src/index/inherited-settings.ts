@@ -74,7 +74,7 @@ export function inheritedSettings(
 ): Record<string, unknown> {
   const settings: Record<string, unknown> = {};
   for (const path of INHERITED) {
-    const value = valueAt(source, path);
+    const value = settingAt(source, path);
     if (value !== undefined) settings[path] = value;
   }
   return withRoom(settings, mappings);
@@ -85,7 +85,7 @@ function withRoom(
   settings: Record<string, unknown>,
   mappings: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
-  const set = Number(valueAt(settings, "mapping.total_fields.limit") ?? Number.NaN);
+  const set = Number(settingAt(settings, "mapping.total_fields.limit") ?? Number.NaN);
   const limit = Number.isFinite(set) ? set : DEFAULT_FIELDS;
   if (countFields(mappings.properties) + OUR_FIELDS <= limit) return settings;
   const mapping = isObject(settings.mapping) ? settings.mapping : {};
@@ -106,12 +106,12 @@ function countFields(properties: unknown): number {
 }
 
 /** The value at a dotted path: names of settings may stand whole or in objects. */
-function valueAt(settings: IndexSettings, path: string): unknown {
+export function settingAt(settings: IndexSettings, path: string): unknown {
   if (Object.hasOwn(settings, path)) return settings[path];
   const dot = path.indexOf(".");
   if (dot === -1) return undefined;
   const inner = settings[path.slice(0, dot)];
-  return isObject(inner) ? valueAt(inner, path.slice(dot + 1)) : undefined;
+  return isObject(inner) ? settingAt(inner, path.slice(dot + 1)) : undefined;
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -1,6 +1,6 @@
 /**
- * Whether `_source` of an index is what was written to it. Writing back a document that was read from
- * a partial one would take what it lacks out of every search.
+ * Whether `_source` of an index is what was written to it. A document that is copied or written back
+ * from a partial one would lack in every search what it lacks there.
  */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
@@ -9,6 +9,7 @@ import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { JsonObject } from "../json/json-object.js";
 import { isOurField } from "./index-meta.js";
+import { settingAt, type IndexSettings } from "./inherited-settings.js";
 
 const sourceSchema = z.object({
   enabled: z.boolean().optional(),
@@ -25,29 +26,27 @@ const BUILT: Readonly<Record<string, string>> = {
 
 /**
  * @param source `_source` of the mapping.
- * @param settings flat settings.
+ * @param settings the index's settings, flat or not.
  * @throws CspladeError `index_invalid` naming what is left out, or how documents are built anew.
  */
-export function demandWholeSource(
-  index: string,
-  source: unknown,
-  settings: Readonly<Record<string, unknown>>,
-): void {
+export function demandWholeSource(index: string, source: unknown, settings: IndexSettings): void {
   const lack = lackOf(source, settings);
   if (lack === undefined) return;
   throw new CspladeError(
     "index_invalid",
-    `The index ${index} ${lack}: a document written back from it would lose what it lacks, and be found by it no more.`,
+    `The index ${index} ${lack}: a document that is written from it would lose what it lacks, and be found by it no more.`,
     {
       hint: "Encode the documents where they come from: csplade ingest, or an index that keeps them whole.",
     },
   );
 }
 
-function lackOf(source: unknown, settings: Readonly<Record<string, unknown>>): string | undefined {
+function lackOf(source: unknown, settings: IndexSettings): string | undefined {
   const { enabled, mode, includes = [], excludes = [] } = sourceSchema.safeParse(source).data ?? {};
   if (enabled === false || mode === "disabled") return "keeps no _source";
-  const built = Object.entries(BUILT).find(([name, value]) => String(settings[name]) === value);
+  const built = Object.entries(BUILT).find(
+    ([name, value]) => String(settingAt(settings, name)) === value,
+  );
   if (mode === "synthetic") return "builds _source out of its fields (_source.mode: synthetic)";
   if (built !== undefined) return `builds _source out of its fields (${built.join(": ")})`;
   if (includes.length > 0)

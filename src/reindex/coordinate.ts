@@ -11,6 +11,7 @@ import { activeSpan, traced } from "../observe/tracing.js";
 import { withDeadline } from "../waiting/deadline.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { deletesSeen, settledUpTo } from "../sources/index-source.js";
+import { demandFewDeadLetters } from "./dead-letter-ceiling.js";
 import { releaseWrites } from "./hold-source.js";
 import { prepareForLoad, restoreSettings } from "./load-settings.js";
 import { demandSameSource, sourceGone } from "./slice-reader.js";
@@ -28,6 +29,7 @@ import {
 import type { RunStore, SliceTotals } from "./run-store.js";
 import { noteSwap, swapAlias } from "./swap-alias.js";
 import { shardsOf } from "./target-shards.js";
+import { verificationLines } from "./verification-lines.js";
 
 /** What coordinating needs. */
 export interface Coordination {
@@ -346,10 +348,19 @@ async function verifyRun(parts: Coordination, run: RunRecord): Promise<RunRecord
     verify(run),
   );
   const next = await parts.store.updateRun(run.run, (now) => ({ ...now, verification }));
+  for (const line of verificationLines(verification)) parts.onStep(line);
   if (verification.ok) return next;
+  const {
+    problems,
+    dead_letters,
+    target_documents: target,
+    source_documents: source,
+  } = verification;
+  const counted = { source, target, dead_letters };
+  if (problems.length === 1) demandFewDeadLetters(parts.config, run, counted);
   throw new CspladeError(
     "index_invalid",
-    `The new index ${run.target} did not pass the verification: ${verification.problems.join(" ")}`,
+    `The new index ${run.target} did not pass the verification: ${problems.join(" ")}`,
     {
       hint: `The alias ${run.alias} was not moved. Look into csplade-dead-letters, mend the cause and resume the run; --no-verify swaps unchecked.`,
     },

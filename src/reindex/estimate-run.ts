@@ -1,11 +1,14 @@
 /** What a run would take, from a sample that is really read and encoded on this machine. */
 import type { Encoder } from "../encoder/encoder.js";
 import { linesOf } from "../index/bulk-operation.js";
+import type { AliasMember } from "../index/alias.js";
 import { documentSteps } from "../index/index-document.js";
+import { inheritedMeta } from "../index/index-template.js";
+import { inheritedSettings } from "../index/inherited-settings.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
 import type { SourceDocument } from "../sources/source-document.js";
 import { encodeForRun } from "./encode-for-run.js";
-import { planRun, type PlanContext, type ReindexRequest } from "./plan-run.js";
+import { planRun, type PlanContext, type ReindexRequest, type RunPlan } from "./plan-run.js";
 import { readSlice } from "./slice-reader.js";
 
 /** A plan and its estimates. */
@@ -18,6 +21,8 @@ export interface RunEstimate {
   /** Documents; of files an estimate. */
   readonly documents: number;
   readonly slices: number;
+  /** What the new index and the alias take over. */
+  readonly shape: InheritedShape;
   /** An index of the same model, whose vectors are taken over where texts are the same. */
   readonly reuse: string | null;
   /** Documents that were read and encoded to measure. */
@@ -36,6 +41,18 @@ export interface RunEstimate {
   readonly cost: number | null;
   /** Bytes of jobs in Redis, at most. */
   readonly redis_bytes: number;
+}
+
+/** What a new index takes over from its source, and how the alias will lead to it. */
+export interface InheritedShape {
+  /** Primary shards; null for what templates and the cluster say. */
+  readonly shards: number | null;
+  /** Settings below `index`. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** What others noted in the mapping's `_meta`. */
+  readonly _meta: Readonly<Record<string, unknown>>;
+  /** Filter, routing and the like of the alias; null if it does not exist yet. */
+  readonly alias: Omit<AliasMember, "index"> | null;
 }
 
 /** What estimating takes besides the request. */
@@ -62,7 +79,8 @@ export async function estimateRun(
   options: EstimateOptions,
 ): Promise<RunEstimate> {
   const { config, cluster, patience } = context;
-  const { run, slices } = await planRun(context, request);
+  const plan = await planRun(context, request);
+  const { run, slices } = plan;
   const reading = { cluster, run, patience, maxDocumentBytes: config["ingest.max_document_bytes"] };
   const documents: SourceDocument[] = [];
   let refused = 0;
@@ -110,6 +128,7 @@ export async function estimateRun(
     model: run.model.name,
     documents: Math.round(planned),
     slices: slices.length,
+    shape: shapeOf(plan),
     reuse: run.reuse ?? null,
     sampled: documents.length + refused,
     refused,
@@ -123,4 +142,14 @@ export async function estimateRun(
       options.cost_per_hour === undefined ? null : hours * options.workers * options.cost_per_hour,
     redis_bytes: slices.length * JOB_BYTES,
   };
+}
+
+function shapeOf({ run, inherit, alias_now }: RunPlan): InheritedShape {
+  const settings =
+    inherit?.settings === undefined ? {} : inheritedSettings(inherit.settings, inherit.mappings);
+  const alias =
+    alias_now === undefined
+      ? null
+      : Object.fromEntries(Object.entries(alias_now).filter(([name]) => name !== "index"));
+  return { shards: run.target_shards ?? null, settings, _meta: inheritedMeta(inherit), alias };
 }

@@ -12,6 +12,7 @@ import { lookUpName, readOwnAlias, type AliasMember } from "../index/alias.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { vectorShape } from "../index/index-document.js";
 import type { InheritedMapping } from "../index/index-template.js";
+import { demandOwnTexts, demandWholeSource } from "../index/whole-source.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import { findFiles, meanLineBytes } from "../sources/file-slices.js";
 import {
@@ -60,7 +61,8 @@ const GUESSED_RATIO = 3;
 /**
  * Plans a run; nothing is written.
  * @throws CspladeError `index_not_found`, `source_unreadable`, `index_invalid` (also for an alias of
- *   several indices, or one that shows a part of its index), `usage` (text fields that the source does
+ *   several indices, or one that shows a part of its index, and for an index whose `_source` is not
+ *   what was written to it), `usage` (text fields that the source does
  *   not have, another number of shards for documents with a routing of their own).
  */
 export async function planRun(context: PlanContext, request: ReindexRequest): Promise<RunPlan> {
@@ -249,7 +251,7 @@ export function openSlice(
 }
 
 /** Files are cut by bytes; how many documents that gives is estimated. */
-async function cutFiles(run: RunRecord): Promise<SliceRecord[]> {
+export async function cutFiles(run: RunRecord): Promise<SliceRecord[]> {
   if (run.source.type !== "files") return [];
   const slices: SliceRecord[] = [];
   for (const [part, file] of run.source.files.entries()) {
@@ -288,7 +290,12 @@ async function findSource(
       hint: `If the file or folder is meant: --from ./${only}`,
     });
   });
-  demandTextFields(context.config, index);
+  const { cluster, config, patience } = context;
+  demandWholeSource(index.index, index.mappings._source, { index: index.settings });
+  demandTextFields(config, index);
+  await patiently(patience, () =>
+    demandOwnTexts(cluster, index.index, index.mappings.properties, config["ingest.text_fields"]),
+  );
   const plan = await readIndexModel(context.cluster, index.index).catch(() => undefined);
   if (plan?.passages === "documents") {
     throw new CspladeError(

@@ -2,6 +2,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { CspladeError } from "../errors/csplade-error.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { openSliceQueue } from "../queue/slice-queue.js";
 import { coordinate, type RunProgress } from "./coordinate.js";
@@ -97,7 +98,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
         verify:
           options.verify === false
             ? undefined
-            : (now) => verifyRun({ cluster, encoder, patience, sample: SAMPLE }, now),
+            : (now) => verifyRun({ cluster, config, encoder, patience, sample: SAMPLE }, now),
         swap: options.swap !== false,
         follow: options.follow === true,
         onProgress: withProgressLog(store, options.onProgress),
@@ -133,6 +134,7 @@ async function chooseRun(
   const { fingerprint } = context.manifest;
   const unfinished = what.new ? undefined : await findUnfinished(store, fingerprint, what);
   if (unfinished !== undefined) {
+    demandSameShards(unfinished, what);
     say(`Going on with the run ${unfinished.run} (--new begins a new one).`);
     return unfinished;
   }
@@ -142,4 +144,14 @@ async function chooseRun(
     `Run ${run.run}: ${pass?.documents ?? 0} documents in ${pass?.slices ?? 0} slices → ${run.target}.`,
   );
   return run;
+}
+
+/** @throws CspladeError `usage`: the new index is there already, with the shards it was planned with. */
+function demandSameShards({ run, target, target_shards }: RunRecord, { shards }: ReindexRequest) {
+  if (shards === undefined || shards === target_shards) return;
+  throw new CspladeError(
+    "usage",
+    `The run ${run} goes on into ${target}, which has ${target_shards ?? "another number of"} shards, not ${shards}.`,
+    { hint: "Leave --shards out to go on with it, or begin a new run with --new." },
+  );
 }

@@ -70,6 +70,13 @@ const verificationSchema = z.object({
   source_documents: z.number().int().nullable(),
   target_documents: z.number().int(),
   dead_letters: z.number().int(),
+  /** Documents of the source that were looked up in the new index, out of every shard. */
+  source_sampled: z.number().int().default(0),
+  /** Of these, missing there or older. */
+  behind: z.number().int().default(0),
+  /** Of these, with a field that is not the source's. */
+  altered: z.number().int().default(0),
+  /** Documents of the new index that were encoded again. */
   sampled: z.number().int(),
   /** Sampled documents whose stored vector is not what encoding gives now. */
   differing: z.number().int(),

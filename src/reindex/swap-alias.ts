@@ -9,6 +9,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { moveAlias, readOwnAlias, type AliasMember } from "../index/alias.js";
 import { traced } from "../observe/tracing.js";
 import { settledUpTo } from "../sources/index-source.js";
+import { demandFewDeadLetters } from "./dead-letter-ceiling.js";
 import { holdWrites, releaseAtLast, releaseWrites } from "./hold-source.js";
 import { countDocuments } from "./missing-documents.js";
 import type { RunRecord } from "./run-record.js";
@@ -42,7 +43,7 @@ export interface LastPasses {
  * Moves the alias to the new index, with its filter, routing and all. Where it leads to the source
  * itself, writers are held until what they wrote is copied.
  * @throws CspladeError `index_invalid` if the new index is empty or the alias has several indices by
- *   now; `job_failed` if the last changes cannot be copied in the time that writers may be held.
+ *   now; `too_many_dead_letters`; `job_failed` if the last changes cannot be copied in the time that writers may be held.
  */
 export async function swapAlias(
   context: SwapContext,
@@ -145,11 +146,14 @@ async function move(
   return store.updateRun(run.run, (now) => ({ ...now, previous: from }));
 }
 
-/** An alias is not moved to an index in which there is nothing, if there was something to copy. */
+/** An alias is not moved to an index in which there is nothing, or too little, of what was to be copied. */
 async function demandDocuments(context: SwapContext, run: RunRecord): Promise<void> {
   const counted = await countDocuments(context, run);
   const { target, source, dead_letters } = counted;
-  if (target > 0 || (source ?? 0) + dead_letters === 0) return;
+  if (target > 0 || (source ?? 0) + dead_letters === 0) {
+    demandFewDeadLetters(context.config, run, counted);
+    return;
+  }
   throw new CspladeError(
     "index_invalid",
     `The new index ${run.target} is empty (${dead_letters} dead letters): the alias ${run.alias} stays where it is.`,

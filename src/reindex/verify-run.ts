@@ -1,10 +1,10 @@
 /**
- * Checks a new index before the alias moves: are all documents there, are the vectors those that
- * encoding gives, and does it find what the old index finds?
+ * Checks a new index before the alias moves: are all documents there, with every byte of their own, are
+ * the vectors those that encoding gives, and does it find what the old index finds?
  */
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
-import { pathOf } from "../cluster/request.js";
+import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { readIndexModel, refreshIndex } from "../index/csplade-index.js";
 import { isOurField, PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
@@ -13,23 +13,25 @@ import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
-import { storedDocuments, type StoredDocument } from "../sources/index-source.js";
+import { sampleDocuments } from "../sources/index-sample.js";
+import type { StoredDocument } from "../sources/index-source.js";
 import { storedSourceDocument } from "../sources/source-document.js";
 import { fromFeatures } from "../sparse/features.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import { readDeadLetters } from "./dead-letters.js";
+import { tooManyDeadLetters } from "./dead-letter-ceiling.js";
 import { encodeForRun } from "./encode-for-run.js";
-import { countDocuments, readVersions, targetId } from "./missing-documents.js";
+import { countDocuments } from "./missing-documents.js";
 import { compareQueries } from "./query-comparison.js";
 import type { RunRecord, Verification } from "./run-record.js";
-import { versionOf } from "./slice-reader.js";
+import { checkSource } from "./source-check.js";
 
 /** What verifying needs. */
 export interface VerifyContext {
   readonly cluster: Cluster;
+  readonly config: Pick<Config, "ingest.max_document_bytes" | "reindex.max_dead_letters">;
   readonly encoder: Encoder;
   readonly patience: Patience;
-  /** Documents that are encoded again. */
+  /** Documents of the source that are looked up, and of the target that are encoded again. */
   readonly sample: number;
 }
 
@@ -57,10 +59,19 @@ export async function verifyRun(context: VerifyContext, run: RunRecord): Promise
   if (counted.extra > counted.changed) {
     problems.push(`The new index has ${counted.extra} documents that the source has not.`);
   }
-  const behind = await sampleSource(context, run);
+  const buried = tooManyDeadLetters(context.config, counted);
+  if (buried !== undefined) problems.push(buried);
+  const looked = await checkSource(context, run);
+  const { behind, altered } = looked;
   if (behind.length > 0) {
     problems.push(
-      `Of ${context.sample} sampled documents of the source ${behind.length} are missing or older in the new index (${behind.slice(0, 5).join(", ")}).`,
+      `Of ${looked.sampled} sampled documents of the source ${behind.length} are missing or older in the new index (${behind.slice(0, 5).join(", ")}).`,
+    );
+  }
+  if (altered.length > 0) {
+    const some = altered.slice(0, 5).map(({ id, field }) => `${field || "the whole"} of ${id}`);
+    problems.push(
+      `Of ${looked.sampled} sampled documents of the source ${altered.length} have another content in the new index (${some.join(", ")}).`,
     );
   }
   const sampled = await sampleTarget(context, run);
@@ -78,6 +89,9 @@ export async function verifyRun(context: VerifyContext, run: RunRecord): Promise
     source_documents: counted.source,
     target_documents: counted.target,
     dead_letters: counted.dead_letters,
+    source_sampled: looked.sampled,
+    behind: behind.length,
+    altered: altered.length,
     sampled: differences.length,
     differing,
     worst_difference: Math.max(0, ...differences),
@@ -85,58 +99,16 @@ export async function verifyRun(context: VerifyContext, run: RunRecord): Promise
   };
 }
 
-/**
- * Looks some documents of the source up in the target.
- * @returns ids of those that are not there, or there in an older version than was copied.
- */
-async function sampleSource(context: VerifyContext, run: RunRecord): Promise<string[]> {
-  const { cluster, patience } = context;
-  if (run.source.type !== "index") return [];
-  // The number that is copied in every shard: a sampled document does not tell its shard.
-  const upTo = Math.min(...(run.passes.findLast(({ task }) => task === "copy")?.up_to ?? [-1]));
-  const settled = { range: { _seq_no: { lte: upTo } } };
-  const sampled = await sampleIndex(context, run.source.index, settled);
-  const keys = sampled.map((document) => ({ ...document, id: targetId(run, document.id) }));
-  const versions = await patiently(patience, () => readVersions(cluster, run.target, keys));
-  const older = sampled.filter(({ seq_no }, i) => (versions[i] ?? 0) < versionOf(seq_no));
-  if (older.length === 0) return [];
-  const letters = await patiently(patience, () => readDeadLetters(cluster, run.run));
-  const dead = new Set(letters.map(({ id }) => id));
-  return older.map(({ id }) => id).filter((id) => !dead.has(id));
-}
-
 /** Some documents of the target, at random. */
-async function sampleTarget(context: VerifyContext, run: RunRecord): Promise<StoredDocument[]> {
+async function sampleTarget(
+  { cluster, sample, patience }: VerifyContext,
+  run: RunRecord,
+): Promise<StoredDocument[]> {
   // A passage alone has not the text that was encoded.
   if (run.passages === "documents") return [];
-  return sampleIndex(context, run.target, { match_all: {} });
-}
-
-async function sampleIndex(
-  { cluster, sample, patience }: VerifyContext,
-  index: string,
-  query: object,
-): Promise<StoredDocument[]> {
-  const doing = `Sampling ${index}`;
-  const text = await patiently(patience, () =>
-    cluster.demandText(
-      {
-        method: "POST",
-        path: pathOf(index, "_search"),
-        query: { allow_partial_search_results: false },
-        body: {
-          size: sample,
-          version: true,
-          seq_no_primary_term: true,
-          query: {
-            function_score: { query, random_score: {}, boost_mode: "replace" },
-          },
-        },
-      },
-      doing,
-    ),
+  return patiently(patience, () =>
+    sampleDocuments(cluster, { from: run.target, size: sample }, patience.signal),
   );
-  return storedDocuments(text, doing);
 }
 
 /** Encodes the sampled documents again. @returns per document the relative difference, 0 to 1. */

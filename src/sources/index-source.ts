@@ -75,16 +75,10 @@ const indexSchema = z.record(
   }),
 );
 
-const sourceSchema = z.object({
-  enabled: z.boolean().optional(),
-  excludes: z.array(z.string()).optional(),
-  includes: z.array(z.string()).optional(),
-});
-
 /**
  * Finds the one index behind a name.
  * @throws CspladeError `index_not_found`; `index_invalid` for a name that leads to several indices
- *   or to a part of one, or an index that keeps no `_source` or a part of it.
+ *   or to a part of one.
  */
 export async function findIndexSource(
   cluster: Cluster,
@@ -119,24 +113,6 @@ export async function findIndexSource(
       {
         hint: `Name the index itself: --from ${index}. Filter and routing of the alias that is moved are kept.`,
       },
-    );
-  }
-  const source = sourceSchema.safeParse(mappings._source);
-  if (source.data?.enabled === false) {
-    throw new CspladeError(
-      "index_invalid",
-      `The index ${index} keeps no _source, so its texts cannot be read.`,
-      { hint: "Reindex from the files or database it was filled from." },
-    );
-  }
-  // csplade's own fields are made anew.
-  const excluded = (source.data?.excludes ?? []).filter((name) => !name.startsWith("csplade"));
-  const partial = [...excluded, ...(source.data?.includes ?? [])];
-  if (partial.length > 0) {
-    throw new CspladeError(
-      "index_invalid",
-      `The index ${index} keeps only a part of its documents in _source (${partial.join(", ")}), and the rest cannot be copied.`,
-      { hint: "Reindex from the files or database it was filled from." },
     );
   }
   return {
@@ -352,7 +328,8 @@ export async function readDocuments(
   return storedDocuments(text, doing);
 }
 
-function searchOn({ index, shard, primaries }: ShardReader) {
+/** A search of one shard. */
+export function searchOn({ index, shard, primaries }: ShardReader) {
   return {
     method: "POST",
     path: pathOf(index, "_search"),

@@ -136,7 +136,10 @@ describe("reindex", function () {
       { id: "long", text: "x ".repeat(5_000_000) },
       { id: "x".repeat(512), text: "the longest id there is" },
     ]);
-    const summary = await suite.run({ from: ["rx-bad"], alias: "rx-bad-search" });
+    const summary = await suite.run(
+      { from: ["rx-bad"], alias: "rx-bad-search" },
+      { config: { ...suite.config, "reindex.max_dead_letters": 0.1 } },
+    );
     assert.deepEqual([summary.state, summary.read, summary.written], ["done", 57, 54]);
     assert.equal(summary.truncated, 1);
     const letters = await deadLettersOf(suite.cluster, summary.run);
@@ -168,7 +171,10 @@ describe("reindex", function () {
       },
       "Creating the target beforehand",
     );
-    const summary = await suite.run({ from: [file], alias: "rx-clash", target: "rx-clash-v1" });
+    const summary = await suite.run(
+      { from: [file], alias: "rx-clash", target: "rx-clash-v1" },
+      { config: { ...suite.config, "reindex.max_dead_letters": 0.75 } },
+    );
     assert.deepEqual([summary.read, summary.written, summary.dead_letters], [4, 1, 3]);
     const letters = [...(await deadLettersOf(suite.cluster, summary.run)).values()];
     const codes = letters.map(({ code }) => code);

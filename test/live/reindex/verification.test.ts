@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { pathOf } from "../../../src/cluster/request.js";
+import { verifyRun } from "../../../src/reindex/verify-run.js";
+import { environmentOf, runCsplade } from "../../support/csplade-command.js";
+import { behind, fill, testDocuments } from "../../support/reindexing.js";
+import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
+
+describe("the verification of a reindexing", function () {
+  this.timeout(300_000);
+  let suite: ReindexSuite;
+  let folder: string;
+  before(async () => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-verification-"));
+    suite = await openReindexSuite("vf-");
+  });
+  after(async () => {
+    await suite.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  const demand = (method: "GET" | "POST" | "PUT", at: string, body: object = {}) =>
+    suite.cluster.demand({ method, path: at, body }, `${method} ${at}`);
+
+  /** An index behind an alias, whose text field holds a number in some documents. */
+  async function withNumbers(index: string, numbers: number): Promise<void> {
+    await demand("PUT", `/${index}`, {
+      aliases: { [`${index}-search`]: {} },
+      mappings: { properties: { text: { type: "text" } } },
+    });
+    const documents = testDocuments(200).map((each, i) =>
+      i < numbers ? { ...each, text: i } : each,
+    );
+    await fill(suite.cluster, index, documents);
+  }
+
+  it("leaves the alias when 5 % of the documents are dead letters, says so, and moves it when that many may be", async () => {
+    await withNumbers("vf-many", 10);
+    const what = { from: ["vf-many"], alias: "vf-many-search" };
+    const args = ["reindex", "--from", "vf-many", "--to", "vf-many-search"];
+    const environment = environmentOf(suite.config);
+    const refused = await runCsplade(folder, args, environment);
+    assert.equal(refused.code, 5, refused.err);
+    assert.match(refused.err, /10 of 200 documents \(5 %\).*at most 1 % may be/);
+    assert.match(refused.err, /The alias vf-many-search stays where it is/);
+    assert.match(refused.err, /190 in the new index, 10 dead letters/);
+    assert.deepEqual(await behind(suite.cluster, "vf-many-search"), ["vf-many"]);
+    const [record] = await suite.store.listRuns({ alias: "vf-many-search" });
+    assert.equal(record?.state, "failed");
+    assert.match(record.message ?? "", /10 of 200 documents/);
+    const status = await runCsplade(folder, ["status", "vf-many-search", "--once"], environment);
+    assert.match(status.out, /Verification failed: 200 in the source, 190 in the new index/);
+
+    await assert.rejects(suite.run(what, { verify: false }), { code: "too_many_dead_letters" });
+    assert.deepEqual(await behind(suite.cluster, "vf-many-search"), ["vf-many"]);
+    const allowed = await runCsplade(folder, [...args, "--max-dead-letters", "0.05"], environment);
+    assert.equal(allowed.code, 3, allowed.err);
+    assert.match(allowed.out, /Verification passed: 200 in the source, 190 in the new index/);
+    assert.match(allowed.out, /190 of the source looked up|200 of the source looked up: 0 missing/);
+    assert.deepEqual(await behind(suite.cluster, "vf-many-search"), ["vf-many-search-v1"]);
+  });
+
+  it("moves the alias when 0.5 % of the documents are dead letters", async () => {
+    await withNumbers("vf-few", 1);
+    const summary = await suite.run({ from: ["vf-few"], alias: "vf-few-search" });
+    assert.deepEqual([summary.state, summary.dead_letters], ["done", 1]);
+    assert.deepEqual(await behind(suite.cluster, "vf-few-search"), ["vf-few-search-v1"]);
+  });
+
+  it("leaves the alias when the text field holds numbers in every document", async () => {
+    await withNumbers("vf-all", 200);
+    await assert.rejects(suite.run({ from: ["vf-all"], alias: "vf-all-search" }), {
+      code: "too_many_dead_letters",
+    });
+    assert.deepEqual(await behind(suite.cluster, "vf-all-search"), ["vf-all"]);
+  });
+
+  it("finds altered, older and missing documents in every shard, also beside empty ones", async () => {
+    await demand("PUT", "/vf-shards", { settings: { index: { number_of_shards: 3 } } });
+    // One routing: all documents are in one shard and the others are empty.
+    const lines = testDocuments(60).map(({ id, ...body }) => {
+      const source = JSON.stringify(body).replace("}", ',"price":1.0}');
+      return `${JSON.stringify({ index: { _id: id, routing: "one" } })}\n${source}\n`;
+    });
+    await demandBulk("vf-shards", lines.join(""));
+    const summary = await suite.run({ from: ["vf-shards"], alias: "vf-shards-search" });
+    assert.equal(summary.verification?.source_sampled, 60);
+    const { record } = await suite.store.readRun(summary.run);
+    const context = { ...suite, sample: 100 };
+    assert.deepEqual((await verifyRun(context, record)).problems, []);
+
+    await tamper(summary.target, "d3", (text) => text.replace('"price":1.0', '"price":1'));
+    const altered = await verifyRun(context, record);
+    assert.deepEqual([altered.ok, altered.altered, altered.behind], [false, 1, 0]);
+    assert.match(altered.problems.join(" "), /1 have another content .*price of d3/);
+    const at = pathOf(summary.target, "_doc", "d4");
+    const query = { routing: "one" };
+    await suite.cluster.demand({ method: "DELETE", path: at, query }, "Losing");
+    assert.equal((await verifyRun(context, record)).behind, 1);
+  });
+
+  it("finds altered documents of a reindexing from files", async () => {
+    const file = path.join(folder, "files.ndjson");
+    const texts = testDocuments(300).map(({ id, ...body }) => JSON.stringify({ _id: id, ...body }));
+    // The last line of an id wins, and the first one is no fault.
+    writeFileSync(file, [...texts, texts[0]?.replace("round 0", "round 9")].join("\n"));
+    const config = { ...suite.config, "reindex.slice_documents": 20 };
+    const summary = await suite.run({ from: [file], alias: "vf-files-search" }, { config });
+    assert.ok((summary.verification?.source_sampled ?? 0) > 50);
+    assert.deepEqual(summary.verification?.problems, []);
+    const { record } = await suite.store.readRun(summary.run);
+    await tamper(summary.target, "d1", (text) => text.replace("round 0", "round 1"));
+    const { problems } = await verifyRun({ ...suite, sample: 100 }, record);
+    assert.match(problems.join(" "), /text of d1/);
+  });
+
+  async function demandBulk(index: string, body: string): Promise<void> {
+    const request = { method: "POST", path: pathOf(index, "_bulk"), body } as const;
+    const answer = await suite.cluster.demand(request, "Writing");
+    assert.equal((answer as { errors: boolean }).errors, false, JSON.stringify(answer));
+  }
+
+  /** Changes a document of a new index as a fault of the copying would have: its version stays. */
+  async function tamper(index: string, id: string, change: (text: string) => string) {
+    const url = `${suite.config["opensearch.url"]}${pathOf(index, "_doc", id)}?routing=one`;
+    const read = await (await fetch(url)).text();
+    const version = /"_version":(\d+)/.exec(read)?.[1] ?? assert.fail(read);
+    const source = /"_source":(.*)\}$/s.exec(read)?.[1] ?? assert.fail(read);
+    const routing = read.includes('"_routing"') ? { routing: "one" } : {};
+    const head = { _id: id, version: Number(version), version_type: "external_gte", ...routing };
+    const line = JSON.stringify({ index: { ...head, pipeline: "_none" } });
+    await demandBulk(index, `${line}\n${change(source)}\n`);
+  }
+});
