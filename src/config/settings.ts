@@ -8,6 +8,7 @@ import { z } from "zod";
 import { pruneTypes } from "../sparse/prune.js";
 import { packageRoot } from "./package-root.js";
 import { redisPrefix, redisUrl } from "./redis-url.js";
+import { count, flag, jsonList, names, numeric, url } from "./setting-schemas.js";
 
 /** One row of the settings table. */
 export interface Setting {
@@ -19,50 +20,6 @@ export interface Setting {
   /** Never printed or logged. */
   readonly secret?: true;
 }
-
-/** A number, or a string that is one: `Number` alone takes "", [] and true for numbers too. */
-const numeric = (schema: z.ZodNumber) =>
-  z.preprocess(
-    (value) => (typeof value === "string" && value.trim() !== "" ? Number(value) : value),
-    schema,
-  );
-
-const count = (min: number, max: number, fallback: number) =>
-  numeric(z.number().int().min(min).max(max)).default(fallback);
-
-const url = (fallback: string, protocols: RegExp) =>
-  z.url({ protocol: protocols, error: `must be a URL such as ${fallback}` }).default(fallback);
-
-const flag = (fallback: boolean) =>
-  z
-    .union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")])
-    .default(fallback);
-
-const names = (fallback: string[]) =>
-  z
-    .preprocess(
-      (value) => (typeof value === "string" ? value.split(",").map((name) => name.trim()) : value),
-      z
-        .array(z.string().min(1))
-        .min(1)
-        .max(32)
-        .refine((list) => new Set(list).size === list.length, "must not name a field twice"),
-    )
-    .default(fallback);
-
-/** A list that an environment variable gives as JSON and the file as YAML. */
-const jsonList = <T extends z.ZodType>(schema: T) =>
-  z
-    .preprocess((value, context) => {
-      if (typeof value !== "string") return value;
-      try {
-        return JSON.parse(value) as unknown;
-      } catch {
-        context.addIssue({ code: "custom", message: "must be a JSON list" });
-        return z.NEVER;
-      }
-    }, z.array(schema).max(1000))
-    .default([]);
 
 const pruneType = z.enum(pruneTypes);
 
