@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import type { Cluster } from "./cluster.js";
+import { PASSING_BLOCK } from "./refusal.js";
 
 /** Reasons that pass by themselves: the same request may succeed later. */
 const PASSING: ReadonlySet<ErrorCode> = new Set([
@@ -11,9 +12,6 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   "cluster_unreachable",
   "deadline_exceeded",
 ]);
-
-/** A disk over its flood-stage watermark; the cluster lifts the block when there is space again. */
-const DISK_BLOCK = /cluster_block_exception.*\/12\//;
 
 /** How to wait. */
 export interface Patience {
@@ -26,8 +24,8 @@ export interface Patience {
 }
 
 /**
- * Repeats an idempotent request while the cluster is away, busy or out of disk space, up to
- * `write.max_wait_ms`.
+ * Repeats an idempotent request while the cluster is away, busy, out of disk space or closed for
+ * writes, up to `write.max_wait_ms`.
  * @throws what the request throws for any other reason, or at the end of the patience.
  */
 export async function patiently<T>(
@@ -74,5 +72,5 @@ const blocksSchema = z.object({
 /** True for a failure that the same request may not meet again later. */
 export function isPassing(thrown: unknown): boolean {
   if (!(thrown instanceof CspladeError)) return false;
-  return PASSING.has(thrown.code) || DISK_BLOCK.test(thrown.message);
+  return PASSING.has(thrown.code) || PASSING_BLOCK.test(thrown.message);
 }

@@ -6,12 +6,16 @@
 import { setTimeout as startTimer, clearTimeout as stopTimer } from "node:timers";
 import { performance } from "node:perf_hooks";
 import type { Cluster } from "../cluster/cluster.js";
+import { patiently } from "../cluster/patience.js";
 import { onAbort } from "../waiting/on-abort.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { judgeAnswer, type BulkVerdict } from "./bulk-answer.js";
+import type { Call, Pending } from "./bulk-call.js";
 import { linesOf, targetOf, type BulkOperation, type WriteResult } from "./bulk-operation.js";
 import { BulkPace } from "./bulk-pace.js";
+import { resolveWriteName } from "./write-alias.js";
+import { UnacknowledgedError, writeFailures } from "./write-failure.js";
 
 /** Bounds of a writer. */
 export interface BulkWriterOptions {
@@ -46,35 +50,19 @@ export interface BulkRetry {
 export interface BulkWriter {
   /**
    * Writes operations; await it before building more, that is the back-pressure.
-   * Operations on the same id take effect in the order they were given.
+   * Operations on the same id take effect in the order they were given. No operation creates an
+   * index: an index is written by the hidden alias that it had when this writer first wrote to it.
    * @returns one result per operation, in order, when all are settled.
-   * @throws UnacknowledgedError if the cluster stayed away longer than `max_wait_ms`
-   *   (`cluster_unreachable`), refused the request as a whole (`cluster_rejected`), or the
-   *   signal fired or the writer was closed (`aborted`).
+   * @throws UnacknowledgedError if the cluster stayed away, or forbade writes, longer than
+   *   `max_wait_ms` (`cluster_unreachable`), refused for a reason that waiting does not mend and no
+   *   document is at fault of (`cluster_rejected`, `index_not_found`, `index_invalid`), or the signal
+   *   fired or the writer was closed (`aborted`).
    * @param signal ends this call alone with `aborted`: what is in flight is waited for, so that
    *   nothing of it is written after the call has ended.
    */
   write(operations: readonly BulkOperation[], signal?: AbortSignal): Promise<WriteResult[]>;
   /** Takes no more writes; resolves when those in progress have ended, well or not. */
   close(): Promise<void>;
-}
-
-/** A write that ended before every operation had an outcome. Writing it again is safe. */
-export class UnacknowledgedError extends CspladeError {
-  /** Per operation, in order: its outcome, or undefined if the cluster did not acknowledge it. */
-  readonly results: readonly (WriteResult | undefined)[];
-  /** The reason, without the count. */
-  readonly why: CspladeError;
-
-  constructor(why: CspladeError, results: readonly (WriteResult | undefined)[]) {
-    const known = results.filter((result) => result !== undefined).length;
-    super(why.code, `${why.message} ${known} of ${results.length} operations were acknowledged.`, {
-      cause: why,
-      ...(why.hint === undefined ? {} : { hint: why.hint }),
-    });
-    this.results = results;
-    this.why = why;
-  }
 }
 
 /** A writer's bounds from the configuration. */
@@ -92,31 +80,19 @@ const MOST_OPERATIONS = 5_000;
 /** A lone operation that the cluster's memory protection refuses this often fails. */
 const MOST_LONE_REFUSALS = 5;
 
-/** One call of `write`. */
-interface Call {
-  readonly results: (WriteResult | undefined)[];
-  open: number;
-  /** Set once the call cannot succeed any more; it ends when nothing of it is in flight. */
-  doomed: CspladeError | undefined;
-  readonly end: () => void;
-}
-
-interface Pending {
-  readonly operation: BulkOperation;
-  readonly call: Call;
-  readonly slot: number;
-  lines: string | undefined;
-  bytes: number;
-  troubledSince: number | undefined;
-  loneRefusals: number;
-}
-
 /** Creates a writer. Close it to know that everything has ended. */
 export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): BulkWriter {
   const pace = new BulkPace(options);
   const calls = new Set<Call>();
   /** Documents with an operation in flight: a second one waits, or they could overtake each other. */
   const busyTargets = new Set<string>();
+  /** What indices are written by, as it was when the first operation on them came. */
+  const names = new Map<string, string>();
+  /** Indices that were gone: one that somebody made again under the name is not written. */
+  const lost = new Set<string>();
+  /** Calls that wait for names, one after the other: a later one never overtakes an earlier one. */
+  let turn = Promise.resolve();
+  let waitingForNames = 0;
   let queue: Pending[] = [];
   let inFlight = 0;
   let closed = false;
@@ -127,14 +103,46 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
   let lastTrouble = "";
   const waitingForIdle: (() => void)[] = [];
 
-  const aborted = () => new CspladeError("aborted", `Writing to ${cluster.url} was cancelled.`);
+  const { aborted, refused, stayedAway, noName } = writeFailures(cluster.url, options.max_wait_ms);
   const stopListening = onAbort(options.signal, () => doom([...calls], aborted()));
+
+  /** Asks what indices are written by, waiting for a cluster that is away. */
+  async function findNames(
+    operations: readonly BulkOperation[],
+    given: AbortSignal | undefined,
+  ): Promise<void> {
+    const signals = [options.signal, given].filter((signal) => signal !== undefined);
+    const signal = AbortSignal.any(signals);
+    const config = { "write.max_wait_ms": options.max_wait_ms };
+    const onTrouble = (reason: string) => {
+      const { bytes: max_bytes, concurrency } = pace;
+      const count = operations.length;
+      options.onRetry?.({
+        cause: "away",
+        reason,
+        operations: count,
+        pause_ms: 0,
+        max_bytes,
+        concurrency,
+      });
+    };
+    for (const index of new Set(operations.map((operation) => operation.index))) {
+      if (names.has(index)) continue;
+      const patience = { config, cluster, signal, onTrouble };
+      names.set(
+        index,
+        await patiently(patience, () =>
+          resolveWriteName(cluster, index, { adopts: !lost.has(index), signal }),
+        ),
+      );
+    }
+  }
 
   /** Lets calls of the same turn of the event loop share the first request. */
   function pumpSoon(): void {
     if (pumping) return;
     pumping = true;
-    queueMicrotask(() => {
+    setImmediate(() => {
       pumping = false;
       pump();
     });
@@ -171,7 +179,8 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
     const held: Pending[] = [];
     let bytes = 0;
     let taken = 0;
-    for (; taken < queue.length && batch.length < MOST_OPERATIONS; taken++) {
+    let most = MOST_OPERATIONS;
+    for (; taken < queue.length && batch.length < most; taken++) {
       const pending = queue[taken] as Pending;
       const target = targetOf(pending.operation);
       if (busyTargets.has(target)) {
@@ -180,6 +189,8 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
       }
       if (!serialize(pending)) continue;
       if (batch.length > 0 && bytes + pending.bytes > pace.bytes) break;
+      if (batch.length > 0 && batch.length >= pending.company) break;
+      most = Math.min(most, pending.company);
       batch.push(pending);
       busyTargets.add(target);
       bytes += pending.bytes;
@@ -190,7 +201,8 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
 
   function serialize(pending: Pending): boolean {
     if (pending.lines !== undefined) return true;
-    const made = linesOf(pending.operation);
+    const { operation } = pending;
+    const made = linesOf({ ...operation, index: names.get(operation.index) ?? operation.index });
     if ("problem" in made) {
       settle(pending, { status: "failed", reason: made.problem });
       return false;
@@ -211,7 +223,10 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
       const answer = await cluster.send({
         method: "POST",
         path: "/_bulk",
-        query: { filter_path: "items.*._id,items.*.status,items.*.result,items.*.error" },
+        query: {
+          filter_path: "items.*._id,items.*.status,items.*.result,items.*.error",
+          require_alias: true,
+        },
         body,
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       });
@@ -237,15 +252,11 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
         applyItems(batch, bytes, verdict.items, retryAfterSeconds);
         break;
       case "refused":
-        doom(
-          [...new Set(batch.map((pending) => pending.call))],
-          new CspladeError(
-            "cluster_rejected",
-            `${cluster.url} refused a bulk request: ${verdict.reason}.`,
-            { hint: "Check the credentials, and whether a proxy stands before the cluster." },
-          ),
-        );
+        doom([...new Set(batch.map((pending) => pending.call))], refused(verdict));
         requeue(batch);
+        break;
+      case "invalid":
+        applyInvalid(batch, verdict.reason);
         break;
       case "too_large":
         applyTooLarge(batch, bytes, verdict, retryAfterSeconds);
@@ -270,6 +281,14 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
       if (item.kind === "settled") {
         troubledSince = undefined;
         settle(pending, item.result);
+      } else if (item.kind === "refused") {
+        doom([pending.call], refused(item, pending.operation));
+        if (item.refusal.code === "index_not_found") {
+          // Its name may have become an alias: whoever writes next asks anew.
+          names.delete(pending.operation.index);
+          lost.add(pending.operation.index);
+        }
+        closeSlot(pending.call);
       } else {
         again.push(pending);
         if (item.cause === "busy") cause = "busy";
@@ -278,6 +297,17 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
     }
     if (again.length === 0) pace.succeeded(bytes);
     else retry(again, cause, reason, retryAfterSeconds);
+  }
+
+  /** Half as many at a time, until the operation at fault is alone. */
+  function applyInvalid(batch: readonly Pending[], reason: string): void {
+    const [lone] = batch;
+    if (batch.length === 1 && lone !== undefined) {
+      settle(lone, { status: "failed", reason });
+      return;
+    }
+    for (const pending of batch) pending.company = Math.ceil(batch.length / 2);
+    requeue(batch);
   }
 
   function applyTooLarge(
@@ -365,17 +395,6 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
     for (const pending of dropped) closeSlot(pending.call);
   }
 
-  function stayedAway(reason: string): CspladeError {
-    const seconds = Math.round(options.max_wait_ms / 1000);
-    return new CspladeError(
-      "cluster_unreachable",
-      `${cluster.url} took no documents for ${seconds} s: ${reason}.`,
-      {
-        hint: "Documents that were not acknowledged can be written again; write.max_wait_ms sets the patience.",
-      },
-    );
-  }
-
   return {
     write(operations, signal) {
       if (closed || options.signal?.aborted === true || signal?.aborted === true) {
@@ -406,17 +425,39 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
         if (calls.size === 0) troubledSince = undefined;
         calls.add(call);
         const stopWaiting = onAbort(signal, () => doom([call], aborted()));
-        const added = operations.map((operation, slot): Pending => ({
-          operation,
-          call,
-          slot,
-          lines: undefined,
-          bytes: 0,
-          troubledSince: undefined,
-          loneRefusals: 0,
-        }));
-        queue = queue.concat(added);
-        pumpSoon();
+        const begin = () => {
+          if (call.doomed !== undefined) {
+            call.open = 0;
+            call.end();
+            return;
+          }
+          const added = operations.map((operation, slot): Pending => ({
+            operation,
+            call,
+            slot,
+            lines: undefined,
+            bytes: 0,
+            troubledSince: undefined,
+            loneRefusals: 0,
+            company: MOST_OPERATIONS,
+          }));
+          queue = queue.concat(added);
+          pumpSoon();
+        };
+        if (waitingForNames === 0 && operations.every(({ index }) => names.has(index))) {
+          begin();
+          return;
+        }
+        waitingForNames += 1;
+        turn = turn
+          .then(() => findNames(operations, signal))
+          .catch((thrown: unknown) => {
+            call.doomed ??= noName(thrown);
+          })
+          .then(() => {
+            waitingForNames -= 1;
+            begin();
+          });
       });
     },
     async close() {

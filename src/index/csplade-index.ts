@@ -23,6 +23,7 @@ import {
   type IndexLayout,
 } from "./index-template.js";
 import { moveGuard, putGuard, restoreGuard } from "./model-guard.js";
+import { writeAliasBody } from "./write-alias.js";
 
 /** An index to create, or to use if it is there. */
 export interface IndexRequest extends IndexPlan, IndexLayout {
@@ -57,9 +58,12 @@ const mappingsSchema = z.record(
         _meta: z.looseObject({ csplade: z.unknown() }).partial().optional(),
         properties: z.record(z.string(), z.unknown()).optional(),
         _source: z.looseObject({ excludes: z.array(z.string()).optional() }).optional(),
+        _routing: z.looseObject({ required: z.boolean().optional() }).optional(),
       })
       .optional(),
     settings: z.record(z.string(), z.unknown()).optional(),
+    /** Of a backing index: the data stream it belongs to. */
+    data_stream: z.string().optional(),
   }),
 );
 
@@ -70,7 +74,8 @@ type Mappings = z.infer<typeof mappingsSchema>;
  * same model and its passages kept the same way. An existing index without a model is
  * taken over if it is empty (a user, or an index template, created it beforehand).
  * @throws CspladeError `model_mismatch` naming both models; `index_invalid` for a bad name,
- *   other passages, or an index with documents that csplade did not create;
+ *   other passages, an index with documents that csplade did not create, a data stream, an alias
+ *   of several indices, a required routing or a block on reading;
  *   `cluster_rejected`, `cluster_unreachable`.
  */
 export async function ensureIndex(cluster: Cluster, request: IndexRequest): Promise<IndexInfo> {
@@ -173,11 +178,14 @@ async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boo
   const answer = await cluster.send({
     method: "PUT",
     path: pathOf(request.name),
-    body: indexBody(
-      metaOf(request, packageVersion),
-      guarded ? guardName(request.model) : undefined,
-      { ...request, constant_keyword, decided },
-    ),
+    body: {
+      aliases: writeAliasBody(request.name),
+      ...indexBody(
+        metaOf(request, packageVersion),
+        guarded ? guardName(request.model) : undefined,
+        { ...request, constant_keyword, decided },
+      ),
+    },
     ...signalOf(request),
   });
   if (answer.status < 400) return true;
@@ -218,6 +226,7 @@ async function checkExisting(
   request: IndexRequest,
   found: Mappings,
 ): Promise<IndexInfo> {
+  demandWritable(request, found);
   const [only] = Object.keys(found);
   const without = Object.keys(found).filter((index) => metaIn(found, index) === undefined);
   if (only !== undefined && Object.keys(found).length === 1 && without.length === 1) {
@@ -233,6 +242,34 @@ async function checkExisting(
 /** What is asked for, with its guard where csplade's own writes can leave it out. */
 function guardedPlan(request: IndexRequest): IndexRequest {
   return request.guarded === false ? request : { ...request, guard: "default_pipeline" };
+}
+
+/** Refuses at once what no write, or no look at what is stored, could ever succeed with. */
+function demandWritable({ name, inherit }: IndexRequest, found: Mappings): void {
+  const refuse = (problem: string, hint: string) => {
+    throw new CspladeError("index_invalid", `${name} cannot be written to: ${problem}.`, { hint });
+  };
+  const indices = Object.keys(found);
+  if (indices.length > 1) {
+    refuse(`it leads to several indices (${indices.join(", ")})`, "Name one of them.");
+  }
+  for (const { data_stream, mappings, settings } of Object.values(found)) {
+    if (data_stream !== undefined) {
+      refuse("it is a data stream, whose documents cannot be replaced", "Use an index.");
+    }
+    if (mappings?._routing?.required === true && inherit === undefined) {
+      refuse(
+        "its mapping demands a routing of every document, and csplade ingest gives none",
+        "Use an index without _routing.required.",
+      );
+    }
+    if (String(settings?.["index.blocks.read"]) === "true") {
+      refuse(
+        "index.blocks.read is set, and what is stored must be compared",
+        "Lift the block and start again.",
+      );
+    }
+  }
 }
 
 async function adoptEmpty(

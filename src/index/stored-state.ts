@@ -1,7 +1,8 @@
 /** What an index already holds of documents, asked in batches and without their vectors. */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
-import { pathOf } from "../cluster/request.js";
+import { judgeRefusal } from "../cluster/refusal.js";
+import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexInfo } from "./csplade-index.js";
 import { passageId } from "./passage-id.js";
@@ -100,10 +101,12 @@ async function readSome(
       );
     }
     if (found.error !== undefined) {
-      // A shard that is not ready yet, after a restart for example.
+      // A shard that is not ready yet, after a restart for example; or what waiting does not mend.
+      const { meaning, code, hint } = judgeRefusal(503, found.error);
       throw new CspladeError(
-        "cluster_busy",
-        `${doing}: ${cluster.url} could not read ${found._id}: ${JSON.stringify(found.error).slice(0, 300)}`,
+        meaning === "final" ? code : "cluster_busy",
+        `${doing}: ${cluster.url} could not read ${found._id}: ${reasonOf(found).slice(0, 300)}`,
+        hint === undefined ? {} : { hint },
       );
     }
     if (found.found !== true) return NOTHING_STORED;

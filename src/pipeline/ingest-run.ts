@@ -8,7 +8,7 @@ import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { withDeadline } from "../waiting/deadline.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
-import { readChunk, type DocumentFailure } from "../sources/chunk.js";
+import type { DocumentFailure } from "../sources/chunk.js";
 import type { DeadLetterFile } from "../sources/dead-letters.js";
 import { waitTeller, type WaitTeller } from "./ingest-wait.js";
 import { countFailures, type FailureKind } from "../sources/failure-kinds.js";
@@ -91,7 +91,7 @@ function noCounts(): IngestCounts {
  * Runs to the end. An interrupted run removes its waiting jobs and throws; running it
  * again is safe, since ids are deterministic and unchanged documents are skipped.
  * @throws CspladeError `queue_unreachable` if Redis stays away longer than `write.max_wait_ms`,
- *   `aborted`, `source_unreadable`.
+ *   `job_failed` if a job did, `aborted`, `source_unreadable`.
  */
 export async function runIngest(run: IngestRun): Promise<IngestCounts> {
   const counts = noCounts();
@@ -176,11 +176,8 @@ async function account(
   { scanned }: OpenJob,
   outcome: Extract<JobOutcome, { state: "done" | "failed" }>,
 ): Promise<void> {
+  if (outcome.state === "failed") throw jobFailed(scanned, outcome.reason);
   counts.bytes_done += scanned.chunk.bytes;
-  if (outcome.state === "failed") {
-    await fail(run, counts, await failuresOfChunk(scanned, outcome.reason));
-    return;
-  }
   const result: IngestJobResult = outcome.result;
   counts.encoded += result.encoded;
   counts.written += result.written;
@@ -237,19 +234,15 @@ async function fail(
   await run.deadLetters.add(failures);
 }
 
-/** A job that failed as a whole leaves each of its documents as a dead letter. */
-async function failuresOfChunk(scanned: ScannedChunk, reason: string): Promise<DocumentFailure[]> {
-  const { file } = scanned.chunk;
-  const lines = await readChunk(scanned.chunk);
-  return lines.map(({ number, offset, content, ...beside }) => ({
-    file,
-    line: number,
-    offset,
-    bytes: content.length,
-    code: "job_failed",
-    reason,
-    ...noted(beside),
-  }));
+/** A job that failed as a whole is no document's fault: the run stops, and none of them is buried. */
+function jobFailed({ chunk, documents }: ScannedChunk, reason: string): CspladeError {
+  return new CspladeError(
+    "job_failed",
+    `${documents} documents from line ${chunk.first_line} of ${chunk.file} on were not written: ${reason}`,
+    {
+      hint: "None of them is a dead letter. Mend the cause and run the command again: what was written is skipped.",
+    },
+  );
 }
 
 /** What a failure notes of what stood beside its document. */

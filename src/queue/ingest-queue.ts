@@ -5,7 +5,7 @@
  */
 import { Job, Queue, UnrecoverableError, Worker } from "bullmq";
 import type { Config } from "../config/settings.js";
-import { CspladeError, isDeviceFailure } from "../errors/csplade-error.js";
+import { isDeviceFailure } from "../errors/csplade-error.js";
 import { closeQueue, closeWorker } from "./closing.js";
 import {
   giveBack,
@@ -20,6 +20,7 @@ import {
   type IngestJob,
   type IngestJobResult,
 } from "./ingest-job.js";
+import { jobFailure } from "./job-failure.js";
 import { consumerOptions, producerOptions, queueName, registerQueue } from "./queue-options.js";
 import { connectRedis } from "./redis-connection.js";
 
@@ -32,6 +33,7 @@ export type JobOutcome =
   /** Redis does not know the job: it must be added (again). */
   | { readonly state: "missing" }
   | { readonly state: "done"; readonly result: IngestJobResult }
+  /** The reason begins with the code of the error. */
   | { readonly state: "failed"; readonly reason: string };
 
 /** The producer's side. */
@@ -108,7 +110,7 @@ export type IngestHandler = (job: IngestJob, signal: AbortSignal) => Promise<Ing
 
 /**
  * Starts a worker. A job of another model, and one that met a broken device, goes back unblamed;
- * errors with the code `model_mismatch` fail a job for good, and others cost it an attempt.
+ * errors that trying again cannot mend fail a job at once, and others cost it an attempt.
  * @throws CspladeError `queue_unreachable`.
  */
 export async function startIngestWorker(
@@ -137,10 +139,7 @@ export async function startIngestWorker(
           taker.onError(thrown);
           return await giveBack(job, token, GIVEN_BACK_MS);
         }
-        if (thrown instanceof CspladeError && thrown.code === "model_mismatch") {
-          throw new UnrecoverableError(thrown.message);
-        }
-        throw thrown;
+        throw jobFailure(thrown);
       } finally {
         active -= 1;
       }

@@ -9,6 +9,7 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { closeQueue, closeWorker } from "./closing.js";
 import { giveBack, takeNothingAfter, type JobTaker } from "./giving-back.js";
 import { consumerOptions, producerOptions, queueName, registerQueue } from "./queue-options.js";
+import { isFinal } from "./job-failure.js";
 import { connectRedis } from "./redis-connection.js";
 
 /** Attempts of a job, each from the slice's checkpoint on, before the slice counts as failed. */
@@ -123,14 +124,6 @@ export type SliceHandler = (
   signals: SliceSignals,
   last: boolean,
 ) => Promise<SliceOutcome>;
-
-/** Errors that trying again cannot mend. */
-const FINAL = new Set(["model_mismatch", "index_invalid", "index_not_found", "source_unreadable"]);
-
-/** True for an error after which a job is not tried again. */
-export function isFinal(thrown: unknown): boolean {
-  return thrown instanceof CspladeError && FINAL.has(thrown.code);
-}
 
 /** Starts a worker of slices. @throws CspladeError `queue_unreachable`. */
 export async function startSliceWorker(

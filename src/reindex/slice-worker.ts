@@ -8,8 +8,8 @@ import { demandSameModel, modelPhrase } from "../index/index-meta.js";
 import { traced } from "../observe/tracing.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import { GIVEN_BACK_MS, OTHERS_MS } from "../queue/giving-back.js";
+import { isFinal } from "../queue/job-failure.js";
 import {
-  isFinal,
   startSliceWorker,
   type SliceJob,
   type SliceOutcome,

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
 import { loadConfig } from "../../src/config/load-config.js";
+import { writeAliasBody } from "../../src/index/write-alias.js";
 
 /** What happens to one request. */
 export type Fault =
@@ -88,6 +89,13 @@ export async function startBulkServer(): Promise<BulkServer> {
     response.on("close", () => (open -= 1));
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
+    if (request.method === "GET") {
+      // What the index is written by.
+      const index = request.url?.split("/")[1] ?? "";
+      response.writeHead(200, { "content-type": "application/json" });
+      response.end(JSON.stringify({ [index]: { aliases: writeAliasBody(index) } }));
+      return;
+    }
     const body = Buffer.concat(chunks);
     const operations = parse(body.toString());
     const number =

@@ -4,10 +4,10 @@ import type { Cluster } from "../../../src/cluster/cluster.js";
 import type { BulkOperation, WriteResult } from "../../../src/index/bulk-operation.js";
 import {
   createBulkWriter,
-  UnacknowledgedError,
   type BulkRetry,
   type BulkWriter,
 } from "../../../src/index/bulk-writer.js";
+import { UnacknowledgedError } from "../../../src/index/write-failure.js";
 import { JsonObject } from "../../../src/json/json-object.js";
 import { contentHash } from "../../../src/index/content-hash.js";
 import {
@@ -25,9 +25,10 @@ import {
 import type { PassagesMode } from "../../../src/index/index-meta.js";
 import { indexStats } from "../../../src/index/index-stats.js";
 import { NOTHING_STORED, readStored } from "../../../src/index/stored-state.js";
+import { writeAliasOf } from "../../../src/index/write-alias.js";
 import { sparseVector } from "../../../src/sparse/sparse-vector.js";
 import { testServers } from "../../support/servers.js";
-import { testCluster, testIndexRequest } from "../../support/test-index.js";
+import { testCluster, testIndexRequest, testModel } from "../../support/test-index.js";
 
 const shape: VectorShape = { prune_type: "none", prune_ratio: 0, quantize_bits: 9 };
 const bounds = { max_bytes: 200_000, concurrency: 3, max_wait_ms: 60_000 };
@@ -135,36 +136,115 @@ describe("bulk writer on a real OpenSearch", () => {
     assert.equal((await at(6))?.status, "written");
   });
 
-  it("waits while the disk is too full, and writes when there is space again", async () => {
+  const set = (name: string, settings: object) =>
+    cluster.demand(
+      { method: "PUT", path: `/${name}/_settings`, body: { index: settings } },
+      "test",
+    );
+
+  const blocks = ["read_only_allow_delete", "write", "read_only"] as const;
+  for (const block of blocks) {
+    it(`waits while ${block} is set, and writes everything when it is lifted`, async () => {
+      const info = await index();
+      await writer.write([document(info, "first")]);
+      await set(info.name, { [`blocks.${block}`]: true });
+      const before = retries.length;
+      const written = writer.write([document(info, "a"), document(info, "b")]);
+      await sleep(700);
+      await set(info.name, { [`blocks.${block}`]: null });
+      assert((await written).every(({ status }) => status === "written"));
+      assert(retries.length > before);
+      assert.match(retries.at(-1)?.reason ?? "", /cluster_block_exception.*read-only|write/);
+    });
+  }
+
+  it("waits while the index is closed", async () => {
     const info = await index();
-    const block = (value: boolean | null) =>
-      cluster.demand(
-        {
-          method: "PUT",
-          path: `/${info.name}/_settings`,
-          body: { index: { "blocks.read_only_allow_delete": value } },
-        },
-        "test",
-      );
-    await block(true);
     const before = retries.length;
-    const written = writer.write([document(info, "a"), document(info, "b")]);
+    await writer.write([document(info, "first")]);
+    await cluster.demand({ method: "POST", path: `/${info.name}/_close` }, "test");
+    const written = writer.write([document(info, "a")]);
     await sleep(700);
-    await block(null);
-    assert((await written).every(({ status }) => status === "written"));
+    await cluster.demand({ method: "POST", path: `/${info.name}/_open` }, "test");
+    assert.equal((await written)[0]?.status, "written");
     assert(retries.length > before);
-    assert.match(retries.at(-1)?.reason ?? "", /read-only/);
   });
 
-  it("says which index is missing instead of failing everything", async () => {
+  async function failureOf(written: Promise<WriteResult[]>): Promise<UnacknowledgedError> {
+    const thrown: unknown = await written.then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    assert(thrown instanceof UnacknowledgedError, String(thrown));
+    return thrown;
+  }
+
+  it("fails no document for a deleted guard pipeline: the write ends, and says what to do", async () => {
+    const info = await ensureIndex(
+      cluster,
+      testIndexRequest({ model: testModel("model-g", "abcdefabcdefabcd") }),
+    );
+    made.push(info.name);
+    await writer.write([document(info, "a")]);
+    await cluster.demand(
+      { method: "DELETE", path: "/_ingest/pipeline/csplade-guard-abcdefabcdefabcd" },
+      "test",
+    );
+    const error = await failureOf(writer.write([document(info, "b"), document(info, "c")]));
+    assert.equal(error.code, "cluster_rejected");
+    assert.match(error.message, /pipeline with id \[csplade-guard-abcdefabcdefabcd\]/);
+    assert.deepEqual(error.results, [undefined, undefined]);
+  });
+
+  it("never creates an index: a write to one that is missing or was deleted ends, whatever its action", async () => {
+    const isThere = async (name: string) =>
+      (await cluster.send({ method: "HEAD", path: `/${name}` })).status === 200;
+    const never = { index: "test-never-made", id: "x", action: "delete" } as const;
+    assert.equal((await failureOf(writer.write([never]))).code, "index_not_found");
+    assert.equal(await isThere("test-never-made"), false);
+
     const info = await index();
-    const results = await writer.write([
-      document(info, "a"),
-      { index: "test-never-made", id: "x", action: "delete" },
-    ]);
-    assert.equal(results[0]?.status, "written");
-    const second = results[1];
-    assert(second?.status === "failed" && second.reason.startsWith("index_not_found_exception"));
+    await writer.write([document(info, "a")]);
+    await deleteIndex(cluster, info.name);
+    const operations: BulkOperation[] = [
+      document(info, "b"),
+      { ...document(info, "c"), action: "create" },
+      { ...document(info, "d"), version: 7 },
+      { ...document(info, "e"), if_seq_no: 3, if_primary_term: 1 },
+      { index: info.name, id: "f", action: "delete" },
+      { index: info.name, id: "g", action: "delete", version: 7 },
+    ];
+    for (const operation of operations) {
+      const error = await failureOf(writer.write([operation]));
+      assert.equal(error.code, "index_not_found", error.message);
+    }
+    assert.equal(await isThere(info.name), false);
+    assert.equal(await isThere(encodeURIComponent(writeAliasOf(info.name))), false);
+    // Nor does it write to another index that somebody made under the name.
+    await cluster.demand({ method: "PUT", path: `/${info.name}` }, "test");
+    assert.equal((await failureOf(writer.write([document(info, "h")]))).code, "index_not_found");
+    assert.equal(await count(info), 0);
+  });
+
+  it("fails fast, and no document, where an alias has several indices or a routing is demanded", async () => {
+    const [one, other, routed] = [await index(), await index(), testIndexRequest().name];
+    made.push(routed);
+    const alias = `${one.name}-both`;
+    await cluster.demand(
+      {
+        method: "POST",
+        path: "/_aliases",
+        body: { actions: [{ add: { indices: [one.name, other.name], alias } }] },
+      },
+      "test",
+    );
+    const several = await failureOf(writer.write([document({ ...one, name: alias }, "a")]));
+    assert.equal(several.code, "index_invalid");
+    const body = { mappings: { _routing: { required: true } } };
+    await cluster.demand({ method: "PUT", path: `/${routed}`, body }, "test");
+    const unrouted = await failureOf(writer.write([document({ ...one, name: routed }, "a")]));
+    assert.equal(unrouted.code, "index_invalid");
+    assert.match(unrouted.why.hint ?? "", /routing/);
   });
 
   for (const mode of ["merged", "nested", "documents"] as const) {

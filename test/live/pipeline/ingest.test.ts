@@ -9,6 +9,7 @@ import type { Config, SettingName } from "../../../src/config/settings.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import { deleteIndex } from "../../../src/index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../../../src/pipeline/ingest-files.js";
+import { documents, whileWriting } from "../../support/ingesting.js";
 import { testServers } from "../../support/servers.js";
 import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
@@ -88,13 +89,6 @@ describe("ingest", function () {
     )) as { hits: { hits: Hit[] } };
     return body.hits.hits;
   }
-
-  const documents = (count: number) =>
-    Array.from({ length: count }, (_, i) => ({
-      _id: `d${i}`,
-      title: `Document ${i}`,
-      text: `This is the text of document number ${i}, about subject ${i % 17}.`,
-    }));
 
   it("leaves documents of low quality without a vector, for BM25 alone, and encodes them when that changes", async () => {
     const licence = {
@@ -299,7 +293,7 @@ describe("ingest", function () {
     const servers = testServers();
     const file = write("kill-opensearch.ndjson", documents(4_000));
     const running = ingest("ingest-kill-opensearch", [file]);
-    await sleep(700);
+    await whileWriting(cluster, "ingest-kill-opensearch");
     await servers.killOpenSearch();
     await sleep(1_000);
     await servers.restartOpenSearch();
@@ -313,7 +307,7 @@ describe("ingest", function () {
     const servers = testServers();
     const file = write("kill-redis.ndjson", documents(4_000));
     const running = ingest("ingest-kill-redis", [file]);
-    await sleep(700);
+    await whileWriting(cluster, "ingest-kill-redis");
     await servers.killRedis();
     await sleep(1_000);
     await servers.restartRedis();

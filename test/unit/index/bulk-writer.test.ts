@@ -3,10 +3,10 @@ import fc from "fast-check";
 import type { BulkOperation, WriteResult } from "../../../src/index/bulk-operation.js";
 import {
   createBulkWriter,
-  UnacknowledgedError,
   type BulkRetry,
   type BulkWriterOptions,
 } from "../../../src/index/bulk-writer.js";
+import { UnacknowledgedError } from "../../../src/index/write-failure.js";
 import { startBulkServer, type BulkServer, type Fault } from "../../support/bulk-server.js";
 
 const options: BulkWriterOptions = {
@@ -182,13 +182,30 @@ describe("bulk writer", function () {
     await writer.close();
   });
 
-  it("does not wait for a block that somebody set on purpose", async () => {
-    const reason = "index [i] blocked by: [FORBIDDEN/8/index write (api)];";
-    const type = "cluster_block_exception";
-    server.fault = () => ({ items: [0], itemStatus: 403, type, reason });
+  it("finds the operation that makes a whole request invalid, and fails it alone", async () => {
+    const reason = "Validation Failed: 1: id [xx] is too long;";
+    const error = { type: "action_request_validation_exception", reason };
+    server.fault = (_, operations) =>
+      operations.some(({ id }) => id === "7") ? { status: 400, body: { error } } : undefined;
     const writer = createBulkWriter(server.cluster, options);
-    const [result] = await writer.write([put("a")]);
-    assert.deepEqual(result, { status: "failed", reason: `${type}: ${reason}` });
+    const results = await writer.write(many(20));
+    assert.deepEqual(
+      results.flatMap(({ status }, n) => (status === "written" ? [] : [[n, status]])),
+      [[7, "failed"]],
+    );
+    assert.equal(server.store.size, 19);
+    await writer.close();
+  });
+
+  it("takes no unknown refusal for a fault of the document", async () => {
+    server.fault = () => ({ items: [0], itemStatus: 400, type: "never_heard_of_exception" });
+    const writer = createBulkWriter(server.cluster, options);
+    const error = await failureOf(writer.write(many(2)));
+    assert.equal(error.code, "cluster_rejected");
+    assert.deepEqual(
+      error.results.map((result) => result?.status),
+      [undefined, "written"],
+    );
     await writer.close();
   });
 
