@@ -157,7 +157,9 @@ for (const version of ["3.6.0", "2.19.1"] as const) {
       await add(b.name);
       const read = await readIndexModel(cluster, alias);
       assert.deepEqual(read.indices, [a.name, b.name].sort());
-      assert.equal((await ensureIndex(cluster, { ...a, name: alias })).created, false);
+      const several = await errorOf(ensureIndex(cluster, { ...a, name: alias }));
+      assert.equal(several.code, "index_invalid");
+      assert.match(several.message, /cannot be written to: it leads to several indices/);
       await add(c.name);
       const error = await errorOf(readIndexModel(cluster, alias));
       assert.equal(error.code, "model_mismatch");
