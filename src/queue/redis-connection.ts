@@ -1,4 +1,5 @@
 /** Connections to Redis, standalone, as a Cluster or behind Sentinels: nobody else opens one. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { Cluster, Redis, type RedisOptions } from "ioredis";
 import { parseRedisUrl, type RedisPlace } from "../config/redis-url.js";
 import type { Config } from "../config/settings.js";
@@ -13,6 +14,12 @@ const MAX_RECONNECT_MS = 2_000;
 
 /** How long the first connection may take, milliseconds. */
 const CONNECT_MS = 5_000;
+
+/** How long a failover may be under way when a command begins, milliseconds. */
+const FAILOVER_MS = 30_000;
+
+/** Pause before the next look for a primary, milliseconds. */
+const FAILOVER_PAUSE_MS = 500;
 
 /** Longest silence of a server that was asked something, milliseconds: blocking commands ask for ten seconds. */
 const SOCKET_TIMEOUT_MS = 30_000;
@@ -98,11 +105,26 @@ function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
 /**
  * Connects to Redis, asks for an answer, and refuses a server that cannot hold queues. Once connected,
  * it reconnects for as long as it takes: how long an operation may wait is decided by its caller.
- * @throws CspladeError `queue_unreachable` if Redis does not answer within five seconds,
- *   `queue_unsupported` if it cannot work, with the command that mends it.
+ * @throws CspladeError `queue_unreachable` if Redis does not answer within five seconds, or a Cluster or
+ *   Sentinels name no primary that does for as long as a failover takes; `queue_unsupported` if it
+ *   cannot work, with the command that mends it.
  */
 export async function connectRedis(config: Config): Promise<RedisClient> {
   const place = placeOf(config);
+  const patience = place.kind === "standalone" ? 0 : FAILOVER_MS;
+  const giveUpAt = performance.now() + patience;
+  for (;;) {
+    try {
+      return await connectOnce(config, place);
+    } catch (thrown) {
+      const isAway = thrown instanceof CspladeError && thrown.code === "queue_unreachable";
+      if (!isAway || performance.now() >= giveUpAt) throw thrown;
+      await sleep(FAILOVER_PAUSE_MS);
+    }
+  }
+}
+
+async function connectOnce(config: Config, place: RedisPlace): Promise<RedisClient> {
   let isUp = false;
   const redis = clientOf(place, () => isUp);
   let lastError: unknown;

@@ -86,6 +86,12 @@ describe("the queues on", function () {
     assertWritten(await running, 3_000);
   });
 
+  it("a primary that has just died are waited for by a command that begins then", async () => {
+    redis = await startRedisBehindSentinel();
+    await redis.kill(redis.ports[0] ?? 0);
+    assertWritten(await ingest("kinds-began-late", 30, redis.url), 30);
+  });
+
   it("a server that evicts are refused with the command that mends it", async () => {
     redis = await startRedisBehindSentinel();
     const direct = new Redis(redis.ports[0] ?? 0, "127.0.0.1");
