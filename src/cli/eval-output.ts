@@ -41,7 +41,7 @@ export interface EvalReport extends Metrics {
   readonly model: string;
   readonly queries: number;
   readonly documents: number;
-  /** Documents that could not be indexed and so cannot be found. */
+  /** Documents without text: nothing can be indexed, so nothing finds them. */
   readonly failed_documents: number;
   /** Documents that only BM25 finds (`ingest.min_quality`). */
   readonly low_quality_documents: number;
