@@ -7,7 +7,13 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
-import { countWords, lexicalVector, wholeOf, type CountedWords } from "../text/lexical-vector.js";
+import {
+  countWords,
+  documentVector,
+  queryVector,
+  wholeOf,
+  type CountedWords,
+} from "../text/lexical-vector.js";
 import { readLexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
 import { firstPassage, splitPassages, type Passage, type Passages } from "../text/passages.js";
@@ -152,17 +158,27 @@ function literalsOf(
   return literalTokens(text, tokens, vocabulary());
 }
 
-/** Of the same text that the model read: what lies beyond its limit counts in neither part. */
+/**
+ * Of a document the words of the text that the model read count: what lies beyond its limit is in
+ * neither part. Of a question all words count.
+ */
 function addLexicalParts(
   passages: readonly PlacedPassage[],
   { kind, texts, top_k, words, merged }: EncoderRequest,
   space: TermSpace,
 ): void {
-  const role = kind === "queries" ? "query" : "document";
   const documents = new Map<number, CountedPassage[]>();
   for (const passage of passages) {
     const { text, start, end } = passage;
-    const counted = countWords(texts[text]?.slice(start, end) ?? "", space);
+    const read = texts[text] ?? "";
+    if (kind === "queries") {
+      if (passage.vector === undefined) continue;
+      const both = queryVector(countWords(read, space), passage.vector, top_k, space);
+      passage.vector = both.vector;
+      passage.words = both.words;
+      continue;
+    }
+    const counted = countWords(read.slice(start, end), space);
     const document = documents.get(text);
     if (document === undefined) documents.set(text, [{ passage, counted }]);
     else document.push({ passage, counted });
@@ -172,7 +188,7 @@ function addLexicalParts(
       merged && document.length > 1 ? wholeOf(document.map(({ counted }) => counted)) : undefined;
     for (const { passage, counted } of document) {
       if (passage.vector === undefined) continue;
-      const both = lexicalVector(counted, passage.vector, role, top_k, space, whole);
+      const both = documentVector(counted, passage.vector, top_k, space, whole);
       passage.vector = both.vector;
       if (words) passage.words = both.words;
     }

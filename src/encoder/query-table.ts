@@ -10,7 +10,7 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import { EMPTY_VECTOR, sparseVector, type SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary } from "../sparse/vocabulary.js";
-import { countWords, lexicalVector } from "../text/lexical-vector.js";
+import { countWords, queryVector } from "../text/lexical-vector.js";
 import { readLexicon, type Lexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
 import { firstPassage, splitPassages, type PassageLimits } from "../text/passages.js";
@@ -104,7 +104,7 @@ export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
   ): Pick<EncodedPassage, "vector" | "words"> {
     const rows = table === undefined ? EMPTY_VECTOR : lookUp(ids, table);
     if (space !== undefined) {
-      return lexicalVector(countWords(text, space), rows, "query", topK, space);
+      return queryVector(countWords(text, space), rows, topK, space);
     }
     return { vector: { ids: rows.ids.slice(0, topK), weights: rows.weights.slice(0, topK) } };
   }
@@ -119,7 +119,7 @@ export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
           start,
           end,
           tokens: ids.length,
-          ...vectorOf(text.slice(start, end), ids),
+          ...vectorOf(text, ids),
         })),
     };
   }

@@ -1,11 +1,12 @@
 /**
- * The words of a question weighed by how common they are in the index that is searched, in place
+ * The terms of a question weighed by how common they are in the index that is searched, in place
  * of the texts that the model was made from: a word that is rare in the world can stand in every
  * document of an index. Documents keep their weights; only the question's change.
  *
- *     weight += count (idf_index - idf_model) / (unit √idf_model)
+ *     weight = count idf_index / (unit √idf_model) + m min(1.5, idf_index / idf_model)
  *
- * so that the score of the words themselves is BM25 with the index's own idf.
+ * so that the score of the words themselves is BM25 with the index's own idf. m is what the model
+ * gives to a word of the question, or to a term that it adds.
  */
 import { LRUCache } from "lru-cache";
 import { z } from "zod";
@@ -22,7 +23,7 @@ import type { VectorField } from "./query-translator.js";
 /** A question as the model encoded it. */
 export interface WordedVector {
   readonly vector: SparseVector;
-  /** Its own words; nothing of a model without a lexical part. */
+  /** Its own words and the terms added; nothing of a model without a lexical part. */
   readonly words?: readonly LiteralWord[] | undefined;
 }
 
@@ -150,7 +151,9 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
   }
 
   return {
-    async weigh({ vector, words = [] }, target) {
+    async weigh({ vector, words: all = [] }, target) {
+      const kept = new Set(vector.ids);
+      const words = all.filter(({ id }) => kept.has(id));
       if (scale === undefined || options.idf === "model" || words.length === 0) {
         return { vector, notes: [] };
       }
@@ -184,7 +187,10 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
   };
 }
 
-/** The vector with its words' weights changed to the index's idf. */
+/** How much more a term may weigh for being rarer here than in the model's texts. */
+const MOST_RATIO = 1.5;
+
+/** The vector with its terms' weights changed to the index's idf. */
 function reweighed(
   vector: SparseVector,
   words: readonly LiteralWord[],
@@ -199,7 +205,9 @@ function reweighed(
     if (weight === undefined || frequency === undefined) continue;
     const here = idf(Math.max(documents, frequency.found), frequency.found, idf_range);
     const now = frequency.exact ? here : Math.min(here, before);
-    const changed = weight + (count * (now - before)) / (unit * Math.sqrt(before));
+    const model = Math.max(0, weight - (count * Math.sqrt(before)) / unit);
+    const changed =
+      (count * now) / (unit * Math.sqrt(before)) + model * Math.min(MOST_RATIO, now / before);
     if (frequency.found === 0 || changed <= 0) weights.delete(id);
     else weights.set(id, changed);
   }

@@ -1,12 +1,12 @@
 /** What stands in a text itself, as against what a model adds to it. */
 
-/** A word of a text as its vector counts it, in models that have a lexical part. */
+/** A term of a text as its vector counts it, in models that have a lexical part. */
 export interface LiteralWord {
   /** The term's id: a row of the vocabulary, or a hash. */
   readonly id: number;
   /** The stem. */
   readonly term: string;
-  /** How often it stands in the text. */
+  /** How often it stands in the text; 0 for a term that the model added to a question. */
   readonly count: number;
   /** Its inverse document frequency in the texts that the model was made from. */
   readonly idf: number;

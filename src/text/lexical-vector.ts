@@ -8,18 +8,19 @@
  *
  * m(t) is the largest weight that the model gives to any row that is a form of t. The dot product
  * of the first summands is BM25, with the idf of the texts that the model was made from.
- * Of the terms that the model adds to a query's own words only the heaviest stay: the weaker a
- * guess, the more often it is wrong, and each costs the search a clause.
+ * A query keeps its own words, however much of it the model read. Of the terms that the model adds
+ * to them only the heaviest stay: the weaker a guess, the more often it is wrong, and each costs the
+ * search a clause.
  */
 import type { LiteralWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import { idfOf, type TextRole } from "./lexicon.js";
+import { idfOf } from "./lexicon.js";
 import type { TermSpace } from "./term-space.js";
 
-/** A text's vector of both parts, and the words of the lexical one. */
+/** A text's vector of both parts, and the terms that were weighed. */
 export interface LexicalVector {
   readonly vector: SparseVector;
-  /** In order of their first appearance. */
+  /** In order of their first appearance; of a query, behind them, the terms that the model added. */
   readonly words: readonly LiteralWord[];
 }
 
@@ -39,17 +40,49 @@ export interface WholeDocument {
 /** How many times the ordinary length a text may have before its words weigh no less for it. */
 const LONGEST = 4;
 
+/** Most own words of a query, the heaviest: it must fit into one search. */
+const MOST_OWN_WORDS = 256;
+
 /**
- * Adds the lexical part of a text to what the model made of it.
+ * A query's vector.
+ * @param rows the model's weights by row of its vocabulary.
+ * @param topK most terms that the model may add; a lexicon's `expansions` may allow fewer.
+ */
+export function queryVector(
+  { words }: CountedWords,
+  rows: SparseVector,
+  topK: number,
+  space: TermSpace,
+): LexicalVector {
+  const { unit, model_weight, expansions } = space.lexicon;
+  const weights = new Map<number, number>();
+  for (const { id, count, idf } of words) {
+    weights.set(id, (weights.get(id) ?? 0) + (count * Math.sqrt(idf)) / unit);
+  }
+  const own = new Set(weights.keys());
+  addModel(weights, rows, model_weight.query, space);
+  const most = Math.min(topK, expansions?.query ?? topK);
+  const kept: (readonly [number, number])[] = [];
+  const added: LiteralWord[] = [];
+  for (const term of termsOf(sparseVector(weights))) {
+    const isOwn = own.has(term[0]);
+    if (isOwn ? kept.length - added.length === MOST_OWN_WORDS : added.length === most) continue;
+    kept.push(term);
+    if (!isOwn) added.push(addedTerm(term[0], space));
+  }
+  return { vector: sparseVector(kept), words: [...words, ...added] };
+}
+
+/**
+ * A document's vector.
  * @param rows the model's weights by row of its vocabulary.
  * @param topK terms that stay, the heaviest.
  * @param whole of a passage: its document, where the passages' vectors become one. Words then weigh
  *   by their number in the document and by its length, as BM25 would have it.
  */
-export function lexicalVector(
+export function documentVector(
   { words, length }: CountedWords,
   rows: SparseVector,
-  role: TextRole,
   topK: number,
   space: TermSpace,
   whole?: WholeDocument,
@@ -57,34 +90,12 @@ export function lexicalVector(
   const weights = new Map<number, number>();
   for (const word of words) {
     const count = whole?.counts.get(word.id) ?? word.count;
-    const weight = lexicalWeight(count, word.idf, whole?.length ?? length, role, space);
+    const weight = documentWeight(count, word.idf, whole?.length ?? length, space);
     weights.set(word.id, (weights.get(word.id) ?? 0) + weight);
   }
-  const share = space.lexicon.model_weight[role];
-  for (const [id, weight] of byTerm(rows, space)) {
-    weights.set(id, (weights.get(id) ?? 0) + share * weight);
-  }
-  const most = role === "query" ? space.lexicon.expansions?.query : undefined;
-  return { vector: heaviest(sparseVector(weights), topK, words, most), words };
-}
-
-/** The `topK` heaviest terms, of those that are none of the words at most `expansions`. */
-function heaviest(
-  vector: SparseVector,
-  topK: number,
-  words: readonly LiteralWord[],
-  expansions: number | undefined,
-): SparseVector {
-  const { ids, weights } = vector;
-  if (expansions === undefined) return { ids: ids.slice(0, topK), weights: weights.slice(0, topK) };
-  const own = new Set(words.map((word) => word.id));
-  const kept: (readonly [number, number])[] = [];
-  let added = 0;
-  for (const term of termsOf(vector)) {
-    if (kept.length === topK) break;
-    if (own.has(term[0]) || ++added <= expansions) kept.push(term);
-  }
-  return sparseVector(kept);
+  addModel(weights, rows, space.lexicon.model_weight.document, space);
+  const { ids, weights: heaviest } = sparseVector(weights);
+  return { vector: { ids: ids.slice(0, topK), weights: heaviest.slice(0, topK) }, words };
 }
 
 /** A document's words, those of its passages added up. */
@@ -112,15 +123,29 @@ export function countWords(text: string, space: TermSpace): CountedWords {
   return { words, length: found.length };
 }
 
-function lexicalWeight(
+/** Adds the model's weights to those of the words. */
+function addModel(
+  weights: Map<number, number>,
+  rows: SparseVector,
+  share: number,
+  space: TermSpace,
+): void {
+  for (const [id, weight] of byTerm(rows, space)) {
+    weights.set(id, (weights.get(id) ?? 0) + share * weight);
+  }
+}
+
+function addedTerm(id: number, space: TermSpace): LiteralWord {
+  const term = space.stemOfId(id) ?? "";
+  return { id, term, count: 0, idf: idfOf(term, space.lexicon) };
+}
+
+function documentWeight(
   count: number,
   idf: number,
   words: number,
-  role: TextRole,
-  { lexicon }: TermSpace,
+  { lexicon: { unit, k1, b, length } }: TermSpace,
 ): number {
-  const { unit, k1, b, length } = lexicon;
-  if (role === "query") return (count * Math.sqrt(idf)) / unit;
   const norm = k1 * (1 - b + b * Math.min(words / length, LONGEST));
   return (unit * Math.sqrt(idf) * (k1 + 1) * count) / (count + norm);
 }

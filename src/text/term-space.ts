@@ -21,6 +21,8 @@ export interface TermSpace {
   id(stem: string): number;
   /** The id of the term that a row is a form of; nothing for rows that are no whole words. */
   idOfRow(row: number): number | undefined;
+  /** The stem of a term that a row is a form of. */
+  stemOfId(id: number): string | undefined;
   /** The words of a text that count, in order: stop words only where there is nothing else. */
   words(text: string): CountedWord[];
   /** Their stems alone, which is much faster. */
@@ -38,12 +40,14 @@ export function termSpace(
   const { stop_words } = lexicon;
   const ids = new Map<string, number>();
   const rows = new Map<number, number>();
+  const stems = new Map<number, string>();
   for (let row = 0; row < vocabulary.size; row++) {
     const word = wholeWord(vocabulary.bytes(row));
     if (word === undefined || stop_words.has(word)) continue;
     const stem = stemOf(word);
     const id = ids.get(stem) ?? row;
     ids.set(stem, id);
+    stems.set(id, stem);
     rows.set(row, id);
   }
   const idOfStem = (stem: string): number => ids.get(stem) ?? hashedId(stem);
@@ -51,6 +55,7 @@ export function termSpace(
     lexicon,
     id: idOfStem,
     idOfRow: (row) => rows.get(row),
+    stemOfId: (id) => stems.get(id),
     words(text) {
       const found = findWords(text);
       const telling = found.filter((word) => !stop_words.has(word.text));

@@ -7,7 +7,7 @@ import { createCorpusIdf } from "../../../src/query/corpus-idf.js";
 import { searchedFields } from "../../../src/query/searched-fields.js";
 import { openSearcher } from "../../../src/searcher/searcher.js";
 import { toFeatures } from "../../../src/sparse/features.js";
-import { termsOf, type SparseVector } from "../../../src/sparse/sparse-vector.js";
+import { sparseVector, termsOf, type SparseVector } from "../../../src/sparse/sparse-vector.js";
 import { fillEncodedIndex } from "../../support/encoded-index.js";
 import { startTestGateway } from "../../support/gateway.js";
 import {
@@ -106,6 +106,31 @@ describe("words weighed by the index", () => {
         "Removing the document",
       );
     }
+  });
+
+  it("changes what the model gives to a term by the index's idf over its own, to 1.5 times at most", async () => {
+    const { fields } = searchedFields("merged");
+    const corpusIdf = createCorpusIdf({ scale: words.lexicon, ...patient });
+    const [encoded] = await words.encodeQueries([QUESTION]);
+    const own = encoded!.passages[0]!;
+    const [zebra, sea] = own.words!;
+    const given = 2;
+    const vector = sparseVector([...termsOf(own.vector)].map(([id, w]) => [id, w + given]));
+    const target = { cluster, index, fields };
+    const before = new Map(termsOf((await corpusIdf.weigh(own, target)).vector));
+    const after = new Map(
+      termsOf((await corpusIdf.weigh({ vector, words: own.words }, target)).vector),
+    );
+    for (const { id, idf: model, count } of [zebra!, sea!]) {
+      const { unit } = words.lexicon!;
+      const here = (before.get(id)! * unit * Math.sqrt(model)) / count;
+      const wanted = before.get(id)! + given * Math.min(1.5, here / model);
+      assert.ok(Math.abs(after.get(id)! - wanted) < 1e-4 * wanted, `${id}: ${wanted}`);
+    }
+    // The same of a term that the question has not: only the model gave it a weight.
+    const added = { vector: sparseVector([[zebra!.id, given]]), words: [{ ...zebra!, count: 0 }] };
+    const [[, weight] = [0, 0]] = termsOf((await corpusIdf.weigh(added, target)).vector);
+    assert.ok(Math.abs(weight - (after.get(zebra!.id)! - before.get(zebra!.id)!)) < 1e-4);
   });
 
   it("says that no document has the words of a question, as any search does", async () => {

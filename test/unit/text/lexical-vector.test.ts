@@ -9,7 +9,12 @@ import {
   sparseVector,
   termsOf,
 } from "../../../src/sparse/sparse-vector.js";
-import { countWords, lexicalVector, wholeOf } from "../../../src/text/lexical-vector.js";
+import {
+  countWords,
+  documentVector,
+  queryVector,
+  wholeOf,
+} from "../../../src/text/lexical-vector.js";
 import { readLexicon, type Lexicon } from "../../../src/text/lexicon.js";
 import { termSpace } from "../../../src/text/term-space.js";
 
@@ -50,7 +55,8 @@ const [COMPUT, SEA] = [0, 5];
 type Role = "document" | "query";
 
 function lexical(text: string, role: Role, model = EMPTY_VECTOR, topK = 100, terms = space) {
-  return lexicalVector(countWords(text, terms), model, role, topK, terms);
+  const vectorOf = role === "query" ? queryVector : documentVector;
+  return vectorOf(countWords(text, terms), model, topK, terms);
 }
 
 function weights(text: string, role: Role, model = EMPTY_VECTOR) {
@@ -133,9 +139,7 @@ describe("the words of a document in passages", () => {
   it("weigh, the passages' vectors made one, as those of the document in one piece", () => {
     const whole = wholeOf(counted);
     const merged = maxMerge(
-      counted.map(
-        (words) => lexicalVector(words, EMPTY_VECTOR, "document", 100, space, whole).vector,
-      ),
+      counted.map((words) => documentVector(words, EMPTY_VECTOR, 100, space, whole).vector),
     );
     const once = lexical(passages.join(" "), "document").vector;
     assert.deepEqual(new Map(termsOf(merged)), new Map(termsOf(once)));
@@ -170,14 +174,32 @@ describe("what a model adds to a query", () => {
     assert.deepEqual(ids("unheard", "query", 2).size, 3);
   });
 
+  it("is told with its idf, as no word of the text", () => {
+    const { words } = lexical("unheard", "query", model, 100, limited(1));
+    assert.deepEqual(
+      words.map(({ term, count }) => [term, count]),
+      [
+        ["unheard", 1],
+        ["comput", 0],
+      ],
+    );
+    close(words[1]?.idf, Math.log(1 + 900.5 / 100.5));
+  });
+
   it("is no word of the query: those stay however heavy the others are", () => {
     assert.deepEqual(ids("sea", "query", 0), new Set([SEA]));
     assert.deepEqual(ids("sea", "query", 1), new Set([SEA, COMPUT]));
   });
 
   it("is limited by top_k too, and a document's by nothing else", () => {
-    assert.equal(ids("unheard", "query", 2, 2).size, 2);
+    assert.equal(ids("unheard", "query", 2, 1).size, 2);
     assert.equal(ids("unheard", "document", 0).size, 3);
+  });
+
+  it("leaves a query its own words however many they are, up to what one search bears", () => {
+    const text = Array.from({ length: 300 }, (_, i) => `quark${i}`);
+    assert.equal(ids(text.slice(0, 200).join(" "), "query", 2, 36).size, 202);
+    assert.equal(ids(text.join(" "), "query", 2, 36).size, 258);
   });
 });
 
