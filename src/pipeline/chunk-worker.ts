@@ -24,6 +24,7 @@ import { NOTHING_STORED, readStored } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
 import { startIngestWorker, type IngestWorker } from "../queue/ingest-queue.js";
+import type { JobFence } from "../queue/job-fence.js";
 import { readChunk, type ChunkLine } from "../sources/chunk.js";
 import { besideOf } from "../sources/found-document.js";
 import { parseDocument } from "../sources/source-document.js";
@@ -73,7 +74,7 @@ export async function startChunkWorker(parts: ChunkWorkerParts): Promise<IngestW
       broken: parts.encoder.broken,
       onError: (error) => trouble(`The queue: ${error.message}`),
     },
-    (job, signal) => processChunk(parts, writer, job, signal),
+    (job, fence) => processChunk(parts, writer, job, fence),
   );
   return {
     isBusy: () => worker.isBusy(),
@@ -89,8 +90,9 @@ async function processChunk(
   parts: ChunkWorkerParts,
   writer: BulkWriter,
   job: IngestJob,
-  signal: AbortSignal,
+  fence: JobFence,
 ): Promise<IngestJobResult> {
+  const { signal } = fence;
   const info = await patiently({ ...parts, signal }, () =>
     readIndexModel(parts.cluster, job.index, { signal }),
   );
@@ -110,7 +112,8 @@ async function processChunk(
   const { encoded, low_quality, truncated, passages, tokens: read, terms } = counts;
   Object.assign(task.result, { encoded, low_quality, truncated, passages, tokens: read, terms });
   const encodedAt = performance.now();
-  const { results, refusals: unwritten } = await writeReady(writer, ready);
+  if (ready.length > 0) await fence.demandLive();
+  const { results, refusals: unwritten } = await writeReady(writer, ready, signal);
   for (const { status } of results) {
     if (status === "written") task.result.written += 1;
     if (status === "skipped") task.result.skipped += 1;

@@ -7,11 +7,13 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { ensureIndex, readIndexModel, refreshIndex } from "../index/csplade-index.js";
 import { openIngestQueue } from "../queue/ingest-queue.js";
+import { isGone, thisProcess } from "../queue/process-owner.js";
 import { idFieldOfLetters, openDeadLetters } from "../sources/dead-letters.js";
 import type { ColumnType } from "../sources/delimited.js";
 import { lookAtFirst, type FirstDocuments } from "../sources/first-documents.js";
 import type { FileFormat } from "../sources/sniff.js";
 import type { FileOrigin } from "../sources/source-file.js";
+import { spoolFolder, sweepSpoolFolders } from "../sources/spool-folder.js";
 import { spool, type Spooled } from "../sources/spool.js";
 import { startChunkWorker } from "./chunk-worker.js";
 import { indexModelOf } from "./index-model.js";
@@ -72,14 +74,19 @@ const DRAIN_MS = 30_000;
  */
 export async function ingestFiles(request: IngestRequest): Promise<IngestSummary> {
   const { config, cluster, encoder, index } = request;
-  const signal = AbortSignal.any([request.signal, encoder.broken]);
+  const over = new AbortController();
+  const signal = AbortSignal.any([request.signal, encoder.broken, over.signal]);
   const started = performance.now();
   const run = `${shortHash(index)}-${randomUUID().slice(0, 8)}`;
   const closers: (() => Promise<void>)[] = [];
   try {
     const queue = await openIngestQueue(config, encoder.manifest.fingerprint);
     closers.push(() => queue.close());
-    const spooled = await spoolInputs(request, run);
+    const lease = await queue.begin(run, signal, request.onTrouble ?? (() => {}));
+    closers.push(() => lease.end());
+    const stop = () => over.abort(lease.over.reason);
+    lease.over.addEventListener("abort", stop, { once: true });
+    const spooled = await spoolInputs({ ...request, signal }, run);
     closers.push(() => spooled.remove());
     const known = await textFieldsOf(request);
     const fields = {
@@ -139,7 +146,9 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       dead_letters: deadLetters.count > 0 ? deadLetters.path : null,
     };
   } catch (thrown) {
-    throw encoder.broken.aborted && !request.signal.aborted ? encoder.broken.reason : thrown;
+    if (request.signal.aborted) throw thrown;
+    if (over.signal.aborted) throw over.signal.reason;
+    throw encoder.broken.aborted ? encoder.broken.reason : thrown;
   } finally {
     for (const close of closers.reverse()) await close();
   }
@@ -174,15 +183,20 @@ export async function inspectFiles(
   }
 }
 
-function spoolInputs(request: Parameters<typeof inspectFiles>[0], name: string): Promise<Spooled> {
+async function spoolInputs(
+  request: Parameters<typeof inspectFiles>[0],
+  run: string,
+): Promise<Spooled> {
   const { config, inputs, format, types, fromDeadLetters, signal } = request;
+  const parent = path.join(config.home, "spool");
+  await sweepSpoolFolders(parent, isGone);
   return spool({
     inputs,
     fromDeadLetters: fromDeadLetters === true,
     format,
     types,
     maxDocumentBytes: config["ingest.max_document_bytes"],
-    folder: path.join(config.home, "spool", name),
+    folder: spoolFolder(parent, run, thisProcess),
     stdin: process.stdin,
     signal,
   });

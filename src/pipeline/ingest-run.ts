@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config/settings.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { withDeadline } from "../waiting/deadline.js";
-import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
+import { ingestJobId, type IngestJob, type IngestJobResult } from "../queue/ingest-job.js";
 import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
 import type { DocumentFailure } from "../sources/chunk.js";
 import type { DeadLetterFile } from "../sources/dead-letters.js";
@@ -108,7 +108,7 @@ export async function runIngest(run: IngestRun): Promise<IngestCounts> {
         continue;
       }
       while (open.size >= MAX_OPEN_JOBS) await settleSome(run, counts, open, workFailures, teller);
-      const id = `${run.run}-${number++}`;
+      const id = ingestJobId(run.run, number++);
       const job: IngestJob = { ...run.job, format: 1, run: run.run, chunk: scanned.chunk };
       open.set(id, { id, job, scanned });
       await patiently(run, "Adding a job", () => run.queue.add(id, job, open.size - 1));
@@ -152,8 +152,11 @@ async function settleSome(
   let settled = 0;
   for (const [job, outcome] of outcomes) {
     if (outcome.state === "open") continue;
-    if (outcome.state === "missing") {
-      // Redis lost it with its last second: add it again.
+    if (outcome.state === "missing" || outcome.state === "dropped") {
+      // Redis lost it with its last second, or a worker the run's life with it: add it again.
+      if (outcome.state === "dropped") {
+        await patiently(run, "Removing a job", () => run.queue.remove(job.id));
+      }
       await patiently(run, "Adding a job again", () => run.queue.add(job.id, job.job, 0));
       continue;
     }

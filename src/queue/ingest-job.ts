@@ -58,3 +58,16 @@ export const ingestJobResultSchema = z.object({
 
 /** Result of an ingest job. */
 export type IngestJobResult = z.infer<typeof ingestJobResultSchema>;
+
+/** What a job returns whose run was over when it was taken: nothing of it was written. */
+export const droppedSchema = z.object({ dropped: z.literal(true) });
+
+/** The run that a job of this id belongs to. */
+export function runOfJob(id: string): string {
+  return id.slice(0, id.lastIndexOf("-"));
+}
+
+/** Id of a run's job. */
+export function ingestJobId(run: string, number: number): string {
+  return `${run}-${number}`;
+}

@@ -3,9 +3,11 @@
  * (AOF with fsync every second), so whoever adds jobs keeps asking for their
  * outcome by id and adds again what Redis forgot; jobs are idempotent.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { Job, Queue, UnrecoverableError, Worker } from "bullmq";
 import type { Config } from "../config/settings.js";
-import { isDeviceFailure } from "../errors/csplade-error.js";
+import { CspladeError, isDeviceFailure } from "../errors/csplade-error.js";
+import { withDeadline } from "../waiting/deadline.js";
 import { closeQueue, closeWorker } from "./closing.js";
 import {
   giveBack,
@@ -15,14 +17,28 @@ import {
   type JobTaker,
 } from "./giving-back.js";
 import {
+  droppedSchema,
   ingestJobResultSchema,
   ingestJobSchema,
+  runOfJob,
   type IngestJob,
   type IngestJobResult,
 } from "./ingest-job.js";
 import { jobFailure } from "./job-failure.js";
+import {
+  fenceJob,
+  RunOverError,
+  UnconfirmedError,
+  type HeldFence,
+  type JobFence,
+} from "./job-fence.js";
+import { isGone } from "./process-owner.js";
+import { runLives, type RunLease, type RunLives } from "./run-lease.js";
 import { consumerOptions, producerOptions, queueName, registerQueue } from "./queue-options.js";
-import { connectRedis } from "./redis-connection.js";
+import { connectRedis, type RedisClient } from "./redis-connection.js";
+
+/** What a job of a run that is over returns. */
+const DROPPED = { dropped: true } as const;
 
 /** Attempts of a job before it counts as failed. */
 const ATTEMPTS = 4;
@@ -30,6 +46,8 @@ const ATTEMPTS = 4;
 /** How a job stands. */
 export type JobOutcome =
   | { readonly state: "open" }
+  /** Its worker took the run for dead: if it lives, the job must be added again. */
+  | { readonly state: "dropped" }
   /** Redis does not know the job: it must be added (again). */
   | { readonly state: "missing" }
   | { readonly state: "done"; readonly result: IngestJobResult }
@@ -44,6 +62,11 @@ export interface IngestQueue {
    *   that a short ingest does not wait for the end of a long one.
    */
   add(id: string, job: IngestJob, ahead: number): Promise<void>;
+  /**
+   * Begins a run: ends those whose commands are gone, and returns when no worker holds a job of them.
+   * @param onWait told what is waited for.
+   */
+  begin(run: string, signal: AbortSignal, onWait: (message: string) => void): Promise<RunLease>;
   /** How a job stands now. */
   outcome(id: string): Promise<JobOutcome>;
   /** Workers that take its jobs. */
@@ -79,6 +102,7 @@ export async function openIngestQueue(config: Config, fingerprint: string): Prom
     sizeLimit: 1_000_000,
   };
   const queue = new Queue(name, producerOptions(config, redis, jobs));
+  const lives = runLives(config, redis);
   queue.on("error", () => {
     // Lost connections come back by themselves; operations report what they could not do.
   });
@@ -86,11 +110,23 @@ export async function openIngestQueue(config: Config, fingerprint: string): Prom
     async add(id, job, ahead) {
       await queue.add("chunk", job, { jobId: id, priority: 1 + ahead });
     },
+    async begin(run, signal, onWait) {
+      const lease = await lives.hold(run);
+      try {
+        await lives.endDead(signal, onWait);
+        await removeDeadJobs(queue, redis, lives, signal, onWait);
+      } catch (thrown) {
+        await lease.end();
+        throw thrown;
+      }
+      return lease;
+    },
     async outcome(id) {
       const job = await Job.fromId<IngestJob, unknown>(queue, id);
       if (job === undefined) return { state: "missing" };
       if (job.finishedOn === undefined) return { state: "open" };
       if (await job.isFailed()) return { state: "failed", reason: job.failedReason };
+      if (droppedSchema.safeParse(job.returnvalue).success) return { state: "dropped" };
       const result = ingestJobResultSchema.safeParse(job.returnvalue);
       return result.success
         ? { state: "done", result: result.data }
@@ -105,12 +141,45 @@ export async function openIngestQueue(config: Config, fingerprint: string): Prom
   };
 }
 
-/** What a worker does with a job; `signal` aborts when the worker is closing late. */
-export type IngestHandler = (job: IngestJob, signal: AbortSignal) => Promise<IngestJobResult>;
+const ALL_STATES = ["waiting", "prioritized", "delayed", "completed", "failed", "active"] as const;
+
+/** Removes the jobs of runs that are over, and waits for those that are worked on. */
+async function removeDeadJobs(
+  queue: Queue,
+  redis: RedisClient,
+  lives: RunLives,
+  signal: AbortSignal,
+  onWait: (message: string) => void,
+): Promise<void> {
+  const isLive = new Map<string, boolean>();
+  for (const id of await queue.getRanges([...ALL_STATES])) {
+    const run = runOfJob(id);
+    if (!isLive.has(run)) isLive.set(run, await lives.isLive(run));
+    if (isLive.get(run) === true) continue;
+    for (let said = false; await isHeld(queue, redis, id); said = true) {
+      if (!said)
+        onWait(`Waiting for a worker to let go of a job of the run ${run}, which is over.`);
+      await sleep(200, undefined, { signal }).catch(() => {});
+      signal.throwIfAborted();
+    }
+    // One whose worker is gone is still locked: a worker that finds it will drop it.
+    await queue.remove(id);
+  }
+}
+
+/** True while a worker that may be there has a job's lock. */
+async function isHeld(queue: Queue, redis: RedisClient, id: string): Promise<boolean> {
+  if ((await redis.exists(`${queue.toKey(id)}:lock`)) === 0) return false;
+  const job = await Job.fromId(queue, id);
+  return job !== undefined && !isGone(job.processedBy ?? "");
+}
+
+/** What a worker does with a job, as long as the fence lets it. */
+export type IngestHandler = (job: IngestJob, fence: JobFence) => Promise<IngestJobResult>;
 
 /**
- * Starts a worker. A job of another model, and one that met a broken device, goes back unblamed;
- * errors that trying again cannot mend fail a job at once, and others cost it an attempt.
+ * Starts a worker. A job of a run that is over is dropped. A job of another model, and one that met a
+ * broken device or a silent Redis, goes back unblamed; errors that trying again cannot mend fail a job at once, and others cost it an attempt.
  * @throws CspladeError `queue_unreachable`.
  */
 export async function startIngestWorker(
@@ -119,7 +188,8 @@ export async function startIngestWorker(
   handler: IngestHandler,
 ): Promise<IngestWorker> {
   const redis = await connectRedis(config);
-  const stop = new AbortController();
+  const lives = runLives(config, redis);
+  const fences = new Map<string, HeldFence>();
   let active = 0;
   const name = queueName("ingest", taker.fingerprint);
   await registerQueue(config, redis, name);
@@ -131,10 +201,21 @@ export async function startIngestWorker(
       if (data.data.fingerprint !== taker.fingerprint) {
         return await giveBack(job, token, OTHERS_MS);
       }
+      const { run } = data.data;
+      const fence = fenceJob(run, (asked) => lives.isLive(asked), config["queue.lock_ms"] / 2);
+      fences.set(job.id ?? "", fence);
       active += 1;
       try {
-        return await handler(data.data, stop.signal);
+        await fence.demandLive();
+        return await handler(data.data, fence);
       } catch (thrown) {
+        if (fence.signal.reason instanceof RunOverError) return DROPPED;
+        // Its files may have gone with the run.
+        const isLive = await withDeadline(lives.isLive(run), 2_000, "Asking").catch(() => true);
+        if (!isLive) return DROPPED;
+        if (fence.signal.reason instanceof UnconfirmedError) {
+          return await giveBack(job, token, GIVEN_BACK_MS);
+        }
         if (isDeviceFailure(thrown)) {
           taker.onError(thrown);
           return await giveBack(job, token, GIVEN_BACK_MS);
@@ -142,15 +223,25 @@ export async function startIngestWorker(
         throw jobFailure(thrown);
       } finally {
         active -= 1;
+        fence.close();
+        fences.delete(job.id ?? "");
       }
     },
     consumerOptions(config, redis, config["ingest.concurrency"]),
   );
   worker.on("error", taker.onError);
   takeNothingAfter(worker, taker.broken);
+  worker.on("lockRenewalFailed", (ids) => {
+    for (const id of ids) {
+      fences.get(id)?.abort(new CspladeError("aborted", "The lock of the job was lost."));
+    }
+  });
   await worker.waitUntilReady();
   return {
     isBusy: () => active > 0,
-    close: (deadlineMs) => closeWorker(worker, redis, deadlineMs, (reason) => stop.abort(reason)),
+    close: (deadlineMs) =>
+      closeWorker(worker, redis, deadlineMs, (reason) => {
+        for (const fence of fences.values()) fence.abort(reason);
+      }),
   };
 }

@@ -2,6 +2,7 @@
 import type { JobsOptions, QueueOptions, WorkerOptions } from "bullmq";
 import { keyPrefixOf } from "../config/redis-url.js";
 import type { Config } from "../config/settings.js";
+import { thisProcess } from "./process-owner.js";
 import type { RedisClient } from "./redis-connection.js";
 
 /** What the jobs of a queue are: chunks of files, slices of reindexings. */
@@ -69,6 +70,8 @@ export function consumerOptions(
     connection: redis,
     prefix: prefixOf(config),
     concurrency,
+    // Kept with a job: whoever finds it worked on can tell whether its worker is gone.
+    name: thisProcess,
     lockDuration: config["queue.lock_ms"],
     stalledInterval: config["queue.lock_ms"],
     // Jobs are idempotent, and a stalled one is a lost worker or network, not a bad job.
