@@ -34,6 +34,7 @@ export type ErrorCode =
   /** Readable, but not of a kind that can be taken. */
   | "source_unsupported"
   | "file_invalid"
+  | "file_unwritable"
   // cluster
   | "cluster_unreachable"
   /** Too busy or not ready (429, 502, 503, 504): the same request may succeed later. */
@@ -48,6 +49,8 @@ export type ErrorCode =
   // redis and queue
   | "queue_unreachable"
   | "queue_unsupported"
+  /** It answers and refuses: no memory, no right, no disk. */
+  | "queue_refused"
   | "job_failed"
   // embedded servers
   | "server_missing"

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
+import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { ensureIndex, readIndexModel, refreshIndex } from "../index/csplade-index.js";
 import { openIngestQueue } from "../queue/ingest-queue.js";
 import { isGone, thisProcess } from "../queue/process-owner.js";
@@ -114,7 +114,11 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       });
       closers.push(() => worker.close(DRAIN_MS));
     }
-    const deadLetters = openDeadLetters(request.deadLetters, { id_field: fields.id_field });
+    const deadLetters = openDeadLetters(
+      request.deadLetters,
+      { id_field: fields.id_field },
+      spooled.files,
+    );
     closers.push(() => deadLetters.close());
     const sources = spooled.files.map(({ origin }) => origin);
     request.onStart?.({ bytes: spooled.bytes, files: sources });
@@ -136,6 +140,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       onWait: request.onTrouble,
       signal,
     });
+    await deadLetters.close();
     await refreshIndex(cluster, index);
     return {
       index,
@@ -150,7 +155,10 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
     if (over.signal.aborted) throw over.signal.reason;
     throw encoder.broken.aborted ? encoder.broken.reason : thrown;
   } finally {
-    for (const close of closers.reverse()) await close();
+    for (const close of closers.reverse()) {
+      // What ends badly keeps nothing else from ending, and hides no reason.
+      await close().catch((thrown: unknown) => request.onTrouble?.(messageOf(thrown)));
+    }
   }
 }
 

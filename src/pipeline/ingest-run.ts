@@ -8,6 +8,7 @@ import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { withDeadline } from "../waiting/deadline.js";
 import { ingestJobId, type IngestJob, type IngestJobResult } from "../queue/ingest-job.js";
 import type { IngestQueue, JobOutcome } from "../queue/ingest-queue.js";
+import { isFinalRefusal, saidByRedis } from "../queue/redis-refusal.js";
 import type { DocumentFailure } from "../sources/chunk.js";
 import type { DeadLetterFile } from "../sources/dead-letters.js";
 import { waitTeller, type WaitTeller } from "./ingest-wait.js";
@@ -179,7 +180,7 @@ async function account(
   { scanned }: OpenJob,
   outcome: Extract<JobOutcome, { state: "done" | "failed" }>,
 ): Promise<void> {
-  if (outcome.state === "failed") throw jobFailed(scanned, outcome.reason);
+  if (outcome.state === "failed") throw jobFailed(run, scanned, outcome.reason);
   counts.bytes_done += scanned.chunk.bytes;
   const result: IngestJobResult = outcome.result;
   counts.encoded += result.encoded;
@@ -197,7 +198,7 @@ async function account(
     ...noted(beside),
   }));
   await fail(run, counts, failures);
-  stopIfAllFail(counts, workFailures, failures);
+  stopIfAllFail(counts, workFailures, named(run, failures));
 }
 
 /** Documents that may fail at work, and for one reason, before a run without a success is stopped. */
@@ -233,15 +234,29 @@ async function fail(
   failures: readonly DocumentFailure[],
 ): Promise<void> {
   counts.failed += failures.length;
-  countFailures(counts.failures, failures);
+  countFailures(counts.failures, named(run, failures));
   await run.deadLetters.add(failures);
 }
 
+/** Failures by the names of their inputs, which spools hide. */
+function named(run: IngestRun, failures: readonly DocumentFailure[]): DocumentFailure[] {
+  return failures.map((failure) => ({ ...failure, file: nameOf(run, failure.file) }));
+}
+
+function nameOf({ files }: IngestRun, path: string): string {
+  const file = files.find((each) => each.path === path);
+  return file?.spooled === true ? file.origin.name : path;
+}
+
 /** A job that failed as a whole is no document's fault: the run stops, and none of them is buried. */
-function jobFailed({ chunk, documents }: ScannedChunk, reason: string): CspladeError {
+function jobFailed(
+  run: IngestRun,
+  { chunk, documents }: ScannedChunk,
+  reason: string,
+): CspladeError {
   return new CspladeError(
     "job_failed",
-    `${documents} documents from line ${chunk.first_line} of ${chunk.file} on were not written: ${reason}`,
+    `${documents} documents from line ${chunk.first_line} of ${nameOf(run, chunk.file)} on were not written: ${reason}`,
     {
       hint: "None of them is a dead letter. Mend the cause and run the command again: what was written is skipped.",
     },
@@ -256,19 +271,27 @@ function noted(
   return beside === undefined ? {} : { beside };
 }
 
-/** Repeats an idempotent queue operation while Redis is away, up to `write.max_wait_ms`. */
+/**
+ * Repeats an idempotent queue operation while Redis is away or refuses for a time, up to
+ * `write.max_wait_ms`. What Redis says is told at once.
+ */
 async function patiently<T>(
   run: IngestRun,
   doing: string,
   operation: () => Promise<T>,
 ): Promise<T> {
   const giveUpAt = performance.now() + run.config["write.max_wait_ms"];
-  for (;;) {
+  for (let said = false; ;) {
     run.signal.throwIfAborted();
     try {
-      return await withDeadline(operation(), 5_000, doing);
+      return await withDeadline(saidByRedis(doing, operation()), 5_000, doing);
     } catch (cause) {
+      if (isFinalRefusal(cause)) throw cause;
+      const isRefused = cause instanceof CspladeError && cause.code === "queue_refused";
+      if (isRefused && !said) run.onWait?.(`Waiting for Redis: ${cause.message}`);
+      said ||= isRefused;
       if (performance.now() >= giveUpAt) {
+        if (isRefused) throw cause;
         throw new CspladeError("queue_unreachable", `${doing} failed: Redis does not answer.`, {
           cause,
           hint: "Bring Redis back and run the command again: what was written is skipped.",

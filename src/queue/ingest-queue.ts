@@ -33,6 +33,7 @@ import {
   type JobFence,
 } from "./job-fence.js";
 import { isGone } from "./process-owner.js";
+import { saidByRedis } from "./redis-refusal.js";
 import { runLives, type RunLease, type RunLives } from "./run-lease.js";
 import { consumerOptions, producerOptions, queueName, registerQueue } from "./queue-options.js";
 import { connectRedis, type RedisClient } from "./redis-connection.js";
@@ -111,10 +112,11 @@ export async function openIngestQueue(config: Config, fingerprint: string): Prom
       await queue.add("chunk", job, { jobId: id, priority: 1 + ahead });
     },
     async begin(run, signal, onWait) {
-      const lease = await lives.hold(run);
+      const doing = "Beginning the run";
+      const lease = await saidByRedis(doing, lives.hold(run));
       try {
-        await lives.endDead(signal, onWait);
-        await removeDeadJobs(queue, redis, lives, signal, onWait);
+        await saidByRedis(doing, lives.endDead(signal, onWait));
+        await saidByRedis(doing, removeDeadJobs(queue, redis, lives, signal, onWait));
       } catch (thrown) {
         await lease.end();
         throw thrown;

@@ -4,6 +4,7 @@ import { keyPrefixOf } from "../config/redis-url.js";
 import type { Config } from "../config/settings.js";
 import { thisProcess } from "./process-owner.js";
 import type { RedisClient } from "./redis-connection.js";
+import { saidByRedis } from "./redis-refusal.js";
 
 /** What the jobs of a queue are: chunks of files, slices of reindexings. */
 export type QueueKind = "ingest" | "reindex";
@@ -18,13 +19,13 @@ export function kindOf(name: string): QueueKind {
   return name.startsWith("ingest-") ? "ingest" : "reindex";
 }
 
-/** Notes that there is a queue, for those who look at all of them. */
+/** Notes that there is a queue, for those who look at all of them. @throws CspladeError `queue_refused`. */
 export async function registerQueue(
   config: Config,
   redis: RedisClient,
   name: string,
 ): Promise<void> {
-  await redis.sadd(registryOf(config), name);
+  await saidByRedis("Noting the queue", redis.sadd(registryOf(config), name));
 }
 
 /** The queues of all models, by name. */

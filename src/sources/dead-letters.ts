@@ -2,8 +2,9 @@
  * Dead letters: documents that could not be taken, one JSON object per line, with
  * the reason and the document itself, so that they can be mended and tried again.
  */
-import { createReadStream, type WriteStream, createWriteStream } from "node:fs";
-import { once } from "node:events";
+import { constants, isUtf8 } from "node:buffer";
+import { createReadStream } from "node:fs";
+import { open, type FileHandle } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { z } from "zod";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
@@ -11,9 +12,13 @@ import { readRange, type DocumentFailure } from "./chunk.js";
 import { besideOf } from "./found-document.js";
 import { writeHit } from "./hit-line.js";
 import { linesOf } from "./lines.js";
+import type { SourceFile } from "./source-file.js";
 
 /** A document above this size is not copied into the dead-letter file; its place stands for it. */
 const MAX_COPIED_BYTES = 16_777_216;
+
+/** The same for one whose place goes with the run: above it, no setting allows a document. */
+const MAX_SPOOLED_BYTES = 104_857_600;
 
 const deadLetterSchema = z.object({
   code: z.string(),
@@ -25,17 +30,23 @@ const deadLetterSchema = z.object({
   id_field: z.string().optional(),
   file: z.string(),
   line: z.number().int(),
-  offset: z.number().int().min(0),
-  bytes: z.number().int().min(0),
-  /** The document's line as it was, where it is valid UTF-8 and not too large. */
+  /** Where its text stands in the file, if the file stays when the run is over. */
+  offset: z.number().int().min(0).optional(),
+  bytes: z.number().int().min(0).optional(),
+  /** The document's text as it was; a large one is left in its file. */
   document: z.string().optional(),
+  /** The same where it is no UTF-8. */
+  document_base64: z.string().optional(),
 });
+
+type DeadLetter = z.infer<typeof deadLetterSchema>;
 
 /** Appends failures to a dead-letter file, which is made when the first one comes. */
 export interface DeadLetterFile {
   readonly path: string;
   /** Failures written so far. */
   readonly count: number;
+  /** @throws CspladeError `file_unwritable` with the path and the cause; what was written stays whole. */
   add(failures: readonly DocumentFailure[]): Promise<void>;
   close(): Promise<void>;
 }
@@ -43,12 +54,19 @@ export interface DeadLetterFile {
 /**
  * Opens a dead-letter file for writing (nothing is created before the first failure).
  * @param identity what every letter notes of how its document was read, so that a replay reads it alike.
+ * @param sources the files that failures name. Of those that are spooled, which go with the run, letters
+ *   name the input instead, and carry the text whatever its size.
  */
 export function openDeadLetters(
   path: string,
   identity: { readonly id_field: string },
+  sources: readonly SourceFile[] = [],
 ): DeadLetterFile {
-  let stream: WriteStream | undefined;
+  const spooled = new Map(
+    sources.filter((file) => file.spooled === true).map((file) => [file.path, file]),
+  );
+  let file: FileHandle | undefined;
+  let size = 0;
   let count = 0;
   return {
     path,
@@ -56,22 +74,42 @@ export function openDeadLetters(
       return count;
     },
     async add(failures) {
-      for (const failure of failures) {
-        if (stream === undefined) {
-          stream = createWriteStream(path, { mode: 0o600 });
-          await once(stream, "open");
+      try {
+        for (const failure of failures) {
+          file ??= await open(path, "w", 0o600);
+          const letter = await letterOf(failure, spooled.get(failure.file));
+          const line = Buffer.from(JSON.stringify({ ...letter, ...identity }) + "\n");
+          await file.appendFile(line);
+          size += line.length;
+          count += 1;
         }
-        const line = JSON.stringify({ ...failure, ...identity, ...(await copyOf(failure)) }) + "\n";
-        count += 1;
-        if (!stream.write(line)) await once(stream, "drain");
+      } catch (cause) {
+        // Half a letter would spoil the others; where nothing can be cut off, nothing was kept either.
+        await file?.truncate(size).catch(() => {});
+        throw unwritable(path, cause);
       }
     },
     async close() {
-      if (stream === undefined) return;
-      stream.end();
-      await once(stream, "close");
+      const closed = file;
+      file = undefined;
+      try {
+        await closed?.close();
+      } catch (cause) {
+        throw unwritable(path, cause);
+      }
     },
   };
+}
+
+function unwritable(path: string, cause: unknown): CspladeError {
+  return new CspladeError(
+    "file_unwritable",
+    `The dead-letter file ${path} cannot be written: ${messageOf(cause)}`,
+    {
+      cause,
+      hint: "Make room, or name another file with --dead-letters; then run the command again: what was written is skipped.",
+    },
+  );
 }
 
 /** The documents of a dead-letter file as hits in lines, read from where they stand if they were not copied. */
@@ -86,7 +124,8 @@ export function replayLines(file: string): Readable {
 export async function idFieldOfLetters(files: readonly string[]): Promise<string | undefined> {
   let noted: string | undefined;
   for (const file of files) {
-    for await (const { id_field } of lettersOf(file)) {
+    for await (const { letter } of lettersOf(file)) {
+      const { id_field } = letter;
       if (id_field !== undefined && noted !== undefined && id_field !== noted) {
         throw new CspladeError(
           "source_unreadable",
@@ -100,25 +139,45 @@ export async function idFieldOfLetters(files: readonly string[]): Promise<string
   return noted;
 }
 
-async function* lettersOf(file: string): AsyncGenerator<z.infer<typeof deadLetterSchema>> {
+/** Longest line of a dead-letter file, bytes: no string can be longer. */
+const MAX_LETTER_BYTES = constants.MAX_STRING_LENGTH;
+
+async function* lettersOf(
+  file: string,
+): AsyncGenerator<{ readonly number: number; readonly letter: DeadLetter }> {
   const stream = createReadStream(file) as AsyncIterable<Buffer>;
-  for await (const line of linesOf(stream, 4 * MAX_COPIED_BYTES)) {
-    if (line.content === undefined || line.content.length === 0) continue;
-    yield parseLetter(line.content, file, line.number);
+  for await (const line of linesOf(stream, MAX_LETTER_BYTES)) {
+    const { number, content } = line;
+    if (content?.length === 0) continue;
+    yield { number, letter: parseLetter(content ?? Buffer.alloc(0), file, number) };
   }
 }
 
 async function* replay(file: string): AsyncGenerator<Buffer> {
-  for await (const letter of lettersOf(file)) {
-    const content =
-      letter.document === undefined
-        ? await readRange(letter.file, letter.offset, letter.bytes)
-        : Buffer.from(letter.document);
-    yield writeHit({ line: letter.line, content, ...besideOf(letter.beside ?? {}) });
+  for await (const { number, letter } of lettersOf(file)) {
+    const document = { line: number, ...besideOf(letter.beside ?? {}) };
+    try {
+      yield writeHit({ ...document, content: await textOf(letter) });
+    } catch (thrown) {
+      // The others can be tried again all the same.
+      const was = `${letter.code}: ${letter.reason}`;
+      const reason = `The letter has no text of its document. ${messageOf(thrown)} It failed with ${was}`;
+      const fault = { code: "source_unreadable", reason } as const;
+      yield writeHit({ ...document, content: Buffer.alloc(0), fault });
+    }
   }
 }
 
-function parseLetter(line: Buffer, file: string, number: number): z.infer<typeof deadLetterSchema> {
+/** @throws CspladeError `source_unreadable` if it stood elsewhere and is not there any more. */
+async function textOf(letter: DeadLetter): Promise<Buffer> {
+  const { document, document_base64: encoded, file, offset, bytes } = letter;
+  if (document !== undefined) return Buffer.from(document);
+  if (encoded !== undefined) return Buffer.from(encoded, "base64");
+  if (offset !== undefined && bytes !== undefined) return readRange(file, offset, bytes);
+  throw new CspladeError("source_unreadable", `It came from line ${letter.line} of ${file}.`);
+}
+
+function parseLetter(line: Buffer, file: string, number: number): DeadLetter {
   try {
     return deadLetterSchema.parse(JSON.parse(line.toString("utf8")));
   } catch (cause) {
@@ -130,13 +189,32 @@ function parseLetter(line: Buffer, file: string, number: number): z.infer<typeof
   }
 }
 
-async function copyOf(failure: DocumentFailure): Promise<{ document?: string }> {
-  if (failure.bytes > MAX_COPIED_BYTES) return {};
+/** A letter of a failure. */
+async function letterOf(
+  failure: DocumentFailure,
+  spooled: SourceFile | undefined,
+): Promise<Record<string, unknown>> {
+  const { file, offset, bytes, ...rest } = failure;
+  const place = spooled === undefined ? { file, offset, bytes } : { file: spooled.origin.name };
+  const most = spooled === undefined ? MAX_COPIED_BYTES : MAX_SPOOLED_BYTES;
+  if (bytes > most) return { ...rest, ...place };
   try {
-    const content = await readRange(failure.file, failure.offset, failure.bytes);
-    return { document: new TextDecoder("utf-8", { fatal: true }).decode(content) };
+    const content = await readRange(file, offset, bytes);
+    // Escaped, a large text could become longer than a string can be.
+    const text =
+      isUtf8(content) && bytes <= MAX_COPIED_BYTES
+        ? { document: ownText(content.toString("utf8"), spooled) }
+        : { document_base64: content.toString("base64") };
+    return { ...rest, ...place, ...text };
   } catch {
-    // Not UTF-8, or the file is gone: the place and the reason are still worth keeping.
-    return {};
+    // The file is gone: the place and the reason are still worth keeping.
+    return { ...rest, ...place };
   }
+}
+
+/** In our own spools of hits, what is no JSON object stands as a JSON string. */
+function ownText(text: string, spooled: SourceFile | undefined): string {
+  const isQuoted =
+    spooled?.lines === "hit" && spooled.origin.format !== "elasticdump" && text.startsWith('"');
+  return isQuoted ? (JSON.parse(text) as string) : text;
 }

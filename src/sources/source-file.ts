@@ -25,6 +25,8 @@ export interface SourceFile {
   /** Bytes before its first line: a byte order mark. */
   readonly start: number;
   readonly origin: FileOrigin;
+  /** True for a file that was made of the input and goes with the run. */
+  readonly spooled?: boolean;
 }
 
 /** What a line of a file holds. */

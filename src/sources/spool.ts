@@ -101,7 +101,7 @@ async function replayed(
   const lines = replayLines(file) as AsyncIterable<Buffer>;
   const target = await write(lines, `${number}-dead-letters`, request);
   const origin = { name, format: "ndjson", compression: "none" } as const;
-  return { path: target, lines: "hit", start: 0, origin };
+  return { path: target, lines: "hit", start: 0, origin, spooled: true };
 }
 
 async function readable(
@@ -122,7 +122,7 @@ async function readable(
   const spooled =
     form === undefined ? asHits(documentsOf(content, format, delimiter, request)) : content;
   const target = await write(spooled, `${number}-${format}`, request);
-  return { path: target, lines: form ?? "hit", start: 0, origin };
+  return { path: target, lines: form ?? "hit", start: 0, origin, spooled: true };
 }
 
 /** The documents of a format that has them not in lines. */

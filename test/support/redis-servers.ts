@@ -63,6 +63,19 @@ class Servers {
   }
 }
 
+/** Starts one server. */
+export async function startRedis(): Promise<RedisServers> {
+  const servers = new Servers();
+  const port = await findFreePort();
+  await servers.start(port, ["--appendonly", "yes"]);
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    ports: [port],
+    kill: (killed) => servers.kill(killed),
+    stop: () => servers.stop(),
+  };
+}
+
 /** A port whose cluster bus (10,000 above) is a port too. */
 async function clusterPort(): Promise<number> {
   for (;;) {
