@@ -3,7 +3,8 @@ import path from "node:path";
 import { InvalidArgumentError, Option, type Command } from "commander";
 import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
-import type { Config } from "../config/settings.js";
+import type { LoadedConfig } from "../config/load-config.js";
+import type { SettingName } from "../config/settings.js";
 import {
   ingestFiles,
   inspectFiles,
@@ -69,28 +70,41 @@ Examples:
   csplade ingest --from-dead-letters csplade-dead-letters-docs.ndjson --index docs`,
     )
     .action(async (files: string[], flags: IngestFlags, command: Command) => {
-      const { values } = configOf(command.opts(), documentSettings(flags));
+      const loaded = configOf(command.opts(), documentSettings(flags));
       if (flags.dryRun) {
-        const found = await untilInterrupted((signal) => inspect(values, files, flags, signal));
+        const found = await untilInterrupted((signal) => inspect(loaded, files, flags, signal));
         if (flags.json) printJson(found);
         else printInspection(found);
         return;
       }
-      const summary = await untilInterrupted((signal) => ingest(values, files, flags, signal));
+      const summary = await untilInterrupted((signal) => ingest(loaded, files, flags, signal));
       if (flags.json) printJson(summary);
       else printIngestSummary(summary);
       if (summary.failed > 0) process.exitCode = EXIT.incomplete;
     });
 }
 
+const givenIn =
+  ({ origins }: LoadedConfig) =>
+  (setting: SettingName) =>
+    origins[setting] !== "default";
+
 function inspect(
-  config: Config,
+  loaded: LoadedConfig,
   inputs: readonly string[],
   { format, types, fromDeadLetters }: IngestFlags,
   signal: AbortSignal,
 ): Promise<Inspection> {
   const isReplay = fromDeadLetters === true;
-  return inspectFiles({ config, inputs, format, types, fromDeadLetters: isReplay, signal });
+  return inspectFiles({
+    config: loaded.values,
+    isGiven: givenIn(loaded),
+    inputs,
+    format,
+    types,
+    fromDeadLetters: isReplay,
+    signal,
+  });
 }
 
 /** What `--dry-run` says. */
@@ -122,11 +136,12 @@ function typesOf(text: string): Record<string, ColumnType> {
 }
 
 async function ingest(
-  config: Config,
+  loaded: LoadedConfig,
   inputs: readonly string[],
   flags: IngestFlags,
   signal: AbortSignal,
 ): Promise<IngestSummary> {
+  const config = loaded.values;
   const onTrouble = (message: string): void => printNote(pc.yellow(message));
   const cluster = connectCluster(config);
   const encoder = await openShownEncoder(config, { onTrouble });
@@ -138,6 +153,7 @@ async function ingest(
       encoder,
       inputs,
       index: flags.index,
+      isGiven: givenIn(loaded),
       format: flags.format,
       types: flags.types,
       fromDeadLetters: flags.fromDeadLetters === true,

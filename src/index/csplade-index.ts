@@ -1,73 +1,38 @@
 /** An index that holds CSPLADE vectors: creating it, checking it, asking which model it is of. */
 import { z } from "zod";
 import { packageVersion } from "../config/package-root.js";
-import { UNKNOWN_VERSION, type Capabilities } from "../cluster/capabilities.js";
+import type { Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { adoptEmpty, takenAnew } from "./empty-index.js";
 import {
   demandSamePlan,
   metaOf,
   modelPhrase,
   parseMeta,
   planOf,
-  SEALED_PART,
-  VECTOR_FIELD,
   type IndexPlan,
 } from "./index-meta.js";
+import { guardName, indexBody } from "./index-template.js";
 import {
-  guardName,
-  indexBody,
-  LEFT_OUT,
-  type IndexBody,
-  type IndexLayout,
-} from "./index-template.js";
+  demandVersion,
+  guardedPlan,
+  infoOf,
+  mappingsSchema,
+  metaIn,
+  signalOf,
+  type IndexInfo,
+  type IndexRequest,
+  type Mappings,
+} from "./index-request.js";
 import { moveGuard, putGuard, restoreGuard } from "./model-guard.js";
 import { writeAliasBody } from "./write-alias.js";
 
-/** An index to create, or to use if it is there. */
-export interface IndexRequest extends IndexPlan, IndexLayout {
-  /** Name of the index, or of an alias that leads to one. */
-  readonly name: string;
-  /**
-   * Install the ingest pipeline that keeps other models' vectors out (the default).
-   * Needs the privilege to manage ingest pipelines.
-   */
-  readonly guarded?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-/** What an index, or the indices behind an alias, are known to hold. */
-export interface IndexInfo extends IndexPlan {
-  /** The name that was asked for. */
-  readonly name: string;
-  /** The indices it leads to; the name itself unless it is an alias or a pattern. */
-  readonly indices: readonly string[];
-  /** True if {@link ensureIndex} created it, or made an empty one its own. */
-  readonly created: boolean;
-}
+export type { IndexInfo, IndexRequest };
 
 /** Names of user's indices: what OpenSearch allows, without the patterns that mean several. */
 const INDEX_NAME = /^[^-_+.A-Z\\/*?"<>| ,#:][^A-Z\\/*?"<>| ,#:]{0,254}$/;
-
-const mappingsSchema = z.record(
-  z.string(),
-  z.looseObject({
-    mappings: z
-      .looseObject({
-        _meta: z.looseObject({ csplade: z.unknown() }).partial().optional(),
-        properties: z.record(z.string(), z.unknown()).optional(),
-        _source: z.looseObject({ excludes: z.array(z.string()).optional() }).optional(),
-        _routing: z.looseObject({ required: z.boolean().optional() }).optional(),
-      })
-      .optional(),
-    settings: z.record(z.string(), z.unknown()).optional(),
-    /** Of a backing index: the data stream it belongs to. */
-    data_stream: z.string().optional(),
-  }),
-);
-
-type Mappings = z.infer<typeof mappingsSchema>;
 
 /**
  * Creates the index if it is missing. If it is there, checks that its vectors are of the
@@ -87,7 +52,9 @@ export async function ensureIndex(cluster: Cluster, request: IndexRequest): Prom
   const found = await askIndex(cluster, request);
   if (found === undefined) {
     const made = guardedPlan(request);
-    if (await createIndex(cluster, made)) return infoOf(made, [made.name], true);
+    if (await createIndex(cluster, made)) {
+      return { ...infoOf(made, [made.name], true), made: true };
+    }
     // Another worker created it meanwhile: it must pass the same checks as any existing index.
     return checkExisting(cluster, request, await demandIndex(cluster, request));
   }
@@ -157,17 +124,6 @@ async function demandIndex(cluster: Cluster, request: IndexRequest): Promise<Map
   return found;
 }
 
-/** What the cluster can do, of which its version is a part. */
-async function demandVersion(cluster: Cluster, index: string): Promise<Capabilities> {
-  const capabilities = await cluster.capabilities();
-  if (capabilities.version !== UNKNOWN_VERSION) return capabilities;
-  throw new CspladeError(
-    "cluster_rejected",
-    `Creating the index ${index}: ${cluster.url} does not tell these credentials its version, on which the mapping depends.`,
-    { hint: "Grant cluster:monitor/main (Elasticsearch: monitor) to whoever creates indices." },
-  );
-}
-
 /** @returns false if the index exists by now. */
 async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
   const capabilities = await demandVersion(cluster, request.name);
@@ -232,16 +188,13 @@ async function checkExisting(
   if (only !== undefined && Object.keys(found).length === 1 && without.length === 1) {
     return adoptEmpty(cluster, request, only, found);
   }
-  const info = agreeing(request.name, found);
-  demandSamePlan(info, request, request.name);
+  const info = await takenAnew(cluster, request, found, agreeing(request.name, found));
+  const { given } = request;
+  const passages = given === undefined ? request.passages : (given.passages ?? info.passages);
+  demandSamePlan(info, { ...request, passages }, request.name);
   if (request.guarded === false) return info;
   await restoreGuard(cluster, request, found);
   return (await moveGuard(cluster, request, found)) ? { ...info, guard: "default_pipeline" } : info;
-}
-
-/** What is asked for, with its guard where csplade's own writes can leave it out. */
-function guardedPlan(request: IndexRequest): IndexRequest {
-  return request.guarded === false ? request : { ...request, guard: "default_pipeline" };
 }
 
 /** Refuses at once what no write, or no look at what is stored, could ever succeed with. */
@@ -270,111 +223,6 @@ function demandWritable({ name, inherit }: IndexRequest, found: Mappings): void 
       );
     }
   }
-}
-
-async function adoptEmpty(
-  cluster: Cluster,
-  request: IndexRequest,
-  index: string,
-  found: Mappings,
-): Promise<IndexInfo> {
-  await refreshIndex(cluster, index);
-  const counted = z
-    .object({ count: z.number() })
-    .parse(
-      await cluster.demand(
-        { method: "GET", path: `${pathOf(index)}/_count`, ...signalOf(request) },
-        `Counting the documents of ${index}`,
-      ),
-    );
-  if (counted.count > 0) {
-    throw new CspladeError(
-      "index_invalid",
-      `The index ${request.name} has ${counted.count} documents but no CSPLADE model: csplade did not create it.`,
-      {
-        hint: `Ingest into an index of another name; csplade reindex copies the documents of ${request.name} into one with vectors.`,
-      },
-    );
-  }
-  await demandVersion(cluster, request.name);
-  // What the index says of `_source` cannot be changed any more.
-  const theirs = found[index]?.settings?.["index.default_pipeline"];
-  const isFree = theirs === undefined || theirs === "_none";
-  // A default pipeline that somebody chose runs on; then the guard comes after it.
-  const adopted = {
-    ...(isFree ? guardedPlan(request) : request),
-    store_vectors: storesVectors(index, found),
-  };
-  const guarded = request.guarded !== false;
-  if (guarded) await putGuard(cluster, request);
-  const body = indexBody(metaOf(adopted, packageVersion), undefined, {});
-  const present = found[index]?.mappings?.properties ?? {};
-  const missing = Object.entries(body.mappings.properties).filter(
-    ([name]) => !Object.hasOwn(present, name),
-  );
-  for (const [name, field] of Object.entries(present)) demandOurType(index, name, field, body);
-  await cluster.demand(
-    {
-      method: "PUT",
-      path: `${pathOf(index)}/_mapping`,
-      body: {
-        _meta: { ...found[index]?.mappings?._meta, ...body.mappings._meta },
-        properties: Object.fromEntries(missing),
-      },
-      ...signalOf(request),
-    },
-    `Adding the CSPLADE fields to the empty index ${index}`,
-  );
-  if (guarded) {
-    await cluster.demand(
-      {
-        method: "PUT",
-        path: `${pathOf(index)}/_settings`,
-        body: {
-          index: { [isFree ? "default_pipeline" : "final_pipeline"]: guardName(request.model) },
-        },
-        ...signalOf(request),
-      },
-      `Installing the model guard on the index ${index}`,
-    );
-  }
-  return infoOf(adopted, [index], true);
-}
-
-/**
- * Whether `_source` of an index that csplade did not create holds vectors.
- * @throws CspladeError `index_invalid` if it lacks them and updates could not be refused.
- */
-function storesVectors(index: string, found: Mappings): boolean {
-  const { excludes = [] } = found[index]?.mappings?._source ?? {};
-  const leftOut = excludes.some((pattern) => [VECTOR_FIELD, `${VECTOR_FIELD}*`].includes(pattern));
-  if (!leftOut) return true;
-  if (excludes.includes(SEALED_PART)) return false;
-  throw new CspladeError(
-    "index_invalid",
-    `The mapping of the empty index ${index} leaves vectors out of _source, and an update would lose them unnoticed.`,
-    {
-      hint: `Leave out ${LEFT_OUT.join(", ")}; or delete the index and let csplade create it with document.store_vectors false.`,
-    },
-  );
-}
-
-/** A field that was mapped before must be what csplade would have made of it. */
-function demandOurType(index: string, name: string, field: unknown, body: IndexBody): void {
-  if (!name.startsWith(VECTOR_FIELD)) return;
-  const type = z.object({ type: z.string() }).safeParse(field).data?.type ?? "object";
-  const ours = body.mappings.properties[name];
-  const wanted = z.object({ type: z.string() }).safeParse(ours).data?.type;
-  if (wanted === undefined || type === wanted) return;
-  throw new CspladeError(
-    "index_invalid",
-    `The field ${name} of the empty index ${index} is mapped as ${type}, not as ${wanted}.`,
-    { hint: `Delete the index, or create it from mappings/index.json.` },
-  );
-}
-
-function metaIn(found: Mappings, index: string): unknown {
-  return found[index]?.mappings?._meta?.csplade;
 }
 
 /** One plan for all indices behind a name. */
@@ -417,21 +265,6 @@ function agreeing(name: string, found: Mappings): IndexInfo {
   return { name, indices, created: false, ...plan, ...(stored ? {} : { store_vectors: false }) };
 }
 
-function infoOf(request: IndexRequest, indices: readonly string[], created: boolean): IndexInfo {
-  const { model, passages, text_fields, title_field, store_vectors = true, guard } = request;
-  return {
-    name: request.name,
-    indices,
-    created,
-    model,
-    passages,
-    text_fields,
-    title_field,
-    ...(store_vectors ? {} : { store_vectors }),
-    ...(guard === undefined ? {} : { guard }),
-  };
-}
-
 function parseMappings(cluster: Cluster, status: number, body: unknown, name: string): Mappings {
   const parsed = mappingsSchema.safeParse(body);
   if (status < 400 && parsed.success) return parsed.data;
@@ -445,8 +278,4 @@ function notFound(name: string): CspladeError {
   return new CspladeError("index_not_found", `There is no index or alias ${name}.`, {
     hint: "csplade ingest creates it.",
   });
-}
-
-function signalOf(request: IndexRequest): { signal?: AbortSignal } {
-  return request.signal === undefined ? {} : { signal: request.signal };
 }

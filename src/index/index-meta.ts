@@ -4,6 +4,7 @@
  * every write and every query is checked against it.
  */
 import { z } from "zod";
+import { pruningSchema, type Pruning } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { NewMember } from "../json/json-object.js";
@@ -60,6 +61,9 @@ const metaSchema = z.object({
   passages: z.enum(["merged", "nested", "documents"]),
   text_fields: z.array(z.string().min(1)).min(1),
   title_field: z.string().min(1),
+  /** Field that gave the documents their ids, and how their vectors were cut; older indices lack both. */
+  id_field: z.string().min(1).optional(),
+  pruning: pruningSchema.optional(),
   /** An index for approximate search: its second vector field and its numbering of token ids. */
   ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
   /** Whether `_source` holds the vectors. */
@@ -82,6 +86,10 @@ export interface IndexPlan {
   readonly passages: PassagesMode;
   readonly text_fields: readonly string[];
   readonly title_field: string;
+  /** Field that gives documents their ids, where it is known. */
+  readonly id_field?: string;
+  /** How vectors are cut, where it is known. */
+  readonly pruning?: Pruning;
   /** Numbering of token ids in {@link ANN_FIELD}, where the index has that field. */
   readonly ann?: IdMap;
   /**
@@ -109,6 +117,8 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     passages: plan.passages,
     text_fields: [...plan.text_fields],
     title_field: plan.title_field,
+    ...(plan.id_field === undefined ? {} : { id_field: plan.id_field }),
+    ...(plan.pruning === undefined ? {} : { pruning: plan.pruning }),
     store_vectors: plan.store_vectors !== false,
     ...(plan.guard === undefined ? {} : { guard: plan.guard }),
     created_by: `csplade ${version}`,
@@ -127,6 +137,8 @@ export function planOf(meta: IndexMeta): IndexPlan {
     passages: meta.passages,
     text_fields: meta.text_fields,
     title_field: meta.title_field,
+    ...(meta.id_field === undefined ? {} : { id_field: meta.id_field }),
+    ...(meta.pruning === undefined ? {} : { pruning: meta.pruning }),
     ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
     ...(meta.store_vectors ? {} : { store_vectors: false }),
     ...(meta.guard === undefined ? {} : { guard: meta.guard }),

@@ -5,7 +5,7 @@ import type { NewMember } from "../json/json-object.js";
 import { fromFeatures, toFeatures } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import type { BulkWriter } from "./bulk-writer.js";
-import { copyIndex, storedObject } from "./copied-index.js";
+import { copyIndex, storedObject, type IndexDefinition } from "./copied-index.js";
 import { readIndexModel } from "./csplade-index.js";
 import { PASSAGES_FIELD, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
 import { scanIndex } from "./scan-index.js";
@@ -51,6 +51,7 @@ export async function makePrunedIndex(
     from: source,
     into,
     signal,
+    define: withoutPruning,
     rewrite(text) {
       const object = storedObject(text, source);
       const ours = Object.fromEntries(
@@ -68,6 +69,13 @@ export async function makePrunedIndex(
       return object.without(isPruned).with(members);
     },
   });
+}
+
+/** What the old index records of its vectors' pruning does not hold for the copy. */
+function withoutPruning({ mappings, settings }: IndexDefinition): IndexDefinition {
+  const csplade = { ...mappings._meta.csplade };
+  delete csplade.pruning;
+  return { mappings: { ...mappings, _meta: { ...mappings._meta, csplade } }, settings };
 }
 
 /** Of the first page: one may have documents without a vector, but not only such. */

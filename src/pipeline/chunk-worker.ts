@@ -2,6 +2,7 @@
  * The worker: takes chunks from the queue, encodes their documents and writes them.
  * One bad document never stops the rest of its chunk, and a chunk that ran twice changes nothing.
  */
+import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
@@ -17,6 +18,7 @@ import {
   type Refusal,
 } from "../documents/document-path.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { CspladeError } from "../errors/csplade-error.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
 import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
 import { demandSameModel } from "../index/index-meta.js";
@@ -97,8 +99,10 @@ async function processChunk(
     readIndexModel(parts.cluster, job.index, { signal }),
   );
   demandSameModel(info.model, indexModelOf(parts.encoder.manifest), job.index);
+  demandSameTexts(info, job);
+  const encoding = { ...documentEncoding(parts.config), ...info.pruning };
   const task: Task = { ...parts, writer, job, info, result: emptyResult(), signal };
-  const path: DocumentPath = { ...parts, info, encoding: documentEncoding(parts.config), signal };
+  const path: DocumentPath = { ...parts, info, encoding, signal };
   const arrivals = (await readChunk(job.chunk)).map((line): Arrival => ({
     line,
     content: parseDocument(line.content, job, line),
@@ -130,6 +134,16 @@ async function processChunk(
     tokens,
   });
   return task.result;
+}
+
+/** Another command may have given an empty index other text fields since the job was queued. */
+function demandSameTexts({ text_fields }: IndexInfo, job: IngestJob): void {
+  if (isDeepStrictEqual(text_fields, job.text_fields)) return;
+  throw new CspladeError(
+    "index_invalid",
+    `The index ${job.index} takes the texts of ${text_fields.join(",")} by now, not of ${job.text_fields.join(",")}.`,
+    { hint: "Run the command again." },
+  );
 }
 
 function emptyResult(): IngestJobResult {

@@ -1,14 +1,23 @@
 /** Ingests files from start to end, with a worker in this process: what `csplade ingest` does. */
 import { createHash, randomUUID } from "node:crypto";
 import path from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
-import type { Config } from "../config/settings.js";
+import { givenIdentity, identityOf, type GivenIdentity } from "../config/document-identity.js";
+import { settings, type Config, type SettingName } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
-import { ensureIndex, readIndexModel, refreshIndex } from "../index/csplade-index.js";
+import {
+  deleteIndex,
+  ensureIndex,
+  readIndexModel,
+  refreshIndex,
+  type IndexInfo,
+} from "../index/csplade-index.js";
+import { countDocuments } from "../index/empty-index.js";
 import { openIngestQueue } from "../queue/ingest-queue.js";
 import { isGone, thisProcess } from "../queue/process-owner.js";
-import { idFieldOfLetters, openDeadLetters } from "../sources/dead-letters.js";
+import { identityOfLetters, openDeadLetters } from "../sources/dead-letters.js";
 import type { ColumnType } from "../sources/delimited.js";
 import { lookAtFirst, type FirstDocuments } from "../sources/first-documents.js";
 import type { FileFormat } from "../sources/sniff.js";
@@ -33,6 +42,11 @@ export interface IngestRequest {
   readonly index: string;
   /** The inputs are dead-letter files. */
   readonly fromDeadLetters?: boolean;
+  /**
+   * Which settings were given: an index that holds documents refuses what contradicts them. Without
+   * it, those that are not at their defaults.
+   */
+  readonly isGiven?: (setting: SettingName) => boolean;
   /** Where failed documents go; made only if there are any. */
   readonly deadLetters: string;
   /** Encode again although neither text nor model changed. */
@@ -88,22 +102,31 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
     lease.over.addEventListener("abort", stop, { once: true });
     const spooled = await spoolInputs({ ...request, signal }, run);
     closers.push(() => spooled.remove());
-    const known = await textFieldsOf(request);
+    const asked = await askedIdentity(request);
+    const wanted = { ...identityOf(config), ...asked };
+    const there = await planOfIndex(request);
     const fields = {
-      id_field: await idFieldOf(request),
-      text_fields: known ?? config["ingest.text_fields"],
+      id_field: asked.id_field ?? there?.id_field ?? wanted.id_field,
+      text_fields: asked.text_fields ?? there?.text_fields ?? wanted.text_fields,
     };
-    const isFeed = known !== undefined;
+    const isFeed = there !== undefined;
     await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"], isFeed);
     const model = indexModelOf(encoder.manifest);
     const info = await ensureIndex(cluster, {
       name: index,
       model,
-      passages: config["ingest.passages"],
-      text_fields: config["ingest.text_fields"],
-      title_field: config["ingest.title_field"],
+      ...wanted,
+      given: asked,
       store_vectors: config["document.store_vectors"],
       signal,
+    });
+    const { title_field, text_fields, passages } = info;
+    const { id_field = wanted.id_field, pruning = wanted.pruning } = info;
+    let isWritten = false;
+    closers.push(async () => {
+      if (isWritten || info.made !== true || request.signal.aborted) return;
+      await lease.end();
+      if (await queue.isAlone(run)) await discardEmpty(cluster, index);
     });
     if (request.work !== false) {
       const worker = await startChunkWorker({
@@ -114,11 +137,8 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       });
       closers.push(() => worker.close(DRAIN_MS));
     }
-    const deadLetters = openDeadLetters(
-      request.deadLetters,
-      { id_field: fields.id_field },
-      spooled.files,
-    );
+    const identity = { id_field, text_fields, title_field, passages, pruning };
+    const deadLetters = openDeadLetters(request.deadLetters, identity, spooled.files);
     closers.push(() => deadLetters.close());
     const sources = spooled.files.map(({ origin }) => origin);
     request.onStart?.({ bytes: spooled.bytes, files: sources });
@@ -130,9 +150,9 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       job: {
         index,
         fingerprint: model.fingerprint,
-        id_field: fields.id_field,
-        text_fields: info.text_fields,
-        passages: info.passages,
+        id_field,
+        text_fields,
+        passages,
         force: request.force === true,
       },
       deadLetters,
@@ -140,6 +160,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       onWait: request.onTrouble,
       signal,
     });
+    isWritten = counts.written + counts.skipped > 0 || counts.failed === 0;
     await deadLetters.close();
     await refreshIndex(cluster, index);
     return {
@@ -174,16 +195,13 @@ export interface Inspection extends FirstDocuments {
 export async function inspectFiles(
   request: Pick<
     IngestRequest,
-    "config" | "inputs" | "format" | "types" | "fromDeadLetters" | "signal"
+    "config" | "inputs" | "format" | "types" | "fromDeadLetters" | "isGiven" | "signal"
   >,
 ): Promise<Inspection> {
   const { config } = request;
   const spooled = await spoolInputs(request, `inspect-${randomUUID().slice(0, 8)}`);
   try {
-    const fields = {
-      id_field: await idFieldOf(request),
-      text_fields: config["ingest.text_fields"],
-    };
+    const fields = { ...identityOf(config), ...(await askedIdentity(request)) };
     const first = await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"]);
     return { sources: spooled.files.map(({ origin }) => origin), ...first };
   } finally {
@@ -210,24 +228,54 @@ async function spoolInputs(
   });
 }
 
-/** The id field; of dead letters the one that they note: mended documents take the places of those that failed. */
-async function idFieldOf({
+/**
+ * What is asked for, and not only left at its default: by the letters that are replayed, so that mended
+ * documents take the places of those that failed, and by the command.
+ * @throws CspladeError `config_invalid` if the two name different id fields.
+ */
+async function askedIdentity({
   config,
   inputs,
   fromDeadLetters,
-}: Pick<IngestRequest, "config" | "inputs" | "fromDeadLetters">): Promise<string> {
-  const noted = fromDeadLetters === true ? await idFieldOfLetters(inputs) : undefined;
-  return noted ?? config["ingest.id_field"];
+  isGiven = (setting) => !isDefault(config, setting),
+}: Pick<
+  IngestRequest,
+  "config" | "inputs" | "fromDeadLetters" | "isGiven"
+>): Promise<GivenIdentity> {
+  const given = givenIdentity(config, isGiven);
+  if (fromDeadLetters !== true) return given;
+  const noted = await identityOfLetters(inputs);
+  if (
+    given.id_field !== undefined &&
+    noted.id_field !== undefined &&
+    given.id_field !== noted.id_field
+  ) {
+    throw new CspladeError(
+      "config_invalid",
+      `The ids of the failed documents come from "${noted.id_field}", but ingest.id_field is "${given.id_field}".`,
+      { hint: "Leave the id field out: a replay uses the one that the letters note." },
+    );
+  }
+  return { ...noted, ...given };
 }
 
-/** The text fields of the index, if it is there and has any. */
-async function textFieldsOf({
+function isDefault(config: Config, setting: SettingName): boolean {
+  return isDeepStrictEqual(config[setting], settings[setting].schema.parse(undefined));
+}
+
+/** An index that was made for a run of which nothing could be written goes with it. */
+async function discardEmpty(cluster: Cluster, index: string): Promise<void> {
+  if ((await countDocuments(cluster, index)) === 0) await deleteIndex(cluster, index);
+}
+
+/** What the index records, if it is there and records anything. */
+async function planOfIndex({
   cluster,
   index,
   signal,
-}: IngestRequest): Promise<readonly string[] | undefined> {
+}: IngestRequest): Promise<IndexInfo | undefined> {
   try {
-    return (await readIndexModel(cluster, index, { signal })).text_fields;
+    return await readIndexModel(cluster, index, { signal });
   } catch (thrown) {
     // What is wrong with an index that is there is said when it is to be written.
     const isAnswer = thrown instanceof CspladeError && NO_MODEL.has(thrown.code);

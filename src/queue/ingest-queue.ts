@@ -68,6 +68,8 @@ export interface IngestQueue {
    * @param onWait told what is waited for.
    */
   begin(run: string, signal: AbortSignal, onWait: (message: string) => void): Promise<RunLease>;
+  /** Whether no other run lives. */
+  isAlone(run: string): Promise<boolean>;
   /** How a job stands now. */
   outcome(id: string): Promise<JobOutcome>;
   /** Workers that take its jobs. */
@@ -123,6 +125,7 @@ export async function openIngestQueue(config: Config, fingerprint: string): Prom
       }
       return lease;
     },
+    isAlone: (run) => lives.isAlone(run),
     async outcome(id) {
       const job = await Job.fromId<IngestJob, unknown>(queue, id);
       if (job === undefined) return { state: "missing" };

@@ -44,6 +44,8 @@ export interface RunLease {
 export interface RunLives {
   /** Begins a run. */
   hold(run: string): Promise<RunLease>;
+  /** Whether no other run lives. */
+  isAlone(run: string): Promise<boolean>;
   /** Whether what belongs to a run may be written. */
   isLive(run: string): Promise<boolean>;
   /**
@@ -62,6 +64,11 @@ export function runLives(config: Config, redis: RedisClient): RunLives {
   async function bury(run: string): Promise<void> {
     await redis.set(keyOf(run), ENDED, "PX", ENDED_MS);
     await redis.srem(runs, run);
+  }
+
+  async function isLive(run: string): Promise<boolean> {
+    const value = await redis.get(keyOf(run));
+    return value !== null && value !== ENDED;
   }
 
   return {
@@ -96,10 +103,11 @@ export function runLives(config: Config, redis: RedisClient): RunLives {
         },
       };
     },
-    async isLive(run) {
-      const value = await redis.get(keyOf(run));
-      return value !== null && value !== ENDED;
+    async isAlone(run) {
+      const others = (await redis.smembers(runs)).filter((other) => other !== run);
+      return !(await Promise.all(others.map(isLive))).includes(true);
     },
+    isLive,
     async endDead(signal, onWait) {
       for (const run of await redis.smembers(runs)) {
         for (let said = false; ;) {

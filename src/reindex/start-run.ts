@@ -2,8 +2,10 @@
 import { randomUUID } from "node:crypto";
 import os from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
+import { pruningSchema } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { ensureIndex } from "../index/csplade-index.js";
@@ -61,12 +63,23 @@ async function createTarget(
       passages: run.passages,
       text_fields: run.text_fields,
       title_field: run.title_field,
+      pruning: pruningSchema.parse(run.encoding),
+      ...idFieldOf(plan),
       store_vectors: config["document.store_vectors"],
       ...(inherit === undefined ? {} : { inherit }),
       ...(run.target_shards === undefined ? {} : { shards: run.target_shards }),
       signal: patience.signal,
     }),
   );
+}
+
+/** What gave the documents their ids: the files' field, or what the index that is copied records. */
+function idFieldOf({ run, inherit }: RunPlan): { readonly id_field?: string } {
+  if (run.source.type !== "index") return { id_field: run.id_field };
+  const meta = z
+    .object({ csplade: z.object({ id_field: z.string() }) })
+    .safeParse(inherit?.mappings._meta);
+  return meta.success ? { id_field: meta.data.csplade.id_field } : {};
 }
 
 /** How long a coordinator is believed to be alive after it was last heard of, milliseconds. */

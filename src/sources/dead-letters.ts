@@ -6,7 +6,15 @@ import { constants, isUtf8 } from "node:buffer";
 import { createReadStream } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { Readable } from "node:stream";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
+import {
+  identityPhrase,
+  identitySchema,
+  settingsOfIdentity,
+  type DocumentIdentity,
+  type GivenIdentity,
+} from "../config/document-identity.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { readRange, type DocumentFailure } from "./chunk.js";
 import { besideOf } from "./found-document.js";
@@ -26,7 +34,11 @@ const deadLetterSchema = z.object({
   id: z.string().optional(),
   /** What the file said of the document outside its text. */
   beside: z.object({ id: z.string().optional(), routing: z.string().optional() }).optional(),
-  /** Field that gave the document its id. */
+  /** How the document was identified, read and to be stored. */
+  identity: identitySchema.optional(),
+  /** Format of its file. */
+  format: z.string().optional(),
+  /** Field that gave the document its id, in letters of older versions. */
   id_field: z.string().optional(),
   file: z.string(),
   line: z.number().int(),
@@ -59,12 +71,13 @@ export interface DeadLetterFile {
  */
 export function openDeadLetters(
   path: string,
-  identity: { readonly id_field: string },
+  identity: DocumentIdentity,
   sources: readonly SourceFile[] = [],
 ): DeadLetterFile {
   const spooled = new Map(
     sources.filter((file) => file.spooled === true).map((file) => [file.path, file]),
   );
+  const formats = new Map(sources.map((source) => [source.path, source.origin.format]));
   let file: FileHandle | undefined;
   let size = 0;
   let count = 0;
@@ -78,7 +91,9 @@ export function openDeadLetters(
         for (const failure of failures) {
           file ??= await open(path, "w", 0o600);
           const letter = await letterOf(failure, spooled.get(failure.file));
-          const line = Buffer.from(JSON.stringify({ ...letter, ...identity }) + "\n");
+          const format = formats.get(failure.file);
+          const noted = { identity, ...(format === undefined ? {} : { format }) };
+          const line = Buffer.from(JSON.stringify({ ...letter, ...noted }) + "\n");
           await file.appendFile(line);
           size += line.length;
           count += 1;
@@ -118,22 +133,26 @@ export function replayLines(file: string): Readable {
 }
 
 /**
- * The field that gave the documents of dead-letter files their ids; undefined if no letter notes one.
- * @throws CspladeError `source_unreadable` if they note several: a replay reads all documents alike.
+ * How the documents of dead-letter files were read and to be stored; empty if no letter notes it.
+ * @throws CspladeError `source_unreadable` if they were read differently: a replay reads all alike.
  */
-export async function idFieldOfLetters(files: readonly string[]): Promise<string | undefined> {
-  let noted: string | undefined;
+export async function identityOfLetters(files: readonly string[]): Promise<GivenIdentity> {
+  let noted: GivenIdentity = {};
   for (const file of files) {
-    for await (const { letter } of lettersOf(file)) {
-      const { id_field } = letter;
-      if (id_field !== undefined && noted !== undefined && id_field !== noted) {
+    for await (const { number, letter } of lettersOf(file)) {
+      const { id_field, identity = id_field === undefined ? {} : { id_field } } = letter;
+      for (const [name, value] of Object.entries(identity)) {
+        const part = name as keyof DocumentIdentity;
+        const before = noted[part];
+        if (before === undefined || isDeepStrictEqual(before, value)) continue;
         throw new CspladeError(
           "source_unreadable",
-          `${file} holds documents whose ids come from ${id_field}, after others whose ids come from ${noted}.`,
-          { hint: "Replay them apart, one id field at a time." },
+          `Line ${number} of ${file} is of a document read with ${settingsOfIdentity(part).join(", ")} ` +
+            `"${identityPhrase(value)}", after others with "${identityPhrase(before)}".`,
+          { hint: "Replay them apart." },
         );
       }
-      noted ??= id_field;
+      noted = { ...noted, ...identity };
     }
   }
   return noted;

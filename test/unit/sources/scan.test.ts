@@ -7,6 +7,8 @@ import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { readChunk, type DocumentFailure } from "../../../src/sources/chunk.js";
+import { testConfig } from "../../support/tiny-checkpoints.js";
+import { identityOf } from "../../../src/config/document-identity.js";
 import { openDeadLetters } from "../../../src/sources/dead-letters.js";
 import { linesOf } from "../../../src/sources/lines.js";
 import { scan } from "../../../src/sources/scan.js";
@@ -197,7 +199,7 @@ describe("dead letters", () => {
   it("replay the very bytes that failed, copied or not", async () => {
     const lines = ['{"_id":"a","text":"ä"}', "{broken"];
     const file = write("source.ndjson", lines.join("\n"));
-    const letters = openDeadLetters(path.join(folder, "letters.ndjson"), { id_field: "_id" });
+    const letters = openDeadLetters(path.join(folder, "letters.ndjson"), identityOf(testConfig()));
     const place = (line: number, offset: number, bytes: number) => ({ file, line, offset, bytes });
     const [first, second] = lines.map((line) => Buffer.byteLength(line)) as [number, number];
     await letters.add([

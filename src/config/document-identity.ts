@@ -1,0 +1,78 @@
+/** What decides which document is which and what is stored for it: kept by its index, and by dead letters. */
+import { z } from "zod";
+import type { Config, SettingName } from "./settings.js";
+
+/** How vectors are cut. */
+export const pruningSchema = z.object({
+  prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]),
+  prune_ratio: z.number(),
+  quantize_bits: z.number().int(),
+});
+
+/** Settings `document.prune_type`, `document.prune_ratio` and `document.quantize_bits`. */
+export type Pruning = z.infer<typeof pruningSchema>;
+
+/** Schema of an identity as it is stored. */
+export const identitySchema = z.object({
+  id_field: z.string().min(1),
+  text_fields: z.array(z.string().min(1)).min(1).readonly(),
+  title_field: z.string().min(1),
+  passages: z.enum(["merged", "nested", "documents"]),
+  pruning: pruningSchema,
+});
+
+/** How documents are identified, read and encoded. */
+export type DocumentIdentity = z.infer<typeof identitySchema>;
+
+/** Parts of an identity that were asked for, and not only left at their defaults. */
+export type GivenIdentity = Partial<DocumentIdentity>;
+
+const SETTINGS = {
+  id_field: ["ingest.id_field"],
+  text_fields: ["ingest.text_fields"],
+  title_field: ["ingest.title_field"],
+  passages: ["ingest.passages"],
+  pruning: ["document.prune_type", "document.prune_ratio", "document.quantize_bits"],
+} as const satisfies Record<keyof DocumentIdentity, readonly SettingName[]>;
+
+/** Names of the settings that give a part of an identity. */
+export function settingsOfIdentity(part: keyof DocumentIdentity): readonly SettingName[] {
+  return SETTINGS[part];
+}
+
+/** The identity that a configuration gives. */
+export function identityOf(config: Config): DocumentIdentity {
+  return {
+    id_field: config["ingest.id_field"],
+    text_fields: config["ingest.text_fields"],
+    title_field: config["ingest.title_field"],
+    passages: config["ingest.passages"],
+    pruning: {
+      prune_type: config["document.prune_type"],
+      prune_ratio: config["document.prune_ratio"],
+      quantize_bits: config["document.quantize_bits"],
+    },
+  };
+}
+
+/** The parts of which a setting was given. */
+export function givenIdentity(
+  config: Config,
+  isGiven: (setting: SettingName) => boolean,
+): GivenIdentity {
+  const parts = Object.entries(identityOf(config)).filter(([part]) =>
+    SETTINGS[part as keyof DocumentIdentity].some(isGiven),
+  );
+  return Object.fromEntries(parts);
+}
+
+/** A part of an identity in words. */
+export function identityPhrase(value: DocumentIdentity[keyof DocumentIdentity]): string {
+  if (typeof value === "string") return value;
+  if ("prune_type" in value) {
+    const { prune_type, prune_ratio, quantize_bits } = value;
+    const cut = prune_type === "none" ? "none" : `${prune_type} ${prune_ratio}`;
+    return `${cut}, ${quantize_bits} bits`;
+  }
+  return value.join(",");
+}
