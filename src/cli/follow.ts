@@ -8,6 +8,7 @@ import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import { followMarked, type FollowCounts } from "../pipeline/marked-documents.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withTextOptions, type DocumentFlags } from "./document-options.js";
+import { failureLines } from "./failure-lines.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
 import { openShownEncoder, showHealth } from "./working-encoder.js";
@@ -47,7 +48,7 @@ Examples:
       const { values } = configOf(command.opts(), documentSettings(flags));
       const counts = await untilInterrupted((signal) => follow(values, index, flags, signal));
       if (flags.json) printJson(counts);
-      else printLine(phrase(counts));
+      else for (const line of [phrase(counts), ...failureLines(counts.failures)]) printLine(line);
       if (counts.refused > 0) process.exitCode = EXIT.incomplete;
     });
 }

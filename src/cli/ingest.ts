@@ -16,6 +16,7 @@ import { FILE_FORMATS, FORMAT_NAMES, type FileFormat } from "../sources/sniff.js
 import type { FileOrigin } from "../sources/source-file.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
+import { failureLines } from "./failure-lines.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
@@ -208,10 +209,7 @@ export function printIngestSummary(summary: IngestSummary): void {
   if (truncated > 0) {
     printLine(pc.yellow(`${truncated} documents are longer than ingest.max_passages allows.`));
   }
-  for (const { code, count, example } of summary.failures) {
-    const { reason, id, line, file } = example;
-    printLine(`${count} × ${code}: ${reason} (${id ?? `line ${line} of ${file}`})`);
-  }
+  for (const line of failureLines(summary.failures)) printLine(line);
   if (summary.dead_letters !== null) {
     printLine(`The failed documents and their reasons are in ${summary.dead_letters}`);
     printLine(

@@ -17,6 +17,7 @@ import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { verificationLines } from "../reindex/verification-lines.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
+import { failureLines } from "./failure-lines.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
 import { startReindexProgress } from "./reindex-progress.js";
@@ -300,6 +301,7 @@ function printSummary(summary: RunSummary): void {
       ),
     );
   }
+  for (const line of failureLines(summary.failures)) printLine(line);
   if (summary.dead_letters > 0) {
     printLine(`The reasons are in the index csplade-dead-letters (run ${run}).`);
   }

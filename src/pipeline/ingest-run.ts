@@ -12,7 +12,11 @@ import { isFinalRefusal, saidByRedis } from "../queue/redis-refusal.js";
 import type { DocumentFailure } from "../sources/chunk.js";
 import type { DeadLetterFile } from "../sources/dead-letters.js";
 import { waitTeller, type WaitTeller } from "./ingest-wait.js";
-import { countFailures, type FailureKind } from "../sources/failure-kinds.js";
+import {
+  countFailures,
+  type FailureKind,
+  type FileFailureExample,
+} from "../sources/failure-kinds.js";
 import { besideOf, type Beside } from "../sources/found-document.js";
 import { scan } from "../sources/scan.js";
 import type { ScannedChunk } from "../sources/scan-protocol.js";
@@ -39,7 +43,7 @@ export interface IngestCounts {
   /** Bytes of the sources that are accounted for. */
   bytes_done: number;
   /** The failed documents by their code. */
-  failures: FailureKind[];
+  failures: FailureKind<FileFailureExample>[];
 }
 
 /** What a run needs. */
@@ -98,7 +102,7 @@ export async function runIngest(run: IngestRun): Promise<IngestCounts> {
   const counts = noCounts();
   const open = new Map<string, OpenJob>();
   const teller = waitTeller(run.queue, run.job.fingerprint, run.onWait ?? (() => {}));
-  const workFailures: FailureKind[] = [];
+  const workFailures: FailureKind<FileFailureExample>[] = [];
   let number = 0;
   try {
     for await (const scanned of scan(scanRequest(run), run.signal)) {
@@ -141,7 +145,7 @@ async function settleSome(
   run: IngestRun,
   counts: IngestCounts,
   open: Map<string, OpenJob>,
-  workFailures: FailureKind[],
+  workFailures: FailureKind<FileFailureExample>[],
   teller: WaitTeller,
 ): Promise<void> {
   run.signal.throwIfAborted();
@@ -176,7 +180,7 @@ async function settleSome(
 async function account(
   run: IngestRun,
   counts: IngestCounts,
-  workFailures: FailureKind[],
+  workFailures: FailureKind<FileFailureExample>[],
   { scanned }: OpenJob,
   outcome: Extract<JobOutcome, { state: "done" | "failed" }>,
 ): Promise<void> {
@@ -211,7 +215,7 @@ const MOST_FAILURES_AT_FIRST = 1_000;
  */
 function stopIfAllFail(
   counts: IngestCounts,
-  kinds: FailureKind[],
+  kinds: FailureKind<FileFailureExample>[],
   failures: readonly DocumentFailure[],
 ): void {
   countFailures(kinds, failures);

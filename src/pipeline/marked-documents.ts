@@ -8,6 +8,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { liftSources } from "../cluster/lifted-sources.js";
 import { pathOf } from "../cluster/request.js";
+import { identityOf } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import {
   documentEncoding,
@@ -27,6 +28,7 @@ import { refreshIndex, type IndexInfo } from "../index/csplade-index.js";
 import { isOurField } from "../index/index-meta.js";
 import { prepareMarkedIndex, REFUSED_FIELD, UNENCODED } from "../index/marked-index.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
+import { countFailure, type FailureKind } from "../sources/failure-kinds.js";
 import { storedSourceDocument } from "../sources/source-document.js";
 import { indexModelOf } from "./index-model.js";
 
@@ -57,6 +59,8 @@ export interface FollowCounts {
   readonly overtaken: number;
   /** Cannot be encoded; the reason's code is in the document's `csplade_refused`. */
   readonly refused: number;
+  /** Those by the code, with an example of each. */
+  readonly failures: readonly FailureKind[];
   readonly tokens: number;
 }
 
@@ -112,6 +116,7 @@ export async function followMarked(options: FollowOptions): Promise<FollowCounts
     passages: config["ingest.passages"],
     text_fields: config["ingest.text_fields"],
     title_field: config["ingest.title_field"],
+    pruning: identityOf(config).pruning,
   };
   const info = await patiently(patience, () => prepareMarkedIndex(cluster, options.index, plan));
   const writer = createBulkWriter(cluster, {
@@ -122,7 +127,8 @@ export async function followMarked(options: FollowOptions): Promise<FollowCounts
     },
   });
   const following: Following = { ...options, info, writer, patience };
-  const counts = { index: info.name, encoded: 0, overtaken: 0, refused: 0, tokens: 0 };
+  const failures: FailureKind[] = [];
+  const counts = { index: info.name, encoded: 0, overtaken: 0, refused: 0, failures, tokens: 0 };
   let size = FIRST_ROUND;
   // What was written before this began must be seen.
   let stale = true;
@@ -172,10 +178,19 @@ async function unencoded({ cluster, info, signal }: Following, size: number): Pr
 async function oneRound(
   following: Following,
   hits: readonly Hit[],
-  counts: { encoded: number; overtaken: number; refused: number; tokens: number },
+  counts: {
+    encoded: number;
+    overtaken: number;
+    refused: number;
+    failures: FailureKind[];
+    tokens: number;
+  },
 ): Promise<number> {
   const { config, info, writer, metrics, signal } = following;
-  const path: DocumentPath = { ...following, encoding: documentEncoding(config) };
+  const path: DocumentPath = {
+    ...following,
+    encoding: { ...documentEncoding(config), ...info.pruning },
+  };
   const arrivals = hits.map((hit): Arrival => {
     const { _id, source } = hit;
     return { hit, content: storedSourceDocument(_id, source, isOurField, info.text_fields) };
@@ -193,7 +208,7 @@ async function oneRound(
   const written = await writeReady(writer, ready, signal);
   metrics?.bulk((performance.now() - started) / 1_000);
   const refused = [...refusals, ...encoded.refusals, ...written.refusals];
-  const overtaken = await markRefused(following, refused);
+  const overtaken = await markRefused(following, refused, counts.failures);
   const results = written.results.map(({ status }) => status);
   const outcome = {
     written: results.filter((status) => status === "written").length,
@@ -234,11 +249,13 @@ function inPlace(info: IndexInfo, hit: Hit, document: object | JsonText): BulkOp
 
 /**
  * Notes on documents that they are refused; else they would come again for ever.
+ * @param failures what was refused so far by its code; the new ones are added
  * @returns how many somebody changed meanwhile: they come again as they are now.
  */
 async function markRefused(
   { info, writer, signal, onTrouble }: Following,
   refused: readonly Refusal<Arrival>[],
+  failures: FailureKind[],
 ): Promise<number> {
   const marks = refused.map(({ arrival: { hit }, code }) =>
     inPlace(info, hit, refusedText(withoutMembers(hit.source, isOurField), code)),
@@ -246,11 +263,12 @@ async function markRefused(
   const results = await writer.write(marks, signal);
   let overtaken = 0;
   for (const [i, result] of results.entries()) {
-    const { arrival, reason } = refused[i] as Refusal<Arrival>;
+    const { arrival, code, reason } = refused[i] as Refusal<Arrival>;
     if (result.status === "skipped") {
       overtaken += 1;
       continue;
     }
+    countFailure(failures, code, { reason, id: arrival.hit._id });
     onTrouble?.(`${arrival.hit._id} cannot be encoded: ${reason}`);
     if (result.status !== "failed") continue;
     throw new CspladeError(

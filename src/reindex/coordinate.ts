@@ -9,6 +9,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { activeSpan, traced } from "../observe/tracing.js";
 import { withDeadline } from "../waiting/deadline.js";
+import { isFinalRefusal, saidByRedis } from "../queue/redis-refusal.js";
 import { sliceJobId, type SliceQueue } from "../queue/slice-queue.js";
 import { deletesSeen, settledUpTo } from "../sources/index-source.js";
 import { demandFewDeadLetters } from "./dead-letter-ceiling.js";
@@ -176,7 +177,7 @@ async function tracedPass(parts: Coordination, run: RunRecord): Promise<void> {
 
 /** Queues the slices that are not done, and waits until all are. */
 async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> {
-  const { store, queue, patience } = parts;
+  const { store, patience } = parts;
   let comparedAt = -Infinity;
   for (;;) {
     patience.signal.throwIfAborted();
@@ -190,26 +191,33 @@ async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> 
     }
     if (performance.now() - comparedAt >= REQUEUE_MS) {
       comparedAt = performance.now();
-      await requeue(store, queue, run);
+      await requeue(parts, run);
     }
     await sleep(LOOK_MS, undefined, { signal: patience.signal }).catch(() => {});
   }
 }
 
 /** Adds what is to be done and not in the queue: at first everything, later what Redis forgot. */
-async function requeue(store: RunStore, queue: SliceQueue, run: RunRecord): Promise<void> {
+async function requeue(
+  { store, queue, onStep }: Pick<Coordination, "store" | "queue" | "onStep">,
+  run: RunRecord,
+): Promise<void> {
   const slices = await store.listSlices(run.run, ["open", "running"]);
   await limitConcurrency({ store, queue }, run);
   try {
-    const queued = await withDeadline(queue.openIds(), 10_000, "Asking for the queue");
+    const asking = "Asking for the queue";
+    const queued = await withDeadline(saidByRedis(asking, queue.openIds()), 10_000, asking);
     const missing = slices
       .map(({ number }) => ({ format: 1 as const, run: run.run, slice: number }))
       .filter((job) => !queued.has(sliceJobId(job)));
     if (missing.length === 0) return;
     await withDeadline(queue.forgetFailed(), 10_000, "Clearing the queue");
-    await withDeadline(queue.add(missing), 60_000, "Queueing slices");
-  } catch {
+    const adding = "Queueing slices";
+    await withDeadline(saidByRedis(adding, queue.add(missing)), 60_000, adding);
+  } catch (thrown) {
+    if (isFinalRefusal(thrown)) throw thrown;
     // Redis is away; the next comparison adds what is missing.
+    if (thrown instanceof CspladeError && thrown.code === "queue_refused") onStep(thrown.message);
   }
 }
 

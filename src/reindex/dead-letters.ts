@@ -2,10 +2,11 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
-import type { Patience } from "../cluster/patience.js";
+import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import type { ErrorCode } from "../errors/csplade-error.js";
 import type { BulkOperation } from "../index/bulk-operation.js";
+import type { FailureKind } from "../sources/failure-kinds.js";
 import { createOwnIndex } from "./own-index.js";
 
 /** The index of the dead letters. */
@@ -107,6 +108,55 @@ export async function readDeadLetters(
     if (hits.length < LETTERS_PER_REQUEST) break;
   }
   return letters;
+}
+
+const kindsSchema = z.object({
+  aggregations: z.object({
+    codes: z.object({
+      buckets: z.array(
+        z.object({
+          key: z.string(),
+          doc_count: z.number(),
+          example: z.object({
+            hits: z.object({
+              hits: z.array(
+                z.object({ _source: z.object({ id: z.string(), reason: z.string() }) }),
+              ),
+            }),
+          }),
+        }),
+      ),
+    }),
+  }),
+});
+
+/** The documents that a run could not take, by the code of their failure, with an example of each. */
+export async function countDeadLetters(
+  cluster: Cluster,
+  patience: Patience,
+  run: string,
+): Promise<FailureKind[]> {
+  const doing = "Counting the dead letters";
+  const example = { top_hits: { size: 1, _source: ["id", "reason"] } };
+  const body = await patiently(patience, async () => {
+    const { signal } = patience;
+    const path = pathOf(DEAD_LETTERS_INDEX, "_refresh");
+    await cluster.demand({ method: "POST", path, signal }, doing);
+    const request = {
+      size: 0,
+      query: { term: { run } },
+      aggs: { codes: { terms: { field: "code", size: 100 }, aggs: { example } } },
+    };
+    return cluster.demand(
+      { method: "POST", path: pathOf(DEAD_LETTERS_INDEX, "_search"), body: request, signal },
+      doing,
+    );
+  });
+  return kindsSchema
+    .parse(body)
+    .aggregations.codes.buckets.flatMap(({ key, doc_count: count, example: { hits } }) =>
+      hits.hits.map(({ _source }) => ({ code: key as ErrorCode, count, example: _source })),
+    );
 }
 
 /** Stores a letter under an id of its own per run and document: a newer one replaces an older one. */

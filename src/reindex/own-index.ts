@@ -3,6 +3,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { writeAliasBody } from "../index/write-alias.js";
 
 /**
  * Creates the index unless it is there, waiting for a cluster that is away.
@@ -17,7 +18,8 @@ export async function createOwnIndex(
 ): Promise<void> {
   await patiently(patience, async () => {
     const { signal } = patience;
-    const answer = await cluster.send({ method: "PUT", path: pathOf(name), body, signal });
+    const whole = { ...body, aliases: writeAliasBody(name) };
+    const answer = await cluster.send({ method: "PUT", path: pathOf(name), body: whole, signal });
     const reason = answer.status < 400 ? "" : reasonOf(answer.body);
     if (answer.status < 400 || reason.includes("resource_already_exists_exception")) return;
     throw new CspladeError(

@@ -5,7 +5,9 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { openSliceQueue } from "../queue/slice-queue.js";
+import type { FailureKind } from "../sources/failure-kinds.js";
 import { coordinate, type RunProgress } from "./coordinate.js";
+import { countDeadLetters } from "./dead-letters.js";
 import type { PlanContext, ReindexRequest } from "./plan-run.js";
 import { withProgressLog } from "./progress-log.js";
 import type { RunRecord, SliceCounts, Verification } from "./run-record.js";
@@ -49,6 +51,8 @@ export interface RunSummary extends SliceCounts {
   /** What the alias led to before. */
   readonly previous: readonly string[];
   readonly verification: Verification | null;
+  /** The dead letters by their code. */
+  readonly failures: readonly FailureKind[];
   readonly seconds: number;
 }
 
@@ -115,6 +119,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
       previous: done.previous ?? [],
       ...counts,
       verification: done.verification ?? null,
+      failures: counts.dead_letters > 0 ? await countDeadLetters(cluster, patience, run.run) : [],
       seconds: (performance.now() - started) / 1_000,
     };
   } catch (thrown) {

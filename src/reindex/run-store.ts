@@ -8,6 +8,7 @@ import { isPassing, patiently, type Patience } from "../cluster/patience.js";
 import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { Config } from "../config/settings.js";
+import { resolveWriteName } from "../index/write-alias.js";
 import { createOwnIndex } from "./own-index.js";
 import {
   addCounts,
@@ -18,9 +19,7 @@ import {
   type SliceCounts,
   type SliceRecord,
 } from "./run-record.js";
-
-/** The index of the records. */
-const RUNS_INDEX = "csplade-runs";
+import { recordsGone, RUNS_BODY, RUNS_INDEX } from "./runs-index.js";
 
 /** A record and the version it was read in. */
 export interface Stored<T> {
@@ -91,37 +90,6 @@ const storedSchema = z.object({
 
 const hitsSchema = z.object({ hits: z.object({ hits: z.array(storedSchema.partial()) }) });
 
-const MAPPING = {
-  settings: { index: { number_of_shards: 1, auto_expand_replicas: "0-1" } },
-  mappings: {
-    dynamic: false,
-    properties: {
-      "@timestamp": { type: "date" },
-      kind: { type: "keyword" },
-      run: { type: "keyword" },
-      alias: { type: "keyword" },
-      state: { type: "keyword" },
-      number: { type: "integer" },
-      pass: { type: "integer" },
-      created_at: { type: "date" },
-      updated_at: { type: "date" },
-      worker: { type: "keyword" },
-      documents: { type: "double" },
-      counts: {
-        properties: Object.fromEntries(
-          Object.keys(noCounts()).map((name) => [name, { type: "long" }]),
-        ),
-      },
-      documents_done: { type: "long" },
-      documents_planned: { type: "long" },
-      documents_per_second: { type: "double" },
-      tokens_per_second: { type: "double" },
-      dead_letters: { type: "long" },
-      lag_seconds: { type: "double" },
-    },
-  },
-};
-
 /** Slices written per bulk request while planning. */
 const SLICES_PER_REQUEST = 1_000;
 
@@ -135,6 +103,19 @@ export function openRunStore(
   const sliceId = (run: string, slice: number) => `${run}.${slice}`;
   const demand = (doing: string, request: Parameters<Cluster["demand"]>[0]) =>
     patiently(patience, () => cluster.demand({ ...request, signal: patience.signal }, doing));
+
+  let writeName: string | undefined;
+  /**
+   * The name that records are written by; a write to it never makes the index anew, without its mapping.
+   * @throws CspladeError `index_not_found` if the records are gone.
+   */
+  async function written(): Promise<string> {
+    writeName ??= await patiently(patience, async () => {
+      const { signal } = patience;
+      return resolveWriteName(cluster, RUNS_INDEX, { adopts: true, signal });
+    });
+    return writeName;
+  }
 
   async function get(id: string): Promise<z.infer<typeof storedSchema> | undefined> {
     try {
@@ -154,11 +135,16 @@ export function openRunStore(
     before: { readonly seq_no: number; readonly primary_term: number },
     record: object,
   ): Promise<{ seq_no: number; primary_term: number } | undefined> {
+    const name = await written();
     return patiently(patience, async () => {
       const answer = await cluster.send({
         method: "PUT",
-        path: pathOf(RUNS_INDEX, "_doc", id),
-        query: { if_seq_no: before.seq_no, if_primary_term: before.primary_term },
+        path: pathOf(name, "_doc", id),
+        query: {
+          require_alias: true,
+          if_seq_no: before.seq_no,
+          if_primary_term: before.primary_term,
+        },
         body: record,
         signal: patience.signal,
       });
@@ -240,18 +226,20 @@ export function openRunStore(
   }
 
   const store: RunStore = {
-    prepare: () => createOwnIndex(cluster, patience, RUNS_INDEX, MAPPING),
+    prepare: () => createOwnIndex(cluster, patience, RUNS_INDEX, RUNS_BODY),
     async createRun(run) {
       await demand(`Recording the run ${run.run}`, {
         method: "PUT",
-        path: pathOf(RUNS_INDEX, "_doc", run.run),
-        query: { refresh: true },
+        path: pathOf(await written(), "_doc", run.run),
+        query: { refresh: true, require_alias: true },
         body: { ...run, redis_prefix: prefix },
       });
     },
     async readRun(run) {
       const found = await get(run);
       if (found === undefined) {
+        const answer = await cluster.send({ method: "HEAD", path: pathOf(RUNS_INDEX) });
+        if (answer.status === 404) throw recordsGone(`There is no run ${run}`);
         throw new CspladeError("index_not_found", `There is no run ${run}.`, {
           hint: "csplade status lists the runs.",
         });
@@ -294,6 +282,7 @@ export function openRunStore(
         .filter(({ redis_prefix }) => redis_prefix === undefined || redis_prefix === prefix);
     },
     async addSlices(slices) {
+      const name = await written();
       for (let from = 0; from < slices.length; from += SLICES_PER_REQUEST) {
         const some = slices.slice(from, from + SLICES_PER_REQUEST);
         const lines = some.flatMap((slice) => [
@@ -304,7 +293,8 @@ export function openRunStore(
           const body = await cluster.demand(
             {
               method: "POST",
-              path: pathOf(RUNS_INDEX, "_bulk"),
+              path: pathOf(name, "_bulk"),
+              query: { require_alias: true },
               body: lines.join("\n") + "\n",
               signal: patience.signal,
             },
@@ -316,6 +306,7 @@ export function openRunStore(
           // 409: recorded before, by a coordinator that stopped after it.
           const bad = items.find(({ create }) => create.status >= 300 && create.status !== 409);
           if (bad === undefined) return;
+          if (bad.create.status === 404) throw recordsGone("Recording slices failed");
           throw new CspladeError(
             "cluster_busy",
             `Recording slices: one was answered ${bad.create.status}.`,
@@ -404,7 +395,8 @@ export function openRunStore(
       await cluster
         .send({
           method: "POST",
-          path: pathOf(RUNS_INDEX, "_doc"),
+          path: pathOf(await written(), "_doc"),
+          query: { require_alias: true },
           body: { kind: "progress", "@timestamp": new Date().toISOString(), ...progress },
         })
         .catch((thrown: unknown) => {

@@ -56,6 +56,13 @@ describe("csplade follow", function () {
     ]);
     const first = await follow("in-plain");
     assert.deepEqual([first.encoded, first.overtaken, first.refused], [60, 0, 2]);
+    assert.deepEqual(
+      first.failures.map(({ code, count, example }) => [code, count, example.id]).sort(),
+      [
+        ["document_no_text", 1, "blank"],
+        ["document_wrong_type", 1, "wrong"],
+      ],
+    );
     const info = await readIndexModel(cluster, "in-plain");
     assert.equal(info.model.fingerprint, encoder.manifest.fingerprint);
     const mapping = (await cluster.demand(

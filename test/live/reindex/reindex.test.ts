@@ -176,6 +176,13 @@ describe("reindex", function () {
       { config: { ...suite.config, "reindex.max_dead_letters": 0.75 } },
     );
     assert.deepEqual([summary.read, summary.written, summary.dead_letters], [4, 1, 3]);
+    assert.equal(
+      summary.failures.reduce((sum, { count }) => sum + count, 0),
+      3,
+    );
+    const malformed = summary.failures.find(({ code }) => code === "document_malformed");
+    assert.equal(malformed?.count, 1);
+    assert.match(malformed.example.reason, /JSON/);
     const letters = [...(await deadLettersOf(suite.cluster, summary.run)).values()];
     const codes = letters.map(({ code }) => code);
     // The suite.cluster quotes the value it could not parse; the letter does not.
