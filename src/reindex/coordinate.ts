@@ -128,7 +128,10 @@ async function copyAndSwap(parts: Coordination, begun: RunRecord): Promise<RunRe
   run = await sweepIfNeeded(parts, run);
   await restoreSettings(parts, run, false);
   run = await verifyRun(parts, run);
-  run = await sweepIfNeeded(parts, await catchUp(parts, run));
+  const caughtUp = await catchUp(parts, run);
+  run = await sweepIfNeeded(parts, caughtUp);
+  // What was deleted and made again meanwhile is there for the sweep, and older than it was then.
+  if (run !== caughtUp) run = await catchUp(parts, run, { once: true });
   if (!parts.swap) return run;
   return swapAlias(parts, run, {
     copy: (now) => catchUp(parts, now, { once: true }),

@@ -112,7 +112,7 @@ async function exist(
 }
 
 /** The versions of some documents; undefined for one that is not there. */
-export async function readVersions(
+async function readVersions(
   cluster: Cluster,
   index: string,
   keys: readonly { readonly id: string; readonly routing?: string }[],

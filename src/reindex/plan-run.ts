@@ -126,7 +126,7 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
     slices,
     ...(found.index === undefined
       ? {}
-      : { inherit: await withRoutingShards(cluster, found.index) }),
+      : { inherit: await withRoutingShards(cluster, found.index, shards) }),
     ...(aliasNow === undefined ? {} : { alias_now: aliasNow }),
   };
 }
@@ -139,10 +139,19 @@ const routingSchema = z.object({
 
 /**
  * An index that was split or shrunk spreads documents otherwise than a new one of as many shards. With
- * the same number of routing shards each shard of the source is one shard of the copy.
+ * the same number of routing shards each shard of the source is one shard of the copy. Another number of
+ * shards need be no factor of it, and documents are spread anew.
  */
-async function withRoutingShards(cluster: Cluster, index: IndexSource): Promise<InheritedMapping> {
+async function withRoutingShards(
+  cluster: Cluster,
+  index: IndexSource,
+  shards: number | undefined,
+): Promise<InheritedMapping> {
   const { mappings, settings } = index;
+  if (shards !== index.shards) {
+    const others = Object.entries(settings).filter(([name]) => name !== "number_of_routing_shards");
+    return { mappings, settings: Object.fromEntries(others) };
+  }
   const answer = await cluster.send({
     method: "GET",
     path: pathOf("_cluster", "state", "metadata", index.index),
@@ -209,11 +218,12 @@ export async function cutIndex(
     const ranges = await patiently(patience, () =>
       cutShard(cluster, reader, { from, to, documents: run.slice_documents }, patience.signal),
     );
-    for (const range of ranges) {
+    // Everything may have moved on already: then there is nothing in the range and all behind it.
+    if (ranges.length === 0 && to > from) ranges.push({ from, to, documents: 0 });
+    for (const [i, range] of ranges.entries()) {
       const number = pass.first + slices.length;
-      slices.push(
-        openSlice(run, { number, pass: pass.number, task: "copy", part: shard, ...range }),
-      );
+      const slice = { number, pass: pass.number, task: "copy", part: shard, ...range } as const;
+      slices.push({ ...openSlice(run, slice), open_end: i === ranges.length - 1 });
     }
   }
   return slices;
@@ -240,6 +250,7 @@ export function openSlice(
     kind: "slice",
     run,
     ...slice,
+    open_end: false,
     after_swap: previous !== undefined,
     state: "open",
     position: slice.from,

@@ -218,6 +218,8 @@ export const sliceSchema = z.object({
   to: z.number().int().min(0),
   /** Documents planned; for files an estimate. */
   documents: z.number().min(0),
+  /** The last one of a shard: what changes while it is read moves behind `to`, and is read there. */
+  open_end: z.boolean().default(false),
   /** The alias leads to the target by then: only what the run itself wrote may be replaced. */
   after_swap: z.boolean().default(false),
   state: z.enum(["open", "running", "done", "failed"]),

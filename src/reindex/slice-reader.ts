@@ -69,12 +69,18 @@ async function* readIndex(
   if (run.source.type !== "index") return;
   await demandSameSource(context);
   const reader = { index: run.source.index, shard: slice.part, primaries: run.source.primaries };
+  // A document that changes again and again never stands still in the range of a pass. Read to the end of
+  // what the shard holds by then, each one is met once: it only ever moves ahead of the reading.
+  const to = slice.open_end ? Number.MAX_SAFE_INTEGER : slice.to;
   let size = FIRST_PAGE;
-  for (let from = position; from < slice.to;) {
+  let beyond = 0;
+  for (let from = position; from < to && beyond <= run.slice_documents;) {
+    let asked = size;
     const read = () =>
       patiently(patience, async () => {
         try {
-          const page = { from, to: slice.to, size };
+          const page = { from, to, size };
+          asked = size;
           return await readDocuments(cluster, reader, page, patience.signal);
         } catch (thrown) {
           // The answer may have been too large to come through.
@@ -93,6 +99,9 @@ async function* readIndex(
     from = last.seq_no + 1;
     size = nextSize(arrivals);
     yield arrivals;
+    if (from < slice.to) continue;
+    if (documents.length < asked) return;
+    beyond += documents.length;
   }
 }
 

@@ -25,7 +25,7 @@ describe("the plan of a reindexing", function () {
 
   it("shows the shards, settings, _meta and alias properties that are taken over, and takes --shards", async () => {
     await put("/pl-shape", {
-      settings: { index: { number_of_shards: 3, max_ngram_diff: 5 } },
+      settings: { index: { number_of_shards: 3, number_of_routing_shards: 9, max_ngram_diff: 5 } },
       mappings: { _meta: { owner: "the catalogue team" }, properties: { text: { type: "text" } } },
       aliases: { "pl-shape-search": { filter: { term: { tenant: "a" } }, is_write_index: true } },
     });
