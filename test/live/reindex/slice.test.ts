@@ -93,7 +93,8 @@ describe("a slice", function () {
     for (let deaths = 0; deaths < FATAL_CRASHES - 1; deaths++) {
       await claimSlice(suite.store, await suite.store.readSlice(run, 0), "dead");
     }
-    const summary = await suite.run({ resume: run }, { verify: false });
+    const config = { ...suite.config, "reindex.max_dead_letters": 0.05 };
+    const summary = await suite.run({ resume: run }, { verify: false, config });
     const letters = await deadLettersOf(suite.cluster, run);
     assert.deepEqual([...letters.keys()], ["d7"]);
     assert.match(letters.get("d7")?.reason ?? "", /The worker died \d+ times/);
