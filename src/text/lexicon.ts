@@ -38,9 +38,6 @@ const lexiconSchema = z.object({
   expansions: z.object({ query: z.number().int().min(0).max(100_000) }).optional(),
 });
 
-/** What a text is for. */
-export type TextRole = "document" | "query";
-
 /** A lexicon. */
 export interface Lexicon extends Omit<
   z.infer<typeof lexiconSchema>,
