@@ -212,7 +212,8 @@ async function encodeMissing(
 ): Promise<(EncodedText | undefined)[]> {
   if (missing.length === 0) return [];
   const { max_passages } = encoding;
-  const options = { signal, max_passages, merged: info.passages === "merged" };
+  const { passages, mean_length } = info;
+  const options = { signal, max_passages, merged: passages === "merged", mean_length };
   const started = performance.now();
   const before = encoder.totals();
   const encoded = await encodeWorthwhile(

@@ -31,6 +31,8 @@ export interface EncoderRequest {
   readonly words: boolean;
   /** The vectors of a text's passages will be made one: words weigh by the whole text. */
   readonly merged: boolean;
+  /** Mean length of the texts of the index that merged vectors are for, in words that count. */
+  readonly mean_length: number | undefined;
   /**
    * Two Int32: the first is set to 1 by the main thread to stop between two batches, the second is
    * counted up by the encoder thread at each text and batch. One that stands still is a hang.

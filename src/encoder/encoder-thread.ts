@@ -5,14 +5,15 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
+import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
 import {
   countWords,
   documentVector,
+  passageVectors,
   queryVector,
-  wholeOf,
-  type CountedWords,
+  type LexicalVector,
+  type ReadPassage,
 } from "../text/lexical-vector.js";
 import { readLexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
@@ -53,11 +54,6 @@ interface PlacedPassage extends Passage {
   vector?: SparseVector;
   words?: readonly LiteralWord[];
   failure?: string;
-}
-
-interface CountedPassage {
-  readonly passage: PlacedPassage;
-  readonly counted: CountedWords;
 }
 
 function reply(message: EncoderReply, transfer: ArrayBuffer[] = []): void {
@@ -164,35 +160,44 @@ function literalsOf(
  */
 function addLexicalParts(
   passages: readonly PlacedPassage[],
-  { kind, texts, top_k, words, merged }: EncoderRequest,
+  request: EncoderRequest,
   space: TermSpace,
 ): void {
-  const documents = new Map<number, CountedPassage[]>();
+  const { kind, texts, words } = request;
+  const documents = new Map<number, PlacedPassage[]>();
   for (const passage of passages) {
-    const { text, start, end } = passage;
-    const read = texts[text] ?? "";
-    if (kind === "queries") {
-      if (passage.vector === undefined) continue;
-      const both = queryVector(countWords(read, space), passage.vector, top_k, space);
-      passage.vector = both.vector;
-      passage.words = both.words;
-      continue;
-    }
-    const counted = countWords(read.slice(start, end), space);
-    const document = documents.get(text);
-    if (document === undefined) documents.set(text, [{ passage, counted }]);
-    else document.push({ passage, counted });
+    if (passage.vector === undefined) continue;
+    const document = documents.get(passage.text);
+    if (document === undefined) documents.set(passage.text, [passage]);
+    else document.push(passage);
   }
-  for (const document of documents.values()) {
-    const whole =
-      merged && document.length > 1 ? wholeOf(document.map(({ counted }) => counted)) : undefined;
-    for (const { passage, counted } of document) {
-      if (passage.vector === undefined) continue;
-      const both = documentVector(counted, passage.vector, top_k, space, whole);
-      passage.vector = both.vector;
-      if (words) passage.words = both.words;
+  for (const [index, document] of documents) {
+    const text = texts[index] ?? "";
+    const read = document.map(({ start, end, vector = EMPTY_VECTOR }) => ({
+      counted: countWords(kind === "queries" ? text : text.slice(start, end), space),
+      rows: vector,
+    }));
+    const both = weigh(read, request, space);
+    for (const [i, passage] of document.entries()) {
+      const { vector, words: counted } = both[i] as LexicalVector;
+      passage.vector = vector;
+      if (words) passage.words = counted;
     }
   }
+}
+
+/** The vectors of a text's passages. */
+function weigh(
+  passages: readonly ReadPassage[],
+  { kind, top_k, merged, mean_length }: EncoderRequest,
+  space: TermSpace,
+): LexicalVector[] {
+  if (kind === "queries") {
+    return passages.map(({ counted, rows }) => queryVector(counted, rows, top_k, space));
+  }
+  const mean = merged ? mean_length : undefined;
+  if (merged && passages.length > 1) return passageVectors(passages, top_k, space, mean);
+  return passages.map((each) => documentVector(each, top_k, space, mean));
 }
 
 async function encodeAll(

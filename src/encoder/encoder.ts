@@ -34,6 +34,8 @@ export interface EncodeOptions {
    * weigh by the whole document then, not by the passage.
    */
   readonly merged?: boolean;
+  /** With `merged`: `mean_length` of the index that the vectors are for. */
+  readonly mean_length?: number | undefined;
 }
 
 /** Totals since the encoder was opened. */
@@ -126,6 +128,7 @@ export async function openEncoder(
       rows: manifest.vocabulary_size,
       words: kind === "queries" || options.words === true,
       merged: options.merged === true,
+      mean_length: options.mean_length,
       shared: new SharedArrayBuffer(8),
     };
     const reply = await threads.submit(request, options.signal);

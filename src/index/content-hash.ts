@@ -57,6 +57,7 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): u
     max_passages,
     // The decision and not the threshold: raising it must not encode again what it still lets through.
     ...(worth ? [] : ["low quality"]),
+    ...(plan.mean_length === undefined ? [] : [{ mean_length: plan.mean_length }]),
   ];
 }
 

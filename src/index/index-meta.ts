@@ -48,11 +48,14 @@ export const SEALED_PART = `${SEAL_FIELD}.lat`;
 /** What a document with its vector says in {@link SEAL_FIELD}. */
 export const WHOLE_SEAL = { lat: 0, lon: 0 } as const;
 
-/** `format` of the `_meta.csplade` objects written by this version. */
-const FORMAT = 1;
+/**
+ * Newest `format` of `_meta.csplade` objects that this version knows. 2 has a mean length: an earlier
+ * version would weigh words without it, so it must refuse the index.
+ */
+const FORMAT = 2;
 
 const metaSchema = z.object({
-  format: z.literal(FORMAT),
+  format: z.union([z.literal(1), z.literal(FORMAT)]),
   fingerprint: z.string().regex(/^[0-9a-f]{16}$/),
   model: z.string().min(1),
   variant: z.enum(["bi", "echo", "causal"]),
@@ -68,6 +71,8 @@ const metaSchema = z.object({
   ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
   /** Whether `_source` holds the vectors. */
   store_vectors: z.boolean().default(true),
+  /** {@link IndexPlan.mean_length}. */
+  mean_length: z.number().int().min(1).optional(),
   /**
    * Where the guard pipeline is, in an index that csplade made: its default one, which whoever writes a
    * document as it is to be stored leaves out by name (`_none`). In others it is the final one.
@@ -77,7 +82,7 @@ const metaSchema = z.object({
   created_by: z.string(),
 });
 
-/** A validated `_meta.csplade`, format 1. */
+/** A validated `_meta.csplade`. */
 export type IndexMeta = z.infer<typeof metaSchema>;
 
 /** What decides the meaning of the vectors in an index. */
@@ -99,6 +104,12 @@ export interface IndexPlan {
    */
   readonly store_vectors?: boolean;
   /**
+   * Mean length of the documents' texts, in words that count for a model's lexical part. It is
+   * estimated from the first documents before the index is made and never changes: whoever writes
+   * into the index weighs words by it. Without it words weigh as in indices of earlier versions.
+   */
+  readonly mean_length?: number;
+  /**
    * Set where csplade's own writes pass no ingest pipeline. One that runs, even one that only looks,
    * makes the cluster build the document anew: digits are lost, and the order of fields.
    */
@@ -108,7 +119,7 @@ export interface IndexPlan {
 /** The `_meta.csplade` object for a plan. */
 export function metaOf(plan: IndexPlan, version: string): IndexMeta {
   return {
-    format: FORMAT,
+    format: plan.mean_length === undefined ? 1 : FORMAT,
     fingerprint: plan.model.fingerprint,
     model: plan.model.name,
     variant: plan.model.variant,
@@ -120,6 +131,7 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     ...(plan.id_field === undefined ? {} : { id_field: plan.id_field }),
     ...(plan.pruning === undefined ? {} : { pruning: plan.pruning }),
     store_vectors: plan.store_vectors !== false,
+    ...(plan.mean_length === undefined ? {} : { mean_length: plan.mean_length }),
     ...(plan.guard === undefined ? {} : { guard: plan.guard }),
     created_by: `csplade ${version}`,
   };
@@ -141,6 +153,7 @@ export function planOf(meta: IndexMeta): IndexPlan {
     ...(meta.pruning === undefined ? {} : { pruning: meta.pruning }),
     ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
     ...(meta.store_vectors ? {} : { store_vectors: false }),
+    ...(meta.mean_length === undefined ? {} : { mean_length: meta.mean_length }),
     ...(meta.guard === undefined ? {} : { guard: meta.guard }),
   };
 }

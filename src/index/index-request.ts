@@ -81,7 +81,7 @@ export function infoOf(
   created: boolean,
 ): IndexInfo {
   const { model, passages, text_fields, title_field, id_field, pruning, guard } = request;
-  const { store_vectors = true } = request;
+  const { store_vectors = true, mean_length } = request;
   return {
     name: request.name,
     indices,
@@ -93,6 +93,7 @@ export function infoOf(
     ...(id_field === undefined ? {} : { id_field }),
     ...(pruning === undefined ? {} : { pruning }),
     ...(store_vectors ? {} : { store_vectors }),
+    ...(mean_length === undefined ? {} : { mean_length }),
     ...(guard === undefined ? {} : { guard }),
   };
 }

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
 import { givenIdentity, identityOf, type GivenIdentity } from "../config/document-identity.js";
 import { settings, type Config, type SettingName } from "../config/settings.js";
+import { meanLength } from "../documents/mean-length.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import {
@@ -110,13 +111,21 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       text_fields: asked.text_fields ?? there?.text_fields ?? wanted.text_fields,
     };
     const isFeed = there !== undefined;
-    await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"], isFeed);
+    const { texts } = await lookAtFirst(
+      spooled.files,
+      fields,
+      config["ingest.max_document_bytes"],
+      isFeed,
+    );
     const model = indexModelOf(encoder.manifest);
+    const mean_length =
+      wanted.passages === "merged" ? await meanLength(encoder, texts, signal) : undefined;
     const info = await ensureIndex(cluster, {
       name: index,
       model,
       ...wanted,
       given: asked,
+      ...(mean_length === undefined ? {} : { mean_length }),
       store_vectors: config["document.store_vectors"],
       signal,
     });

@@ -6,6 +6,7 @@ import type { RunRecord } from "./run-record.js";
 
 /**
  * Encodes texts with the run's limits; one of too low a quality has no passages.
+ * @param mean_length that of the run's index.
  * @throws CspladeError `encode_failed`, `aborted`.
  */
 export async function encodeForRun(
@@ -13,10 +14,11 @@ export async function encodeForRun(
   { encoding, passages }: Pick<RunRecord, "encoding" | "passages">,
   texts: readonly string[],
   signal: AbortSignal,
+  mean_length?: number,
 ): Promise<(EncodedText | undefined)[]> {
   const worth = await judgeTexts(texts, encoding.min_quality);
   const judged = texts.map((text, i) => ({ text, worth: worth[i] ?? true }));
   const { max_passages } = encoding;
-  const options = { signal, max_passages, merged: passages === "merged" };
+  const options = { signal, max_passages, merged: passages === "merged", mean_length };
   return await encodeWorthwhile(judged, (some) => encoder.encodeDocuments(some, options));
 }

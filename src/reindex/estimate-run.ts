@@ -6,10 +6,9 @@ import { documentSteps } from "../index/index-document.js";
 import { inheritedMeta } from "../index/index-template.js";
 import { inheritedSettings } from "../index/inherited-settings.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
-import type { SourceDocument } from "../sources/source-document.js";
 import { encodeForRun } from "./encode-for-run.js";
 import { planRun, type PlanContext, type ReindexRequest, type RunPlan } from "./plan-run.js";
-import { readSlice } from "./slice-reader.js";
+import { sampleSlices } from "./sample-slices.js";
 
 /** A plan and its estimates. */
 export interface RunEstimate {
@@ -68,9 +67,6 @@ export interface EstimateOptions {
 /** Bytes a job takes in Redis, measured (docs/reindexing.md). */
 const JOB_BYTES = 1_100;
 
-/** Slices that the sample is drawn from. */
-const SAMPLED_SLICES = 8;
-
 /** Plans and measures; nothing is written. @throws CspladeError as planning and reading do. */
 export async function estimateRun(
   context: PlanContext,
@@ -78,27 +74,10 @@ export async function estimateRun(
   request: ReindexRequest,
   options: EstimateOptions,
 ): Promise<RunEstimate> {
-  const { config, cluster, patience } = context;
+  const { patience } = context;
   const plan = await planRun(context, request);
   const { run, slices } = plan;
-  const reading = { cluster, run, patience, maxDocumentBytes: config["ingest.max_document_bytes"] };
-  const documents: SourceDocument[] = [];
-  let refused = 0;
-  const step = Math.max(1, Math.floor(slices.length / SAMPLED_SLICES));
-  const drawn = slices.filter((_, i) => i % step === 0).slice(0, SAMPLED_SLICES);
-  const each = Math.ceil(options.sample / Math.max(1, drawn.length));
-  for (const slice of drawn) {
-    let taken = 0;
-    for await (const page of readSlice(reading, slice, slice.position)) {
-      for (const { content } of page) {
-        if (taken >= each) break;
-        taken += 1;
-        if ("document" in content) documents.push(content.document);
-        else refused += 1;
-      }
-      if (taken >= each) break;
-    }
-  }
+  const { documents, refused } = await sampleSlices(context, plan, options.sample);
   const info = { ...run, name: run.target, indices: [run.target], created: false };
   // Once to warm up: the first batches also pay for the memory they take.
   const texts = documents.map(({ text }) => text);

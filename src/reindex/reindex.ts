@@ -80,7 +80,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
     const queue = await openSliceQueue(config, encoder.manifest.fingerprint);
     closers.push(() => queue.close());
     const context = { config, cluster, manifest: encoder.manifest, patience };
-    const run = await chooseRun(context, store, options.what, say);
+    const run = await chooseRun(context, encoder, store, options.what, say);
     const lease = await holdRun(store, cluster, config, run.run, signal, (owner) =>
       say(`Waiting for ${owner}, which coordinates the run ${run.run}.`),
     );
@@ -131,6 +131,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
 
 async function chooseRun(
   context: PlanContext,
+  encoder: Encoder,
   store: RunStore,
   what: ReindexOptions["what"],
   say: (message: string) => void,
@@ -143,7 +144,7 @@ async function chooseRun(
     say(`Going on with the run ${unfinished.run} (--new begins a new one).`);
     return unfinished;
   }
-  const run = await beginRun(context, store, what);
+  const run = await beginRun(context, encoder, store, what);
   const [pass] = run.passes;
   say(
     `Run ${run.run}: ${pass?.documents ?? 0} documents in ${pass?.slices ?? 0} slices → ${run.target}.`,

@@ -8,11 +8,14 @@ import { patiently } from "../cluster/patience.js";
 import { pruningSchema } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { ensureIndex } from "../index/csplade-index.js";
+import { meanLength } from "../documents/mean-length.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { ensureIndex, readIndexModel } from "../index/csplade-index.js";
 import { prepareDeadLetters } from "./dead-letters.js";
 import { prepareForLoad, readLastingSettings } from "./load-settings.js";
 import { planRun, type PlanContext, type ReindexRequest, type RunPlan } from "./plan-run.js";
 import type { RunRecord } from "./run-record.js";
+import { sampleSlices } from "./sample-slices.js";
 import { openRunStore, type RunStore } from "./run-store.js";
 
 /** The unfinished run of the same source, alias and model, if there is one. */
@@ -35,13 +38,14 @@ export async function findUnfinished(
 /** Plans a run, creates its index and records it. */
 export async function beginRun(
   context: PlanContext,
+  encoder: Encoder,
   store: RunStore,
   request: ReindexRequest,
 ): Promise<RunRecord> {
   await store.prepare();
   await prepareDeadLetters(context.cluster, context.patience);
   const plan = await planRun(context, request);
-  await createTarget(context, plan);
+  await createTarget(context, plan, await meanLengthOf(context, encoder, plan));
   const restore = await readLastingSettings(context, plan.run.target);
   const run = { ...plan.run, restore };
   await prepareForLoad(context, run);
@@ -51,9 +55,33 @@ export async function beginRun(
   return run;
 }
 
+/** Documents by whose lengths the mean is estimated. */
+const MEASURED = 500;
+
+/** The mean length of the new index's texts. */
+async function meanLengthOf(
+  context: PlanContext,
+  encoder: Encoder,
+  plan: RunPlan,
+): Promise<number | undefined> {
+  const { passages, reuse } = plan.run;
+  if (passages !== "merged" || encoder.lexicon === undefined) return undefined;
+  const { cluster, patience } = context;
+  // Vectors can be taken over only where words weigh by the same length.
+  const before =
+    reuse === undefined
+      ? undefined
+      : await patiently(patience, () => readIndexModel(cluster, reuse));
+  if (before?.mean_length !== undefined) return before.mean_length;
+  const { documents } = await sampleSlices(context, plan, MEASURED);
+  const texts = documents.map(({ text }) => text);
+  return await meanLength(encoder, texts, patience.signal);
+}
+
 async function createTarget(
   { cluster, config, patience }: PlanContext,
   plan: RunPlan,
+  mean_length: number | undefined,
 ): Promise<void> {
   const { run, inherit } = plan;
   await patiently(patience, () =>
@@ -66,6 +94,7 @@ async function createTarget(
       pruning: pruningSchema.parse(run.encoding),
       ...idFieldOf(plan),
       store_vectors: config["document.store_vectors"],
+      ...(mean_length === undefined ? {} : { mean_length }),
       ...(inherit === undefined ? {} : { inherit }),
       ...(run.target_shards === undefined ? {} : { shards: run.target_shards }),
       signal: patience.signal,

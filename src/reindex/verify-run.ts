@@ -125,8 +125,9 @@ async function compareVectors(
       : [{ ...found.document, stored: plainDocument(new JsonText(source)) }];
   });
   const texts = documents.map(({ text }) => text);
-  const encoded = await encodeForRun(encoder, run, texts, patience.signal);
   const info = await patiently(patience, () => readIndexModel(cluster, run.target));
+  const { mean_length } = info;
+  const encoded = await encodeForRun(encoder, run, texts, patience.signal, mean_length);
   const differences: number[] = [];
   for (const [i, { stored, ...document }] of documents.entries()) {
     const passages = encoded[i]?.passages ?? [];

@@ -9,12 +9,18 @@ const LOOKED_AT = 1_000;
 /** Bytes that are looked at: a thousand documents may be of any size. */
 const MOST_BYTES = 268_435_456;
 
+/** Texts that are kept: enough for a mean, and no more characters than memory has room for. */
+const MOST_TEXTS = 500;
+const MOST_CHARACTERS = 8_000_000;
+
 /** What the first documents are like. */
 export interface FirstDocuments {
   /** Names of their fields, in the order in which they were met. */
   readonly fields: readonly string[];
   /** The first that can be taken, as it will be stored. */
   readonly first: { readonly id: string; readonly json: string } | undefined;
+  /** Texts of the first that can be taken, a few hundred at most. */
+  readonly texts: readonly string[];
 }
 
 interface Failure {
@@ -42,6 +48,9 @@ export async function lookAtFirst(
   let isOneReason = true;
   let read = 0;
   let bytes = 0;
+  const texts: string[] = [];
+  let characters = 0;
+  const isEnough = () => texts.length === MOST_TEXTS || characters > MOST_CHARACTERS;
   for await (const { file, found } of documentsOf(files, maxBytes)) {
     if (read === LOOKED_AT || bytes > MOST_BYTES) break;
     read += 1;
@@ -52,20 +61,24 @@ export async function lookAtFirst(
         ? parseDocument(found.content, fields, found)
         : { problem: found.fault };
     if ("document" in parsed) {
-      const { id, body } = parsed.document;
+      const { id, body, text } = parsed.document;
+      if (!isEnough()) {
+        texts.push(text);
+        characters += text.length;
+      }
       first ??= { id, json: body.text };
       isOneReason = false;
-      if (failure !== undefined) break;
+      if (failure !== undefined && isEnough()) break;
       continue;
     }
     const { code, reason } = parsed.problem;
     failure ??= { code, reason, place: `line ${found.line} of ${file.origin.name}` };
     if (code !== failure.code) isOneReason = false;
-    if (first !== undefined) break;
+    if (first !== undefined && isEnough()) break;
   }
   const isTold = isOneReason && (!isFeed || read >= LOOKED_AT);
   if (failure !== undefined && isTold) throw allFail(failure, read, [...names]);
-  return { fields: [...names], first };
+  return { fields: [...names], first, texts };
 }
 
 async function* documentsOf(files: readonly SourceFile[], maxBytes: number) {

@@ -6,6 +6,7 @@
  *     document  w(t) = u √idf (k1 + 1) tf / (tf + k1 (1 - b + b len / length)) + a_d m(t)
  *     query     w(t) = count √idf / u                                          + a_q m(t)
  *
+ * `length` is the mean length of the index's texts, and no less than the lexicon's.
  * m(t) is the largest weight that the model gives to any row that is a form of t. The dot product
  * of the first summands is BM25, with the idf of the texts that the model was made from.
  * A query keeps its own words, however much of it the model read. Of the terms that the model adds
@@ -30,14 +31,16 @@ export interface CountedWords {
   readonly length: number;
 }
 
-/** What is known of the document that a passage is part of. */
-export interface WholeDocument {
-  /** Term id → how often its word stands in the document. */
-  readonly counts: ReadonlyMap<number, number>;
-  readonly length: number;
+/** A passage of a document: its words, and the model's weights by row of its vocabulary. */
+export interface ReadPassage {
+  readonly counted: CountedWords;
+  readonly rows: SparseVector;
 }
 
-/** How many times the ordinary length a text may have before its words weigh no less for it. */
+/**
+ * How many times the lexicon's length a text may have before its words weigh no less for it, where
+ * the mean length of the index's texts is not known: long texts may be its ordinary ones.
+ */
 const LONGEST = 4;
 
 /** Most own words of a query, the heaviest: it must fit into one search. */
@@ -60,7 +63,7 @@ export function queryVector(
     weights.set(id, (weights.get(id) ?? 0) + (count * Math.sqrt(idf)) / unit);
   }
   const own = new Set(weights.keys());
-  addModel(weights, rows, model_weight.query, space);
+  addShare(weights, byTerm(rows, space), model_weight.query);
   const most = Math.min(topK, expansions?.query ?? topK);
   const kept: (readonly [number, number])[] = [];
   const added: LiteralWord[] = [];
@@ -74,39 +77,62 @@ export function queryVector(
 }
 
 /**
- * A document's vector.
- * @param rows the model's weights by row of its vocabulary.
+ * The vector of a document, or of a passage that is found by itself.
  * @param topK terms that stay, the heaviest.
- * @param whole of a passage: its document, where the passages' vectors become one. Words then weigh
- *   by their number in the document and by its length, as BM25 would have it.
+ * @param mean mean length of the index's texts, in words that count.
  */
 export function documentVector(
-  { words, length }: CountedWords,
-  rows: SparseVector,
+  { counted, rows }: ReadPassage,
   topK: number,
   space: TermSpace,
-  whole?: WholeDocument,
+  mean?: number,
 ): LexicalVector {
-  const weights = new Map<number, number>();
-  for (const word of words) {
-    const count = whole?.counts.get(word.id) ?? word.count;
-    const weight = documentWeight(count, word.idf, whole?.length ?? length, space);
-    weights.set(word.id, (weights.get(word.id) ?? 0) + weight);
-  }
-  addModel(weights, rows, space.lexicon.model_weight.document, space);
-  const { ids, weights: heaviest } = sparseVector(weights);
-  return { vector: { ids: ids.slice(0, topK), weights: heaviest.slice(0, topK) }, words };
+  const weights = wordWeights(counted, counted.length, mean, space);
+  addShare(weights, byTerm(rows, space), space.lexicon.model_weight.document);
+  return { vector: heaviest(weights, topK), words: counted.words };
 }
 
-/** A document's words, those of its passages added up. */
-export function wholeOf(passages: readonly CountedWords[]): WholeDocument {
+/**
+ * The vectors of a document's passages, which become one by their maximum (`maxMerge`). Words weigh by
+ * their number in the document and by its length, as BM25 would have it. Of the model's terms those of
+ * the mean over the passages count, of terms that are no words of the document no more than a
+ * passage has: a maximum over many passages would favour long documents. The first passage carries them.
+ * @param mean as for {@link documentVector}; without it the model's terms are those of each passage, as in
+ *   indices of earlier versions.
+ */
+export function passageVectors(
+  passages: readonly ReadPassage[],
+  topK: number,
+  space: TermSpace,
+  mean?: number,
+): LexicalVector[] {
   const counts = new Map<number, number>();
   let length = 0;
-  for (const passage of passages) {
-    length += passage.length;
-    for (const { id, count } of passage.words) counts.set(id, (counts.get(id) ?? 0) + count);
+  for (const { counted } of passages) {
+    length += counted.length;
+    for (const { id, count } of counted.words) counts.set(id, (counts.get(id) ?? 0) + count);
   }
-  return { counts, length };
+  const share = space.lexicon.model_weight.document;
+  const models = passages.map(({ rows }) => byTerm(rows, space));
+  const shared = mean === undefined ? undefined : meanOf(models);
+  const most = Math.max(...models.map((model) => model.size));
+  return passages.map(({ counted: { words } }, i) => {
+    const inWhole = words.map((word) => ({ ...word, count: counts.get(word.id) ?? word.count }));
+    const weights = wordWeights({ words: inWhole }, length, mean, space);
+    const own = new Set(weights.keys());
+    const model = shared ?? models[i] ?? new Map<number, number>();
+    addShare(weights, shared === undefined ? model : only(model, (id) => own.has(id)), share);
+    const vector = heaviest(weights, topK);
+    if (shared === undefined || i > 0) return { vector, words };
+    const foreign = new Map<number, number>();
+    addShare(
+      foreign,
+      only(shared, (id) => !counts.has(id)),
+      share,
+    );
+    const added = heaviest(foreign, Math.min(most, topK));
+    return { vector: sparseVector([...termsOf(vector), ...termsOf(added)]), words };
+  });
 }
 
 /** The words of a text that count. */
@@ -123,16 +149,48 @@ export function countWords(text: string, space: TermSpace): CountedWords {
   return { words, length: found.length };
 }
 
-/** Adds the model's weights to those of the words. */
-function addModel(
-  weights: Map<number, number>,
-  rows: SparseVector,
-  share: number,
+/** A document's weights of its words. */
+function wordWeights(
+  { words }: Pick<CountedWords, "words">,
+  length: number,
+  mean: number | undefined,
   space: TermSpace,
-): void {
-  for (const [id, weight] of byTerm(rows, space)) {
-    weights.set(id, (weights.get(id) ?? 0) + share * weight);
+): Map<number, number> {
+  const weights = new Map<number, number>();
+  for (const { id, count, idf } of words) {
+    const weight = documentWeight(count, idf, length, mean, space);
+    weights.set(id, (weights.get(id) ?? 0) + weight);
   }
+  return weights;
+}
+
+/** Adds a share of the model's weights to those of the words. */
+function addShare(
+  weights: Map<number, number>,
+  model: ReadonlyMap<number, number>,
+  share: number,
+): void {
+  for (const [id, weight] of model) weights.set(id, (weights.get(id) ?? 0) + share * weight);
+}
+
+function meanOf(models: readonly ReadonlyMap<number, number>[]): Map<number, number> {
+  const mean = new Map<number, number>();
+  for (const model of models) {
+    for (const [id, weight] of model) mean.set(id, (mean.get(id) ?? 0) + weight / models.length);
+  }
+  return mean;
+}
+
+function only(
+  weights: ReadonlyMap<number, number>,
+  isWanted: (id: number) => boolean,
+): Map<number, number> {
+  return new Map([...weights].filter(([id]) => isWanted(id)));
+}
+
+function heaviest(all: ReadonlyMap<number, number>, most: number): SparseVector {
+  const { ids, weights } = sparseVector(all);
+  return { ids: ids.slice(0, most), weights: weights.slice(0, most) };
 }
 
 function addedTerm(id: number, space: TermSpace): LiteralWord {
@@ -144,9 +202,12 @@ function documentWeight(
   count: number,
   idf: number,
   words: number,
+  mean: number | undefined,
   { lexicon: { unit, k1, b, length } }: TermSpace,
 ): number {
-  const norm = k1 * (1 - b + b * Math.min(words / length, LONGEST));
+  const ratio =
+    mean === undefined ? Math.min(words / length, LONGEST) : words / Math.max(length, mean);
+  const norm = k1 * (1 - b + b * ratio);
   return (unit * Math.sqrt(idf) * (k1 + 1) * count) / (count + norm);
 }
 

@@ -23,7 +23,10 @@ describe("a slice", function () {
 
   function begin(source: string) {
     const context = { ...suite, manifest: suite.encoder.manifest };
-    return beginRun(context, suite.store, { from: [source], alias: `${source}-search` });
+    return beginRun(context, suite.encoder, suite.store, {
+      from: [source],
+      alias: `${source}-search`,
+    });
   }
 
   it("covers every document of its shard once, whatever gaps the sequence numbers have", async () => {

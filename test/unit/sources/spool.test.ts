@@ -180,9 +180,14 @@ describe("the first documents", () => {
     assert.deepEqual(found.fields, ["a", "_id", "text", "n"]);
     assert.equal(found.first?.id, "x");
     assert.equal((await look('{"a":1}\n{"text":5}\n')).first, undefined);
-    assert.deepEqual(await look(""), { fields: [], first: undefined });
+    assert.deepEqual(await look(""), { fields: [], first: undefined, texts: [] });
     const late = '{"a":1}\n'.repeat(999) + '{"text":"b"}\n';
     assert.equal((await look(late)).first?.json, '{"text":"b"}');
+  });
+
+  it("are as many as tell what texts are like, whatever else fails among them", async () => {
+    const { texts } = await look('{"text":"good"}\n{"a":1}\n'.repeat(900));
+    assert.deepEqual(texts, Array(500).fill("good"));
   });
 });
 

@@ -8,12 +8,13 @@ import {
   maxMerge,
   sparseVector,
   termsOf,
+  type SparseVector,
 } from "../../../src/sparse/sparse-vector.js";
 import {
   countWords,
   documentVector,
+  passageVectors,
   queryVector,
-  wholeOf,
 } from "../../../src/text/lexical-vector.js";
 import { readLexicon, type Lexicon } from "../../../src/text/lexicon.js";
 import { termSpace } from "../../../src/text/term-space.js";
@@ -28,6 +29,8 @@ const rows = [
   "\n",
   " sea shell",
   " computing",
+  " pilot",
+  " rowing",
 ];
 const vocabulary = {
   size: rows.length,
@@ -50,13 +53,21 @@ const lexicon: Lexicon = {
   model_weight: { document: 0.5, query: 0.25 },
 };
 const space = termSpace(lexicon, vocabulary);
-const [COMPUT, SEA] = [0, 5];
+const [COMPUT, SEA, PILOT, ROWING] = [0, 5, 9, 10];
 
 type Role = "document" | "query";
 
-function lexical(text: string, role: Role, model = EMPTY_VECTOR, topK = 100, terms = space) {
-  const vectorOf = role === "query" ? queryVector : documentVector;
-  return vectorOf(countWords(text, terms), model, topK, terms);
+function lexical(
+  text: string,
+  role: Role,
+  model = EMPTY_VECTOR,
+  topK = 100,
+  terms = space,
+  mean?: number,
+) {
+  const counted = countWords(text, terms);
+  if (role === "query") return queryVector(counted, model, topK, terms);
+  return documentVector({ counted, rows: model }, topK, terms, mean);
 }
 
 function weights(text: string, role: Role, model = EMPTY_VECTOR) {
@@ -134,26 +145,60 @@ describe("the lexical part of a vector", () => {
 
 describe("the words of a document in passages", () => {
   const passages = ["the computers of the sea", "computing at sea by computers", "of and by"];
-  const counted = passages.map((text) => countWords(text, space));
+  const read = (models: readonly SparseVector[] = []) =>
+    passages.map((text, i) => ({
+      counted: countWords(text, space),
+      rows: models[i] ?? EMPTY_VECTOR,
+    }));
+  const merged = (models: readonly SparseVector[], mean?: number, topK = 100) =>
+    new Map(
+      termsOf(maxMerge(passageVectors(read(models), topK, space, mean).map((each) => each.vector))),
+    );
+  const of = (words: number, mean?: number) => {
+    const text = `computers ${"filler ".repeat(words - 1)}`;
+    const { vector } = lexical(text, "document", EMPTY_VECTOR, 100, space, mean);
+    return new Map(termsOf(vector)).get(COMPUT) ?? 0;
+  };
 
-  it("weigh, the passages' vectors made one, as those of the document in one piece", () => {
-    const whole = wholeOf(counted);
-    const merged = maxMerge(
-      counted.map((words) => documentVector(words, EMPTY_VECTOR, 100, space, whole).vector),
-    );
-    const once = lexical(passages.join(" "), "document").vector;
-    assert.deepEqual(new Map(termsOf(merged)), new Map(termsOf(once)));
-    assert.notDeepEqual(
-      weights(passages[1]!, "document").get(SEA),
-      new Map(termsOf(once)).get(SEA),
-    );
+  for (const mean of [undefined, 3, 20]) {
+    it(`weigh, the passages' vectors made one, as those of the document in one piece, mean length ${mean}`, () => {
+      const whole = passages.join(" ");
+      const once = lexical(whole, "document", EMPTY_VECTOR, 100, space, mean).vector;
+      assert.deepEqual(merged([], mean), new Map(termsOf(once)));
+      assert.notDeepEqual(
+        weights(passages[1]!, "document").get(SEA),
+        new Map(termsOf(once)).get(SEA),
+      );
+    });
+  }
+
+  it("weigh by the mean length of the index where it is known, and by no less than the lexicon's", () => {
+    close(of(40, 40), of(4, 4));
+    assert.ok(of(400, 40) < of(200, 40), "however long");
+    assert.equal(of(7, 2), of(7, 4));
   });
 
-  it("weigh no less for a length beyond four ordinary ones", () => {
-    const long = (words: number) =>
-      weights(`computers ${"filler ".repeat(words - 1)}`, "document").get(COMPUT);
-    assert.ok((long(8) ?? 0) > (long(16) ?? 0));
-    close(long(400), long(16) ?? 0);
+  it("weigh no less for a length beyond four of the lexicon's where no mean is known", () => {
+    assert.ok(of(8) > of(16));
+    close(of(400), of(16));
+  });
+
+  it("leave to the model's terms their mean over the passages, however many these are", () => {
+    const one = sparseVector([[PILOT, 6]]);
+    const other = sparseVector([[SEA, 3]]);
+    const words = merged([], 9);
+    const both = merged([one, other], 9);
+    close(both.get(PILOT), (0.5 * 6) / 3);
+    close(both.get(SEA), words.get(SEA)! + (0.5 * 3) / 3);
+    close(both.get(COMPUT), words.get(COMPUT)!);
+    // An index of an earlier version goes on as it began.
+    close(merged([one, other]).get(PILOT), 0.5 * 6);
+  });
+
+  it("leave it no more terms of its own than a passage has", () => {
+    const models = [sparseVector([[PILOT, 6]]), sparseVector([[ROWING, 5]]), EMPTY_VECTOR];
+    const both = merged(models, 9);
+    assert.ok(both.has(PILOT) && !both.has(ROWING));
   });
 });
 
