@@ -138,11 +138,12 @@ function contextOf(
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
     },
-    weigh: (question, { target }, { names, plan }) =>
-      corpusIdf.weigh(question, {
+    weigh: (question, { target, pit }, { names, plan }, before) => {
+      const asked = {
         cluster: onBehalfOf(cluster, caller.headers),
         // As the caller named them, whose rights may be on an alias only.
         index: namesOf(target).join(",") || names.join(","),
+        pit: target.expression === undefined ? pit : undefined,
         options: target.options,
         indices: names,
         fields: searchedFields(plan?.passages ?? "merged").fields,
@@ -151,7 +152,9 @@ function contextOf(
         get signal() {
           return life.signal;
         },
-      }),
+      };
+      return corpusIdf.weigh(question, asked, before);
+    },
     isTerm: (id) => service.isTerm(id),
   };
 }

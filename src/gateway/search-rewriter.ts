@@ -8,6 +8,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { PASSAGES_FIELD, type IndexPlan } from "../index/index-meta.js";
 import type { WeighedVector, WordedVector } from "../query/corpus-idf.js";
+import { writeFixedIdf, type FixedIdf } from "../query/fixed-idf.js";
 import type { QueryClause } from "../query/query-clause.js";
 import { chooseDialect } from "../query/query-dialect.js";
 import { translateQuery, type VectorField } from "../query/query-translator.js";
@@ -18,6 +19,7 @@ import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { ClauseError, type CspladeClause } from "./csplade-clause.js";
 import type { EncodedVector } from "./encode-service.js";
 import { ClusterRefusal, type SearchedIndices } from "./index-plans.js";
+import { carriedIdf, carryOn } from "./paging.js";
 import {
   ofSearch,
   type MustSlot,
@@ -38,11 +40,12 @@ export interface RewriteContext {
   readonly indices: (target: SearchTarget, pit: string | undefined) => Promise<SearchedIndices>;
   readonly capabilities: () => Promise<Capabilities>;
   readonly encode: (texts: readonly string[]) => Promise<EncodedVector[]>;
-  /** A question weighed by the indices that it is put to. */
+  /** A question weighed by the indices that it is put to, or as the page before was. */
   readonly weigh: (
     question: WordedVector,
     search: ScannedSearch,
     indices: SearchedIndices,
+    before: FixedIdf | undefined,
   ) => Promise<WeighedVector>;
   /** Pruning of queries that do not say their own. */
   readonly pruning: PruneOptions;
@@ -81,6 +84,24 @@ export async function rewriteSearches(
   text: string,
   scan: Scan,
   context: RewriteContext,
+): Promise<Rewrite> {
+  const paged = new Set<ScannedSearch>();
+  const { edits, warnings } = await rewriteEach(text, scan, context, paged);
+  // A page beyond the first has a value for the key, whatever becomes of its clauses.
+  const more = scan.searches.flatMap((search) => {
+    const { paging } = search;
+    if (paging?.carried === undefined || paged.has(search)) return [];
+    return carryOn(paging, paging.carried);
+  });
+  return { edits: [...edits, ...more], warnings };
+}
+
+/** @param paged gets the searches whose sort was carried on. */
+async function rewriteEach(
+  text: string,
+  scan: Scan,
+  context: RewriteContext,
+  paged: Set<ScannedSearch>,
 ): Promise<Rewrite> {
   const edits: Edit[] = [];
   const warnings: string[] = [];
@@ -126,7 +147,8 @@ export async function rewriteSearches(
     const vectors = encoded.slice(next, (next += count));
     try {
       const replaced = await replace(text, each, vectors, capabilities, context);
-      edits.push(...replaced.edits);
+      edits.push(...replaced.edits, ...replaced.carried);
+      if (replaced.carried.length > 0) paged.add(each.search);
       warnings.push(...replaced.warnings.filter((warning) => !warnings.includes(warning)));
     } catch (thrown) {
       if (!(thrown instanceof CspladeError)) throw thrown;
@@ -189,7 +211,7 @@ async function replace(
   encoded: readonly EncodedVector[],
   capabilities: Capabilities,
   context: RewriteContext,
-): Promise<Rewrite> {
+): Promise<Rewrite & { readonly carried: readonly Edit[] }> {
   const limit = capabilities.max_clause_count;
   // Lucene counts the clauses of the whole search.
   const share = Math.max(8, Math.floor((limit - search.other_clauses) / places.length));
@@ -198,11 +220,15 @@ async function replace(
   const warnings: string[] = [];
   const edits: Edit[] = [];
   const insertions = new Map<number, { readonly must: MustSlot; readonly queries: string[] }>();
+  const before = search.paging === undefined ? undefined : carriedIdf(search.paging);
+  const fixed: NonNullable<WeighedVector["fixed"]>[] = [];
   let next = 0;
   for (const [i, place] of places.entries()) {
     const { clause, start, end, path, must } = place;
     const found = clause.query_text === undefined ? undefined : encoded[next++];
-    const vector = await vectorOf(place, found, search, indices, context, warnings);
+    const weighed = await weighedOf(place, found, { search, indices, before }, context, warnings);
+    if (weighed.fixed !== undefined) fixed.push(weighed.fixed);
+    const vector = pruned(weighed.vector, place, context.pruning);
     const translated = translateQuery({
       vector,
       dialect: clause.dialect ?? best,
@@ -232,20 +258,29 @@ async function replace(
     edits.push({ start, end: start, content: open + queries.join(",") + close });
     if (tail !== undefined) edits.push({ start: tail.at, end: tail.at, content: tail.content });
   }
-  return { edits, warnings };
+  const { paging } = search;
+  const carried =
+    paging === undefined || fixed.length === 0 ? [] : carryOn(paging, writeFixedIdf(fixed));
+  return { edits, warnings, carried };
 }
 
-async function vectorOf(
+/** Whose question it is. */
+interface Asked {
+  readonly search: ScannedSearch;
+  readonly indices: SearchedIndices;
+  readonly before: FixedIdf | undefined;
+}
+
+async function weighedOf(
   place: Place,
   found: EncodedVector | undefined,
-  search: ScannedSearch,
-  indices: SearchedIndices,
+  { search, indices, before }: Asked,
   context: RewriteContext,
   warnings: string[],
-): Promise<SparseVector> {
+): Promise<WeighedVector> {
   const { clause, path } = place;
   if (clause.query_tokens !== undefined) {
-    return pruned(readyVector(clause.query_tokens, place, context.isTerm), place, context.pruning);
+    return { vector: readyVector(clause.query_tokens, place, context.isTerm), notes: [] };
   }
   if (found?.failure !== undefined) {
     throw new CspladeError(
@@ -256,12 +291,13 @@ async function vectorOf(
   if (found?.truncated === true) {
     warnings.push(`The text of ${path} is longer than the model reads; its end was left out.`);
   }
-  const weighed = await context.weigh(found ?? { vector: EMPTY_VECTOR }, search, indices);
+  const question = found ?? { vector: EMPTY_VECTOR };
+  const weighed = await context.weigh(question, search, indices, before);
   warnings.push(...weighed.notes.filter((note) => !warnings.includes(note)));
   if (weighed.vector.ids.length === 0) {
     warnings.push(`The text of ${path} has no terms: it matches nothing.`);
   }
-  return pruned(weighed.vector, place, context.pruning);
+  return weighed;
 }
 
 function readyVector(

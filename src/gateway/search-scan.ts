@@ -7,6 +7,7 @@ import { type Node, type ParseError, parseTree, printParseErrorCode } from "json
 import { CspladeError } from "../errors/csplade-error.js";
 import { ClauseError, readClause, type CspladeClause } from "./csplade-clause.js";
 import { property, stringAt, walkSearchBody } from "./query-walk.js";
+import { pagingOf, type Paging } from "./paging.js";
 import { targetOfHeader, type SearchTarget } from "./search-target.js";
 import { searchBarQuestion, textQuestion, type TextQuestion } from "./text-question.js";
 import { vectorQuestion } from "./vector-question.js";
@@ -60,6 +61,8 @@ export interface ScannedSearch {
   readonly pit: string | undefined;
   /** Lucene clauses of the rest of the body, at most. */
   readonly other_clauses: number;
+  /** Of a search whose next page may be asked for with `search_after`. */
+  readonly paging?: Paging;
 }
 
 /** What was found. */
@@ -207,11 +210,13 @@ function scanOne(
     });
   }
   if (places.length === 0) return undefined;
+  const paging = target.scrolled === true ? undefined : pagingOf(body, start);
   return {
     target,
     places,
     pit: stringAt(property(body, "pit"), "id"),
     other_clauses: clausesOf(body, replaced),
+    ...(paging === undefined ? {} : { paging }),
   };
 }
 

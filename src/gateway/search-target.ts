@@ -14,6 +14,8 @@ export interface SearchTarget {
   readonly expression: string | undefined;
   /** Options that decide what an index expression means, as the URL has them. */
   readonly options: IndexOptions;
+  /** Of a scroll, whose pages hold no query. */
+  readonly scrolled?: true;
 }
 
 /** `ignore_unavailable` and the like, by name. */
@@ -41,10 +43,11 @@ export function searchTarget(method: string, url: string): SearchTarget | undefi
   const path = end < 0 ? url : url.slice(0, end);
   // Every such path has a segment that starts with an underscore.
   if (!path.includes("/_")) return undefined;
-  const options = end < 0 ? {} : indexOptions(new URLSearchParams(url.slice(end)));
+  const parameters = new URLSearchParams(end < 0 ? "" : url.slice(end));
+  const options = indexOptions(parameters);
   const segments = path.split("/").filter((segment) => segment !== "");
   if (segments.join("/") === "_plugins/_asynchronous_search") {
-    const index = end < 0 ? null : new URLSearchParams(url.slice(end)).get("index");
+    const index = parameters.get("index");
     return {
       body: "search",
       expression: index === null ? undefined : encodeURIComponent(index),
@@ -59,7 +62,8 @@ export function searchTarget(method: string, url: string): SearchTarget | undefi
   }
   for (const [parts, body] of ENDINGS) {
     if (rest.length === parts.length && parts.every((part, i) => rest[i] === part)) {
-      return { body, expression, options };
+      const scrolled = parameters.has("scroll") ? { scrolled: true as const } : {};
+      return { body, expression, options, ...scrolled };
     }
   }
   return undefined;

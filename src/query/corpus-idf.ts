@@ -17,6 +17,7 @@ import { featureName } from "../sparse/features.js";
 import { idf, type IdfScale } from "../sparse/idf.js";
 import type { LiteralWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import { AS_MODEL, codeOf, idfOf, NOT_FOUND, type FixedIdf, type IdfCodes } from "./fixed-idf.js";
 import type { QueryClause } from "./query-clause.js";
 import type { VectorField } from "./query-translator.js";
 
@@ -32,6 +33,8 @@ export interface IdfTarget {
   readonly cluster: Cluster;
   /** An index, an alias, a pattern, or several with commas between them. */
   readonly index: string;
+  /** Id of a point in time that is searched instead: it is counted as it was then. */
+  readonly pit?: string | undefined;
   /** `ignore_unavailable` and the like: what the index expression means. */
   readonly options?: Readonly<Record<string, string>> | undefined;
   /** The indices behind an alias or a pattern, if known: when they change, words are counted anew. */
@@ -47,6 +50,8 @@ export interface WeighedVector {
   readonly vector: SparseVector;
   /** Sentences for people: why words weigh as the model has them. */
   readonly notes: readonly string[];
+  /** What its words were weighed by; absent where no index is asked. */
+  readonly fixed?: { readonly words: readonly LiteralWord[]; readonly codes: IdfCodes };
 }
 
 /** Weighs questions. */
@@ -54,9 +59,10 @@ export interface CorpusIdf {
   /**
    * The vector for an index. Where the cluster cannot say how common the words are, the model's
    * weights stand and a note says why.
+   * @param before what the first page of the same search was weighed by: then nothing is asked.
    * @throws CspladeError `aborted`; nothing else.
    */
-  weigh(question: WordedVector, target: IdfTarget): Promise<WeighedVector>;
+  weigh(question: WordedVector, target: IdfTarget, before?: FixedIdf): Promise<WeighedVector>;
 }
 
 /** How questions are weighed. */
@@ -151,25 +157,34 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
   }
 
   return {
-    async weigh({ vector, words: all = [] }, target) {
+    async weigh({ vector, words: all = [] }, target, fixed) {
       const kept = new Set(vector.ids);
       const words = all.filter(({ id }) => kept.has(id));
       if (scale === undefined || options.idf === "model" || words.length === 0) {
         return { vector, notes: [] };
       }
+      const weighed = (codes: IdfCodes, notes: readonly string[] = []): WeighedVector => ({
+        vector: reweighed(vector, words, codes, scale),
+        notes,
+        fixed: { words, codes },
+      });
+      const carried = fixed?.of(words);
+      if (carried !== undefined) return weighed(carried);
+      const asModel = new Uint16Array(words.length).fill(AS_MODEL);
       const place = [
         target.caller ?? "",
         target.index,
+        target.pit ?? "",
         JSON.stringify(target.options ?? {}),
         (target.indices ?? []).join(","),
         ...target.fields.map(({ name }) => name),
       ].join("\0");
       const before = silent.get(place);
-      if (before !== undefined) return { vector, notes: [before] };
+      if (before !== undefined) return weighed(asModel, [before]);
       try {
         const { documents, found } = await count(words, target, place);
         told.delete(place);
-        return { vector: reweighed(vector, words, documents, found, scale), notes: [] };
+        return weighed(codesOf(words, documents, found, scale));
       } catch (thrown) {
         if (target.signal?.aborted === true) throw thrown;
         const note =
@@ -181,7 +196,7 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
           told.add(place);
           options.onTrouble?.(note);
         }
-        return { vector, notes: [note] };
+        return weighed(asModel, [note]);
       }
     },
   };
@@ -190,25 +205,39 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
 /** How much more a term may weigh for being rarer here than in the model's texts. */
 const MOST_RATIO = 1.5;
 
+/** The idf of each word in the index, as it can be carried from page to page. */
+function codesOf(
+  words: readonly LiteralWord[],
+  documents: number,
+  found: ReadonlyMap<number, Frequency>,
+  { idf_range }: IdfScale,
+): IdfCodes {
+  return Uint16Array.from(words, ({ id, idf: before }) => {
+    const frequency = found.get(id);
+    if (frequency === undefined) return AS_MODEL;
+    if (frequency.found === 0) return NOT_FOUND;
+    const here = idf(Math.max(documents, frequency.found), frequency.found, idf_range);
+    return codeOf(frequency.exact ? here : Math.min(here, before), idf_range);
+  });
+}
+
 /** The vector with its terms' weights changed to the index's idf. */
 function reweighed(
   vector: SparseVector,
   words: readonly LiteralWord[],
-  documents: number,
-  found: ReadonlyMap<number, Frequency>,
+  codes: IdfCodes,
   { unit, idf_range }: IdfScale,
 ): SparseVector {
   const weights = new Map(termsOf(vector));
-  for (const { id, count, idf: before } of words) {
+  for (const [i, { id, count, idf: before }] of words.entries()) {
     const weight = weights.get(id);
-    const frequency = found.get(id);
-    if (weight === undefined || frequency === undefined) continue;
-    const here = idf(Math.max(documents, frequency.found), frequency.found, idf_range);
-    const now = frequency.exact ? here : Math.min(here, before);
+    const code = codes[i] ?? AS_MODEL;
+    if (weight === undefined || code === AS_MODEL) continue;
+    const now = idfOf(code, idf_range);
     const model = Math.max(0, weight - (count * Math.sqrt(before)) / unit);
     const changed =
       (count * now) / (unit * Math.sqrt(before)) + model * Math.min(MOST_RATIO, now / before);
-    if (frequency.found === 0 || changed <= 0) weights.delete(id);
+    if (code === NOT_FOUND || changed <= 0) weights.delete(id);
     else weights.set(id, changed);
   }
   // Where no document has any of the terms, the search itself shall say so.
@@ -274,16 +303,21 @@ function hasTerm(id: number, fields: readonly VectorField[]): QueryClause {
 
 /** A search for numbers only. @throws CspladeError for anything but a whole answer. */
 async function ask(
-  { cluster, index, options = {}, signal }: IdfTarget,
+  { cluster, index, pit, options = {}, signal }: IdfTarget,
   { deadlineMs }: Pick<Limits, "deadlineMs">,
   body: Readonly<Record<string, unknown>>,
 ): Promise<z.infer<typeof answerSchema>> {
-  const path = index === "" ? "/_search" : `/${encodeURIComponent(index)}/_search`;
+  const whole = index === "" || pit !== undefined;
   const answer = await cluster.send({
     method: "POST",
-    path,
-    query: options,
-    body: { size: 0, timeout: `${deadlineMs}ms`, ...body },
+    path: whole ? "/_search" : `/${encodeURIComponent(index)}/_search`,
+    ...(pit === undefined ? { query: options } : {}),
+    body: {
+      size: 0,
+      timeout: `${deadlineMs}ms`,
+      ...(pit === undefined ? {} : { pit: { id: pit } }),
+      ...body,
+    },
     timeoutMs: deadlineMs,
     ...(signal === undefined ? {} : { signal }),
   });

@@ -67,7 +67,7 @@ export async function fillWithSentences(
         text,
         year: 1990 + i,
         kind: i % 2 === 0 ? "even" : "odd",
-        at: `2026-01-${String(i + 1).padStart(2, "0")}T12:00:00Z`,
+        at: new Date(Date.UTC(2026, 0, i + 1, 12)).toISOString().replace(".000", ""),
         comments: [{ author: `writer ${i % 3}`, stars: i % 5 }],
         csplade_model: encoder.manifest.fingerprint,
         ...vectors,
