@@ -98,7 +98,8 @@ export async function adoptEmpty(
     store_vectors: storesVectors(index, found),
   };
   const guarded = request.guarded !== false;
-  if (guarded) await putGuard(cluster, request);
+  const place = isFree ? "default_pipeline" : "final_pipeline";
+  if (guarded) await putGuard(cluster, request, place);
   const body = indexBody(metaOf(adopted, packageVersion), undefined, {});
   const present = found[index]?.mappings?.properties ?? {};
   const missing = Object.entries(body.mappings.properties).filter(
@@ -122,9 +123,7 @@ export async function adoptEmpty(
       {
         method: "PUT",
         path: `${pathOf(index)}/_settings`,
-        body: {
-          index: { [isFree ? "default_pipeline" : "final_pipeline"]: guardName(request.model) },
-        },
+        body: { index: { [place]: guardName(request.model, place) } },
         ...signalOf(request),
       },
       `Installing the model guard on the index ${index}`,

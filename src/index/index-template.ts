@@ -49,7 +49,14 @@ const nestedFileSchema = z.object({
 
 const pipelineFileSchema = z.object({
   description: z.string(),
-  processors: z.array(z.object({ fail: z.object({ if: z.string(), message: z.string() }) })).min(1),
+  processors: z
+    .array(
+      z.union([
+        z.object({ fail: z.object({ if: z.string(), message: z.string() }) }),
+        z.object({ remove: z.object({ field: z.array(z.string()), ignore_missing: z.boolean() }) }),
+      ]),
+    )
+    .min(1),
 });
 
 /** An ingest pipeline, ready for `PUT _ingest/pipeline/<id>`. */
@@ -201,16 +208,23 @@ export function inheritedMeta(inherit: InheritedMapping | undefined): Record<str
 /** How the names of guard pipelines begin. */
 export const GUARD_PREFIX = "csplade-guard-";
 
-/** Name of the guard pipeline of a model. */
-export function guardName(model: IndexModel): string {
-  return `${GUARD_PREFIX}${model.fingerprint}`;
+/** Where a guard pipeline stands. */
+export type GuardPlace = "default_pipeline" | "final_pipeline";
+
+/**
+ * Name of the guard pipeline of a model. As the final one it sees csplade's own writes too, and then it
+ * is another.
+ */
+export function guardName(model: IndexModel, place: GuardPlace = "default_pipeline"): string {
+  return `${GUARD_PREFIX}${model.fingerprint}${place === "final_pipeline" ? "-final" : ""}`;
 }
 
 /**
- * The guard pipeline of a model: refuses, inside the cluster, every document whose
- * vectors come from another one, whoever writes it.
+ * The guard pipeline of a model: refuses, inside the cluster, every document whose vectors come from
+ * another one, whoever writes it. As the default pipeline it also takes the hash off what others
+ * write: the next ingest or reindexing sees that the document is not as it left it.
  */
-export function guardPipeline(model: IndexModel): GuardPipeline {
+export function guardPipeline(model: IndexModel, place: GuardPlace): GuardPipeline {
   const file = readTemplate("pipelines/csplade-guard.json", pipelineFileSchema);
   // Braces would be read as a mustache template.
   const name = model.name.replaceAll(/[{}]/g, "");
@@ -218,9 +232,11 @@ export function guardPipeline(model: IndexModel): GuardPipeline {
     text.replaceAll("MODEL_NAME", () => name).replaceAll("FINGERPRINT", model.fingerprint);
   return {
     description: fill(file.description),
-    processors: file.processors.map(({ fail }) => ({
-      fail: { if: fill(fail.if), message: fill(fail.message) },
-    })),
+    processors: file.processors.flatMap((processor): GuardPipeline["processors"] => {
+      if ("remove" in processor) return place === "final_pipeline" ? [] : [processor];
+      const { fail } = processor;
+      return [{ fail: { if: fill(fail.if), message: fill(fail.message) } }];
+    }),
   };
 }
 

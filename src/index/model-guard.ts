@@ -1,9 +1,11 @@
 /** The guard of an index: the ingest pipeline that keeps the vectors of other models out. */
+import { isDeepStrictEqual } from "node:util";
+import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexModel } from "./index-meta.js";
-import { guardName, guardPipeline } from "./index-template.js";
+import { guardName, guardPipeline, type GuardPlace } from "./index-template.js";
 
 /** Whose guard, and on whose behalf. */
 interface GuardRequest {
@@ -24,12 +26,16 @@ type FoundIndices = Readonly<
 >;
 
 /** Installs the pipeline. @throws CspladeError `cluster_rejected` without the right to. */
-export async function putGuard(cluster: Cluster, { model, signal }: GuardRequest): Promise<void> {
-  const name = guardName(model);
+export async function putGuard(
+  cluster: Cluster,
+  { model, signal }: GuardRequest,
+  place: GuardPlace = "default_pipeline",
+): Promise<void> {
+  const name = guardName(model, place);
   const answer = await cluster.send({
     method: "PUT",
     path: pathOf("_ingest", "pipeline", name),
-    body: guardPipeline(model),
+    body: guardPipeline(model, place),
     ...(signal === undefined ? {} : { signal }),
   });
   if (answer.status < 400) return;
@@ -42,24 +48,36 @@ export async function putGuard(cluster: Cluster, { model, signal }: GuardRequest
   );
 }
 
-/** An index whose guard pipeline was deleted refuses documents: puts it back. */
+/**
+ * An index whose guard pipeline was deleted refuses documents: puts it back. One of an older version
+ * is replaced, if that is allowed.
+ */
 export async function restoreGuard(
   cluster: Cluster,
   request: GuardRequest,
   found: FoundIndices,
 ): Promise<void> {
-  const name = guardName(request.model);
-  const guarded = Object.values(found).some(
-    ({ settings }) =>
-      settings?.["index.final_pipeline"] === name || settings?.["index.default_pipeline"] === name,
-  );
-  if (!guarded) return;
-  const answer = await cluster.send({
-    method: "GET",
-    path: pathOf("_ingest", "pipeline", name),
-    ...(request.signal === undefined ? {} : { signal: request.signal }),
-  });
-  if (answer.status === 404) await putGuard(cluster, request);
+  const settings = Object.values(found).map((index) => index.settings ?? {});
+  for (const place of ["default_pipeline", "final_pipeline"] as const) {
+    const name = guardName(request.model, place);
+    if (!settings.some((index) => index[`index.${place}`] === name)) continue;
+    const answer = await cluster.send({
+      method: "GET",
+      path: pathOf("_ingest", "pipeline", name),
+      ...(request.signal === undefined ? {} : { signal: request.signal }),
+    });
+    if (answer.status === 404) await putGuard(cluster, request, place);
+    else if (answer.status < 400 && !isCurrent(answer.body, name, request.model, place)) {
+      await putGuard(cluster, request, place).catch(() => {});
+    }
+  }
+}
+
+function isCurrent(body: unknown, name: string, model: IndexModel, place: GuardPlace): boolean {
+  const { processors } = guardPipeline(model, place);
+  const schema = z.object({ [name]: z.object({ processors: z.array(z.unknown()) }) });
+  const there = schema.safeParse(body).data?.[name]?.processors;
+  return isDeepStrictEqual(there, processors);
 }
 
 /**
@@ -77,7 +95,19 @@ export async function moveGuard(
   if (entry === undefined || more.length > 0) return false;
   const [index, { settings = {}, mappings }] = entry;
   if (settings["index.final_pipeline"] !== name) return false;
-  if (settings["index.default_pipeline"] !== undefined) return false;
+  if (settings["index.default_pipeline"] !== undefined) {
+    await putGuard(
+      cluster,
+      { model, ...(signal === undefined ? {} : { signal }) },
+      "final_pipeline",
+    );
+    const final_pipeline = guardName(model, "final_pipeline");
+    await cluster.demand(
+      { method: "PUT", path: pathOf(index, "_settings"), body: { index: { final_pipeline } } },
+      `Naming the guard pipeline of ${index}`,
+    );
+    return false;
+  }
   const { _meta = {} } = mappings ?? {};
   const csplade = { ...Object(_meta.csplade), guard: "default_pipeline" } as object;
   // The mark first: with it alone the guard runs on, and the next ingest finds it still to be moved.

@@ -324,6 +324,25 @@ for (const version of ["3.6.0", "2.19.1"] as const) {
       assert.equal(await hits(asked.name, "csplade.7"), 1);
     });
 
+    it("takes the hash off what others write, in an index of an older version too", async () => {
+      const asked = request();
+      await ensureIndex(cluster, asked);
+      const guard = `/_ingest/pipeline/csplade-guard-${asked.model.fingerprint}`;
+      const old = { processors: [{ fail: { if: "false", message: "of an older version" } }] };
+      await cluster.demand({ method: "PUT", path: guard, body: old }, "test");
+      await ensureIndex(cluster, asked);
+      const document = { text: "t", csplade_hash: "h", csplade_text_hash: "i" };
+      const own = { method: "PUT", path: `/${asked.name}/_doc/own`, body: document } as const;
+      await cluster.demand({ ...own, query: { pipeline: "_none" } }, "test");
+      await write(asked.name, "theirs", document);
+      const stored = async (id: string) =>
+        Object.keys((await get(`/${asked.name}/_doc/${id}`))._source as unknown as object).sort();
+      assert.deepEqual(await stored("own"), ["csplade_hash", "csplade_text_hash", "text"]);
+      assert.deepEqual(await stored("theirs"), ["text"]);
+      await update(asked.name, "own", { text: "changed" });
+      assert.deepEqual(await stored("own"), ["text"]);
+    });
+
     it("puts the guard back if somebody deleted it", async () => {
       const asked = request({ model: testModel("model-d", "dddddddddddddddd") });
       await ensureIndex(cluster, asked);

@@ -187,6 +187,48 @@ describe("ingest", function () {
     assert.equal(changed?._source.text, "Something else altogether.");
   });
 
+  it("writes again what somebody else changed, though its own document is the same", async () => {
+    const all = documents(40);
+    const file = write("foreign.ndjson", all);
+    await ingest("ingest-foreign", [file]);
+    const send = (route: string, body: object) =>
+      cluster.demand({ method: "POST", path: `/ingest-foreign/${route}`, body }, "Changing a text");
+    await send("_update/d3", { doc: { text: "A text of somebody else." } });
+    await send("_update_by_query?refresh=true", {
+      query: { term: { _id: "d5" } },
+      script: { source: "ctx._source.text = 'Another text of somebody else.'" },
+    });
+    const again = await ingest("ingest-foreign", [file]);
+    assert.deepEqual([again.encoded, again.written, again.skipped], [2, 2, 38]);
+    const texts = new Map((await hitsOf("ingest-foreign")).map((hit) => [hit._id, hit._source]));
+    for (const i of [3, 5]) assert.equal(texts.get(`d${i}`)?.text, all[i]!.text);
+    const third = await ingest("ingest-foreign", [file]);
+    assert.equal(third.skipped, 40);
+  });
+
+  it("knows its own documents behind a pipeline of the user's", async () => {
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: "/_ingest/pipeline/users-own",
+        body: { processors: [{ set: { field: "seen", value: true } }] },
+      },
+      "Installing a pipeline",
+    );
+    await cluster.demand(
+      {
+        method: "PUT",
+        path: "/ingest-piped",
+        body: { settings: { index: { default_pipeline: "users-own" } } },
+      },
+      "Making an index",
+    );
+    const file = write("piped.ndjson", documents(20));
+    assert.equal((await ingest("ingest-piped", [file])).written, 20);
+    assert.equal((await ingest("ingest-piped", [file])).skipped, 20);
+    assert.equal((await hitsOf("ingest-piped"))[0]?._source.seen, true);
+  });
+
   it("keeps bad documents as dead letters with their reasons, and replays mended ones", async () => {
     const file = write("mixed.ndjson", [
       { _id: "good", text: "a good document" },
