@@ -5,7 +5,7 @@
 #   docker build -t csplade:0.1.0 .
 #
 # Nothing here runs as root or writes outside /tmp, so it runs with --read-only --tmpfs /tmp.
-ARG NODE_IMAGE=node:20-bookworm-slim@sha256:2cf067cfed83d5ea958367df9f966191a942351a2df77d6f0193e162b5febfc0
+ARG NODE_IMAGE=node:22-bookworm-slim@sha256:53ada149d435c38b14476cb57e4a7da73c15595aba79bd6971b547ceb6d018bf
 
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
@@ -28,7 +28,6 @@ WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist/src dist/src
-COPY console console
 COPY console console
 COPY mappings mappings
 COPY pipelines pipelines

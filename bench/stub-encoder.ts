@@ -31,6 +31,7 @@ export async function stubEncoder(config: Config): Promise<Encoder> {
   return {
     checkpoint,
     manifest,
+    encodes: { documents: true, queries: true },
     encodeDocuments: encode,
     encodeQueries: encode,
     literals: (texts) => Promise.resolve(texts.map(() => NO_LITERALS)),

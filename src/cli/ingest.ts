@@ -5,6 +5,7 @@ import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { LoadedConfig } from "../config/load-config.js";
 import type { SettingName } from "../config/settings.js";
+import { openCoordinatorEncoder } from "../encoder/query-encoder.js";
 import {
   ingestFiles,
   inspectFiles,
@@ -145,7 +146,9 @@ async function ingest(
   const config = loaded.values;
   const onTrouble = (message: string): void => printNote(pc.yellow(message));
   const cluster = connectCluster(config);
-  const encoder = await openShownEncoder(config, { onTrouble });
+  const encoder = flags.workers
+    ? await openShownEncoder(config, { onTrouble })
+    : await openCoordinatorEncoder(config);
   let progress: IngestProgress | undefined;
   try {
     return await ingestFiles({

@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
+import { openCoordinatorEncoder } from "../encoder/query-encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics } from "../observe/run-metrics.js";
@@ -37,6 +38,7 @@ interface ReindexFlags extends DocumentFlags {
   readonly workers: boolean;
   readonly swap: boolean;
   readonly verify: boolean;
+  readonly verifyVectors?: true;
   readonly maxLag: string;
   readonly follow?: true;
   readonly dryRun?: true;
@@ -69,6 +71,7 @@ export function reindexCommand(): Command {
     .option("--no-workers", "only coordinate: leave the work to csplade worker processes")
     .option("--no-swap", "leave the alias where it is")
     .option("--no-verify", "move the alias without checking the new index")
+    .option("--verify-vectors", "with --no-workers: load the model to encode a sample again")
     .option("--max-dead-letters <share>", "of the source; above it the alias stays (0.01)")
     .option("--max-lag <seconds>", "catch up until a pass takes less than this", "10")
     .option("--follow", "after the swap, go on copying what changes until stopped")
@@ -126,7 +129,10 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
   const cluster = connectCluster(config);
   try {
     const onTrouble = (message: string) => progress.note(pc.yellow(message));
-    const encoder = await openShownEncoder(config, { metrics, onTrouble });
+    const encoder =
+      flags.workers || flags.verifyVectors
+        ? await openShownEncoder(config, { metrics, onTrouble })
+        : await openCoordinatorEncoder(config);
     showHealth(served, encoder, signal);
     try {
       return await reindex({

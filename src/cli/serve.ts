@@ -2,7 +2,10 @@
 import { once } from "node:events";
 import { type Command, InvalidArgumentError } from "commander";
 import { startGateway } from "../gateway/gateway.js";
+import { answerWhileLoading } from "../gateway/loading.js";
 import type { Config } from "../config/settings.js";
+import type { Encoder } from "../encoder/encoder.js";
+import { openQueryEncoder } from "../encoder/query-encoder.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printNote } from "./outcome.js";
@@ -45,7 +48,16 @@ Examples:
 }
 
 async function serve(config: Config, flags: ServeFlags, signal: AbortSignal): Promise<void> {
-  const encoder = await openShownEncoder(config, { onTrouble: printNote });
+  const loading = await answerWhileLoading(config);
+  let encoder: Encoder;
+  try {
+    encoder =
+      config["query.encoder"] === "table"
+        ? await openQueryEncoder(config)
+        : await openShownEncoder(config, { onTrouble: printNote });
+  } finally {
+    await loading.close();
+  }
   try {
     const gateway = await startGateway({ config, encoder });
     const { name: model, fingerprint } = encoder.manifest;

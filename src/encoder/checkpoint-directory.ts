@@ -1,6 +1,6 @@
 /** Opens a checkpoint directory: manifest, checksums, paths. */
 import { createHash } from "node:crypto";
-import { createReadStream, readFileSync, statSync } from "node:fs";
+import { createReadStream, readFileSync, realpathSync, statSync } from "node:fs";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
 import { z } from "zod";
@@ -17,20 +17,34 @@ export interface CheckpointDirectory {
   readonly lexiconFile: string | undefined;
 }
 
+/** The graph; the names of the files of its weights begin with it. */
+const GRAPH_FILE = "model.onnx";
+
 /** Name of the lexicon in a checkpoint directory. */
 const LEXICON_FILE = "lexicon.json";
 
 /** Files above this size are checked by size alone at start; `verifyChecksums` reads them whole. */
 const QUICK_CHECK_BYTES = 1_073_741_824;
 
+/** Which files of a checkpoint have to be there. */
+export interface CheckpointParts {
+  /** False where nothing will be computed: neither the graph nor its weights are looked at. */
+  readonly graph?: boolean;
+}
+
 /**
  * Reads and checks a checkpoint directory.
  * @throws CspladeError `model_not_found` (no manifest there) or `model_invalid` (schema, missing
- *   file, size or checksum), naming the file at fault.
+ *   file, size or checksum, weights that lie elsewhere), naming the file at fault.
  */
-export async function openCheckpoint(directory: string): Promise<CheckpointDirectory> {
+export async function openCheckpoint(
+  directory: string,
+  { graph = true }: CheckpointParts = {},
+): Promise<CheckpointDirectory> {
   const manifest = readManifest(directory);
   for (const [name, expected] of Object.entries(manifest.files)) {
+    const isOfGraph = name.startsWith(GRAPH_FILE);
+    if (isOfGraph && !graph) continue;
     const file = path.join(directory, name);
     const bytes = statSync(file, { throwIfNoEntry: false })?.size;
     if (bytes !== expected.bytes) {
@@ -50,13 +64,32 @@ export async function openCheckpoint(directory: string): Promise<CheckpointDirec
       });
     }
   }
+  if (graph) demandOneFolder(directory, manifest);
   return {
     directory,
     manifest,
-    modelFile: path.join(directory, "model.onnx"),
+    modelFile: path.join(directory, GRAPH_FILE),
     tokenizerFile: path.join(directory, "tokenizer.json"),
     lexiconFile: LEXICON_FILE in manifest.files ? path.join(directory, LEXICON_FILE) : undefined,
   };
+}
+
+/**
+ * ONNX Runtime reads external weights from the folder of the graph alone, and follows no link out of
+ * it. It would say so after minutes, in words about paths that "escape".
+ */
+function demandOneFolder(directory: string, { files }: Manifest): void {
+  const graph = realpathSync(path.join(directory, GRAPH_FILE));
+  const folders = [path.dirname(graph), realpathSync(directory)];
+  for (const name of Object.keys(files).filter((each) => each.startsWith(GRAPH_FILE))) {
+    const file = realpathSync(path.join(directory, name));
+    if (folders.some((folder) => file.startsWith(folder + path.sep))) continue;
+    throw new CspladeError(
+      "model_invalid",
+      `The weights ${path.join(directory, name)} are a link to ${file}, outside the folder of ${GRAPH_FILE}, where ONNX Runtime reads no weights.`,
+      { hint: `Copy the files that the links lead to: cp -RL ${directory} ELSEWHERE` },
+    );
+  }
 }
 
 function readManifest(directory: string): Manifest {

@@ -47,6 +47,8 @@ export interface EncoderTotals extends Omit<EncoderWork, "fitting_tokens"> {
 export interface Encoder {
   readonly checkpoint: CheckpointDirectory;
   readonly manifest: Manifest;
+  /** What it can encode: without a session no documents, without a table either no queries. */
+  readonly encodes: { readonly documents: boolean; readonly queries: boolean };
   /**
    * Documents, long ones as several passages. Results are in input order; a text that
    * cannot be encoded has a `failure` and leaves the others alone; a blank one has no passages.
@@ -194,6 +196,7 @@ export async function openEncoder(
   return {
     checkpoint,
     manifest,
+    encodes: { documents: true, queries: true },
     encodeDocuments: (texts, options) => encodeApart("documents", texts, options),
     encodeQueries: (texts, options) =>
       byTable === undefined

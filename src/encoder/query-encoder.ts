@@ -1,9 +1,13 @@
-/** The encoder of commands that only ask: with `query.encoder: table` no model is loaded. */
+/**
+ * Encoders without a session: of commands that only ask, with `query.encoder: table`, and of
+ * coordinators, which leave the encoding to workers. The graph need not even be there.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { openCheckpoint } from "./checkpoint-directory.js";
+import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import { openEncoder, type Encoder } from "./encoder.js";
-import { openQueryTable } from "./query-table.js";
+import { openQueryTable, openTables, type TableEncoder } from "./query-table.js";
 
 /**
  * Opens what encodes queries. With `query.encoder: table` that is a tokenizer, and a table or a
@@ -12,18 +16,37 @@ import { openQueryTable } from "./query-table.js";
  */
 export async function openQueryEncoder(config: Config): Promise<Encoder> {
   if (config["query.encoder"] === "model") return await openEncoder(config);
-  const checkpoint = await openCheckpoint(config["model.path"]);
+  const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
+  return withoutSession(config, checkpoint, openQueryTable(checkpoint));
+}
+
+/**
+ * Opens what a coordinator needs of a checkpoint: manifest, tokenizer and, where it has them, lexicon
+ * and table. Documents are encoded by workers; it encodes queries only where no model is needed.
+ * @throws CspladeError `model_not_found`, `model_invalid`.
+ */
+export async function openCoordinatorEncoder(config: Config): Promise<Encoder> {
+  const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
+  const tables = openTables(checkpoint);
+  const asks = config["query.encoder"] === "table" && tables.hasWeights;
+  return withoutSession(config, checkpoint, tables, asks);
+}
+
+function withoutSession(
+  config: Config,
+  checkpoint: CheckpointDirectory,
+  table: TableEncoder,
+  queries = true,
+): Encoder {
   const { manifest } = checkpoint;
-  const table = openQueryTable(checkpoint);
   const totals = { texts: 0, batches: 0, tokens: 0, padded_tokens: 0, busy_ms: 0 };
   return {
     checkpoint,
     manifest,
-    encodeDocuments: () =>
-      Promise.reject(
-        new CspladeError("encode_failed", "A table of query weights cannot encode documents."),
-      ),
+    encodes: { documents: false, queries },
+    encodeDocuments: () => Promise.reject(unsupported("documents")),
     encodeQueries(texts) {
+      if (!queries) return Promise.reject(unsupported("queries"));
       const started = performance.now();
       const encoded = table.encode(texts);
       totals.texts += texts.length;
@@ -32,16 +55,33 @@ export async function openQueryEncoder(config: Config): Promise<Encoder> {
       return Promise.resolve(encoded);
     },
     lexicon: table.lexicon,
-    literals(texts, options = {}) {
+    async literals(texts, options = {}) {
       const limits = {
         max_tokens: manifest.max_tokens.document,
         max_passages: options.max_passages ?? config["ingest.max_passages"],
       };
-      return Promise.resolve(texts.map((text) => table.literals(text, limits)));
+      const found = [];
+      for (const text of texts) {
+        options.signal?.throwIfAborted();
+        found.push(table.literals(text, limits));
+        // A coordinator holds locks that have to be renewed meanwhile.
+        await nextTurn();
+      }
+      return found;
     },
     totals: () => ({ ...totals }),
     health: () => ({ state: "ready", threads: [], restarts: 0 }),
     broken: new AbortController().signal,
     close: () => Promise.resolve(),
   };
+}
+
+function unsupported(what: "documents" | "queries"): CspladeError {
+  return new CspladeError(
+    "encode_unsupported",
+    `This process loaded no model, so it cannot encode ${what}.`,
+    {
+      hint: "Set query.encoder to model where texts are to be encoded, or leave --no-workers out.",
+    },
+  );
 }

@@ -69,6 +69,8 @@ function lookUp(ids: readonly number[], table: QueryTable): SparseVector {
 
 /** A checkpoint's tokenizer, table and lexicon, ready to encode queries. */
 export interface TableEncoder {
+  /** False for a checkpoint with neither table nor lexicon: nothing has a vector then. */
+  readonly hasWeights: boolean;
   readonly lexicon: Lexicon | undefined;
   /** Query vectors in the shape the encoder gives them; blank queries have no passage. */
   encode(texts: readonly string[]): EncodedText[];
@@ -82,15 +84,19 @@ export interface TableEncoder {
  * cannot be used.
  */
 export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
-  const { directory, lexiconFile, manifest, tokenizerFile } = checkpoint;
+  const opened = openTables(checkpoint);
+  if (opened.hasWeights) return opened;
+  throw new CspladeError(
+    "model_invalid",
+    `The checkpoint ${checkpoint.directory} has no table of query weights.`,
+    { hint: "Use query.encoder model, or a checkpoint trained with query_encoder: table." },
+  );
+}
+
+/** Opens what a checkpoint has besides its graph. @throws CspladeError `model_invalid`. */
+export function openTables(checkpoint: CheckpointDirectory): TableEncoder {
+  const { lexiconFile, manifest, tokenizerFile } = checkpoint;
   const table = readQueryTable(checkpoint);
-  if (table === undefined && lexiconFile === undefined) {
-    throw new CspladeError(
-      "model_invalid",
-      `The checkpoint ${directory} has no table of query weights.`,
-      { hint: "Use query.encoder model, or a checkpoint trained with query_encoder: table." },
-    );
-  }
   const file = readTokenizerFile(tokenizerFile);
   const tokenizer = createTokenizer(file);
   const vocabulary = readVocabulary(file);
@@ -124,6 +130,7 @@ export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
     };
   }
   return {
+    hasWeights: table !== undefined || lexicon !== undefined,
     lexicon,
     encode: (texts) => texts.map(encodeOne),
     literals(text, limits) {

@@ -16,6 +16,8 @@ export type ErrorCode =
   | "model_mismatch"
   | "provider_unavailable"
   | "encode_failed"
+  /** The process has no model loaded, by its configuration. */
+  | "encode_unsupported"
   /** The device or runtime that encodes is broken; no document is to blame. */
   | "device_failed"
   /** The same, and a thread hangs in the runtime so that only the end of the process ends it. */

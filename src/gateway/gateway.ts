@@ -13,7 +13,7 @@ import { LRUCache } from "lru-cache";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { CspladeError } from "../errors/csplade-error.js";
 import { createCorpusIdf } from "../query/corpus-idf.js";
 import { callerOf, type Caller } from "./caller.js";
 import { addConsoleRoutes, CONSOLE } from "./console-routes.js";
@@ -21,6 +21,7 @@ import { isForeignPage } from "./cross-site.js";
 import { addEncodeRoutes, sendError } from "./encode-routes.js";
 import { createEncodeService } from "./encode-service.js";
 import { createIndexPlans } from "./index-plans.js";
+import { listen } from "./listen.js";
 import { createSearchScanner } from "./search-scanner.js";
 import { createMetrics, type Metrics } from "./metrics.js";
 import { createProxy } from "./proxy.js";
@@ -249,20 +250,6 @@ async function askWhetherThere(cluster: Cluster): Promise<ClusterState> {
     return { url, reachable: true };
   } catch {
     return { url, reachable: false };
-  }
-}
-
-async function listen(app: FastifyInstance, config: Config): Promise<void> {
-  const [host, port] = [config["gateway.host"], config["gateway.port"]];
-  try {
-    await app.listen({ host, port });
-  } catch (cause) {
-    const taken = (cause as NodeJS.ErrnoException).code === "EADDRINUSE";
-    throw new CspladeError(
-      taken ? "server_port_taken" : "server_failed",
-      `The gateway cannot listen on ${host}:${port}: ${messageOf(cause)}`,
-      { cause, hint: "Set another address with --port, gateway.host or gateway.port." },
-    );
   }
 }
 

@@ -18,6 +18,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   cluster_busy: 503,
   cluster_rejected: 502,
   cluster_unsupported: 502,
+  encode_unsupported: 501,
   deadline_exceeded: 504,
   aborted: 503,
 };

@@ -33,6 +33,9 @@ const IDF_TIMEOUT_MS = 30_000;
 /** Hits compared. */
 const SIZE = 10;
 
+/** What is found where nothing is asked. */
+export const NO_QUERIES = { queries: 0, overlap_at_10: null, found_new: null, found_old: null };
+
 /** Asks some words out of each sampled document. */
 export async function compareQueries(
   context: ComparisonContext,
@@ -47,8 +50,7 @@ export async function compareQueries(
       ? []
       : [{ id: document.id, text: wordsOf(found.document.text) }];
   });
-  const none = { queries: 0, overlap_at_10: null, found_new: null, found_old: null };
-  if (questions.length === 0) return none;
+  if (questions.length === 0) return NO_QUERIES;
   const encoded = await encoder.encodeQueries(
     questions.map(({ text }) => text),
     { signal: patience.signal },
@@ -72,7 +74,7 @@ export async function compareQueries(
       overlaps.push(before.filter((hit) => now.includes(hit)).length / before.length);
     }
   }
-  if (asked === 0) return none;
+  if (asked === 0) return NO_QUERIES;
   const mean = overlaps.reduce((sum, each) => sum + each, 0) / Math.max(1, overlaps.length);
   return {
     queries: asked,

@@ -9,7 +9,9 @@ export function verificationLines(found: Verification): string[] {
     `Verification ${found.ok ? "passed" : "failed"}: ${from}${target_documents} in the new index, ${dead_letters} dead letters`,
     ...found.problems.map((problem) => `  ${problem}`),
     `  ${found.source_sampled} of the source looked up: ${found.behind} missing or older, ${found.altered} with another content`,
-    `  ${found.sampled} encoded again: ${found.differing} with another vector (largest difference ${share(found.worst_difference)})`,
+    found.sampled === 0
+      ? "  None was encoded again (csplade reindex --no-workers does with --verify-vectors only)"
+      : `  ${found.sampled} encoded again: ${found.differing} with another vector (largest difference ${share(found.worst_difference)})`,
   ];
   if (queries === 0) return lines;
   const overlap = found.overlap_at_10;

@@ -17,11 +17,12 @@ import { sampleDocuments } from "../sources/index-sample.js";
 import type { StoredDocument } from "../sources/index-source.js";
 import { storedSourceDocument } from "../sources/source-document.js";
 import { fromFeatures } from "../sparse/features.js";
+import { passageQuality } from "../text/passage-quality.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { tooManyDeadLetters } from "./dead-letter-ceiling.js";
 import { encodeForRun } from "./encode-for-run.js";
 import { countDocuments } from "./missing-documents.js";
-import { compareQueries } from "./query-comparison.js";
+import { compareQueries, NO_QUERIES } from "./query-comparison.js";
 import type { RunRecord, Verification } from "./run-record.js";
 import { checkSource } from "./source-check.js";
 
@@ -75,14 +76,19 @@ export async function verifyRun(context: VerifyContext, run: RunRecord): Promise
     );
   }
   const sampled = await sampleTarget(context, run);
-  const differences = await compareVectors(context, run, sampled);
+  const { encodes } = context.encoder;
+  const differences = encodes.documents ? await compareVectors(context, run, sampled) : [];
+  const bare = encodes.documents ? 0 : await countBare(context, run, sampled);
+  if (bare > MOST_DIFFERING * sampled.length) {
+    problems.push(`${bare} of ${sampled.length} sampled documents have no vector.`);
+  }
   const differing = differences.filter((difference) => difference > TOLERANCE).length;
   if (differing > MOST_DIFFERING * differences.length) {
     problems.push(
       `${differing} of ${differences.length} sampled documents have another vector than encoding gives now.`,
     );
   }
-  const queries = await compareQueries(context, run, sampled);
+  const queries = encodes.queries ? await compareQueries(context, run, sampled) : NO_QUERIES;
   return {
     ok: problems.length === 0,
     problems,
@@ -109,6 +115,23 @@ async function sampleTarget(
   return patiently(patience, () =>
     sampleDocuments(cluster, { from: run.target, size: sample }, patience.signal),
   );
+}
+
+/** What can be seen without a model: the sampled documents that should have a vector and have none. */
+async function countBare(
+  { cluster, patience }: VerifyContext,
+  run: RunRecord,
+  sampled: readonly StoredDocument[],
+): Promise<number> {
+  const info = await patiently(patience, () => readIndexModel(cluster, run.target));
+  if (info.store_vectors === false) return 0;
+  return sampled.filter(({ id, source }) => {
+    const found = storedSourceDocument(id, source, isOurField, run.text_fields);
+    if ("problem" in found || passageQuality(found.document.text) < run.encoding.min_quality) {
+      return false;
+    }
+    return vectorsOf(plainDocument(new JsonText(source))).every(({ ids }) => ids.length === 0);
+  }).length;
 }
 
 /** Encodes the sampled documents again. @returns per document the relative difference, 0 to 1. */

@@ -31,7 +31,7 @@ const variants: Readonly<Record<string, readonly string[]>> = {
     "model.image.digest=sha256:" + "0".repeat(64),
     "tls.caSecret=search-ca",
     "reindex.enabled=true",
-    "worker.runtimeClassName=nvidia",
+    "gpu.runtimeClassName=nvidia",
     "worker.autoscaling.prometheusUrl=http://prometheus.monitoring:9090",
   ],
   "model on a claim, closed network": [
@@ -46,6 +46,34 @@ const variants: Readonly<Record<string, readonly string[]>> = {
     "worker.extraVolumeMounts[0].mountPath=/corpus",
     "settings.CSPLADE_TOKEN_BUDGET=8192",
   ],
+  "everything extra": [
+    "gateway.provider=cuda",
+    "gateway.model.source=initContainer",
+    "gateway.model.image.repository=csplade-model-int8",
+    "gateway.ingress.enabled=true",
+    "gateway.ingress.className=nginx",
+    "gateway.ingress.hosts[0]=search.example.com",
+    "gateway.ingress.tls[0].secretName=search-tls",
+    "gateway.ingress.tls[0].hosts[0]=search.example.com",
+    "model.source=claim",
+    "model.claim=models",
+    "reindex.enabled=true",
+    "reindex.verifyVectors=true",
+    String.raw`reindex.annotations.argocd\.argoproj\.io/hook=PostSync`,
+    "commonLabels.team=search",
+    ...["worker", "gateway", "exporter", "reindex"].flatMap((component) => [
+      `${component}.extraEnv[0].name=CSPLADE_LOG_LEVEL`,
+      `${component}.extraEnv[0].value=debug`,
+      `${component}.podLabels.cost=search`,
+      `${component}.extraVolumes[0].name=corpus`,
+      `${component}.extraVolumes[0].emptyDir.sizeLimit=1Gi`,
+      `${component}.extraVolumeMounts[0].name=corpus`,
+      `${component}.extraVolumeMounts[0].mountPath=/corpus`,
+      `${component}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key=pool`,
+      `${component}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator=Exists`,
+    ]),
+  ],
+  "questions by table": ["gateway.queryEncoder=table"],
   "signed requests": [
     `serviceAccountAnnotations.${ROLE.replaceAll(".", String.raw`\.`)}=arn:aws:iam::123456789012:role/csplade`,
     "settings.OPENSEARCH_AWS_REGION=eu-central-1",
@@ -97,6 +125,8 @@ describe("the Helm chart", () => {
     "a grace period shorter than the drain": "worker.terminationGracePeriodSeconds=10",
     "scaling to zero with nobody to report the backlog": "exporter.enabled=false",
     "a claim without its name": "model.source=claim",
+    "a label that selects": String.raw`worker.podLabels.app\.kubernetes\.io/name=other`,
+    "an ingress without a host": "gateway.ingress.enabled=true",
   };
   for (const [mistake, value] of Object.entries(refused)) {
     it(`refuses ${mistake}`, () => {
@@ -122,6 +152,93 @@ describe("the Helm chart", () => {
         }
       }
     }
+  });
+
+  it("gives every part what is asked for it: environment, labels, volumes, affinity, annotations", () => {
+    const objects = objectsIn(rendered.get("everything extra") ?? "");
+    for (const { object, labels, pod } of workloadsOf(objects)) {
+      const where = object.metadata.name;
+      assert.equal(labels.cost, "search", where);
+      assert.ok(at(pod, "affinity", "nodeAffinity"), where);
+      const [container] = pod.containers;
+      const extra = container?.env.find(({ name }) => name === "CSPLADE_LOG_LEVEL");
+      assert.equal(extra?.value, "debug", where);
+      assert.ok(
+        container?.volumeMounts.some(({ mountPath }) => mountPath === "/corpus"),
+        where,
+      );
+    }
+    for (const { kind, metadata } of objects) assert.equal(metadata.labels?.team, "search", kind);
+    const job = objects.find(({ kind }) => kind === "Job");
+    assert.equal(at(job, "metadata", "annotations", "argocd.argoproj.io/hook"), "PostSync");
+    const ingress = objects.find(({ kind }) => kind === "Ingress");
+    const backend = at(ingress, "spec", "rules", 0, "http", "paths", 0, "backend", "service");
+    assert.deepEqual(backend, { name: "csplade-gateway", port: { name: "http" } });
+  });
+
+  const podOf = (variant: string, component: string) =>
+    workloadsOf(objectsIn(rendered.get(variant) ?? "")).find(
+      ({ labels }) => labels["app.kubernetes.io/component"] === component,
+    )?.pod;
+
+  it("gives a gateway a model and a provider of its own", () => {
+    const asWorkers = podOf("defaults", "gateway");
+    assert.equal(providerOf(asWorkers?.containers[0]), "cpu");
+    assert.equal(asWorkers?.containers[0]?.resources.limits["nvidia.com/gpu"], undefined);
+    const own = podOf("everything extra", "gateway");
+    const [container] = own?.containers ?? [];
+    assert.equal(providerOf(container), "cuda");
+    assert.equal(container?.resources.limits["nvidia.com/gpu"], "1");
+    assert.match(container.image, /-cuda$/);
+    assert.match(own?.initContainers[0]?.image ?? "", /^csplade-model-int8:/);
+    const worker = podOf("everything extra", "worker");
+    assert.equal(at(worker?.volumes, 1, "persistentVolumeClaim", "claimName"), "models");
+  });
+
+  it("carries no graph into pods that compute nothing", () => {
+    const copies = (variant: string, component: string) =>
+      podOf(variant, component)?.initContainers[0]?.command?.[0];
+    assert.equal(copies("defaults", "worker"), "cp");
+    assert.equal(copies("defaults", "gateway"), "cp");
+    assert.equal(copies("defaults", "reindex"), "sh");
+    assert.equal(copies("questions by table", "gateway"), "sh");
+    const verifies = podOf("everything extra", "reindex")?.containers[0];
+    assert.ok(verifies?.args?.includes("--verify-vectors"));
+  });
+
+  it("asks for a GPU, and for no label that only a running GPU node has", () => {
+    const worker = podOf("defaults", "worker");
+    assert.equal(worker?.containers[0]?.resources.limits["nvidia.com/gpu"], "1");
+    assert.equal(at(worker, "nodeSelector"), undefined);
+    assert.deepEqual(at(worker, "tolerations", 0, "key"), "nvidia.com/gpu");
+  });
+
+  it("renders a second run without any object of the first one or of the release", () => {
+    const namesOf = (values: readonly string[], ...more: string[]) => {
+      const end = renderChart(helm, ["reindex.enabled=true", ...values], more);
+      assert.equal(end.status, 0, end.output);
+      return objectsIn(end.output).map(({ kind, metadata }) => `${kind} ${metadata.name ?? ""}`);
+    };
+    const only = "--show-only=templates/reindex.yaml";
+    assert.deepEqual(namesOf(["reindex.run=one"], only), ["Job csplade-reindex-one"]);
+    assert.deepEqual(namesOf(["reindex.run=two"], only), ["Job csplade-reindex-two"]);
+    assert.ok(namesOf(["reindex.enabled=false"]).includes("ServiceAccount csplade-reindex"));
+  });
+
+  it("has no name over 63 characters, and two long names that begin alike stay two", () => {
+    const run = "a".repeat(32);
+    const namesOf = (release: string) => {
+      const values = ["reindex.enabled=true", `reindex.run=${run}`, "monitoring.podMonitor=true"];
+      const end = renderChart(helm, values, [], release);
+      assert.equal(end.status, 0, end.output);
+      return objectsIn(end.output).map(({ kind, metadata }) => `${kind}/${metadata.name ?? ""}`);
+    };
+    const [one, two] = [namesOf("r".repeat(52) + "1"), namesOf("r".repeat(52) + "2")];
+    for (const name of [...one, ...two]) {
+      assert.ok(name.replace(/^.*\//, "").length <= 63, name);
+      assert.match(name, /[a-z0-9]$/);
+    }
+    assert.equal(new Set([...one, ...two]).size, one.length + two.length);
   });
 
   it("gives no service account any right", () => {
@@ -271,6 +388,10 @@ describe("the Helm chart", () => {
     }
   });
 });
+
+function providerOf(container: Container | undefined): string | undefined {
+  return container?.env.find(({ name }) => name === "CSPLADE_PROVIDER")?.value;
+}
 
 function portsOf(containers: readonly Container[]): Set<string> {
   return new Set(containers.flatMap(({ ports }) => ports.map(({ name }) => name)));

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -62,13 +62,17 @@ describe("the commands of the manifests", function () {
     await rm(folder, { recursive: true, force: true });
   });
 
-  const start = async (component: string, more: Readonly<Record<string, string>> = {}) => {
-    const running = await startContainer(component, more);
+  const start = async (
+    component: string,
+    more: Readonly<Record<string, string>> = {},
+    names: Readonly<Record<string, string>> = {},
+  ) => {
+    const running = await startContainer(component, more, names);
     started.push(running);
     return running;
   };
 
-  it("csplade worker takes jobs, answers its probes and drains in time", async () => {
+  it("csplade worker takes jobs of coordinators without a model, answers its probes and drains in time", async () => {
     const worker = await start("worker", { CSPLADE_REDIS_PREFIX: "manifest-worker" });
     const file = path.join(folder, "docs.ndjson");
     const lines = Array.from({ length: 40 }, (_, id) =>
@@ -79,13 +83,22 @@ describe("the commands of the manifests", function () {
       [
         ...["ingest", file, "--index", "manifest-docs", "--no-workers", "--json"],
         ...["--opensearch-url", testServers().opensearchUrl],
-        ...["--redis-url", testServers().redisUrl, "--model", tinyCheckpoint("bi")],
+        ...["--redis-url", testServers().redisUrl, "--model", await withoutGraph(folder)],
         ...["--config", await configFile(folder, "redis.prefix: manifest-worker")],
       ],
       { deadlineMs: 90_000 },
     );
     assert.equal(ingest.status, 0, `${ingest.output}\n${worker.output()}`);
     assert.match(ingest.output, /"written":40/);
+    const reindex = await start(
+      "reindex",
+      { CSPLADE_REDIS_PREFIX: "manifest-worker", CSPLADE_MODEL: await withoutGraph(folder) },
+      { docs: "manifest-docs", "docs-csplade": "manifest-docs-search" },
+    );
+    const [status] = (await once(reindex.child, "exit")) as [number | null];
+    assert.equal(status, 0, `${reindex.output()}\n${worker.output()}`);
+    assert.match(reindex.output(), /Verification passed/);
+    assert.match(reindex.output(), /None was encoded again/);
     await answersProbes(worker);
     await drains(worker);
   });
@@ -213,14 +226,16 @@ function environmentOf(container: Container, port: number): Record<string, strin
 async function startContainer(
   component: string,
   more: Readonly<Record<string, string>>,
+  names: Readonly<Record<string, string>> = {},
 ): Promise<Running> {
   const { container, pod } = containerOf(component);
+  const args = (container.args ?? []).map((each) => names[each] ?? each);
   const port = await findFreePort();
   const user = process.getuid?.() === 0 ? { uid: 65532, gid: 65532 } : {};
   let output = "";
   const child = spawn(
     process.execPath,
-    [path.join(packageRoot, "dist", "src", "cli", "main.js"), ...(container.args ?? [])],
+    [path.join(packageRoot, "dist", "src", "cli", "main.js"), ...args],
     {
       // A user who may write nowhere here stands for the read-only file system.
       cwd: packageRoot,
@@ -267,6 +282,14 @@ async function drains({ child, pod, container, output }: Running): Promise<void>
   // ONNX Runtime tells its maker about models unless it is switched off, and complains here, where
   // it may write nothing, that it cannot keep the machine's id.
   assert.doesNotMatch(output(), /telemetry/i);
+}
+
+/** The tiny checkpoint without its graph: what a coordinator's pod is given. */
+async function withoutGraph(folder: string): Promise<string> {
+  const slim = path.join(folder, "slim");
+  const filter = (source: string) => path.basename(source) !== "model.onnx";
+  await cp(tinyCheckpoint("bi"), slim, { recursive: true, filter });
+  return slim;
 }
 
 async function configFile(folder: string, yaml: string): Promise<string> {

@@ -6,20 +6,27 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import {
+  chmodSync,
+  chownSync,
   cpSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
+  symlinkSync,
+  writeFileSync,
 } from "node:fs";
-import { chmodSync, lstatSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { DockerfileParser, type Instruction } from "dockerfile-ast";
 import { z } from "zod";
 import { packageRoot, packageVersion } from "../../src/config/package-root.js";
+import { openCheckpoint } from "../../src/encoder/checkpoint-directory.js";
+import { plainManifests, workloadsOf } from "../support/manifests.js";
 import { demandTool, runTool } from "../support/kubernetes-tools.js";
 import { tinyCheckpoint } from "../support/tiny-checkpoints.js";
 
@@ -150,6 +157,83 @@ describe("the CPU image, its instructions carried out in folders", function () {
   });
 });
 
+describe("a checkpoint on its way into a pod, as user 65532", function () {
+  this.timeout(60_000);
+  let folder: string;
+  let stage: string;
+
+  beforeEach(() => {
+    folder = mkdtempSync(path.join(os.tmpdir(), "csplade-model-"));
+    chmodSync(folder, 0o755);
+    stage = path.join(folder, "stage");
+  });
+
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  /** A checkpoint as exporters leave it: large weights for their owner alone, one file a link. */
+  function exported(linkTo: string): string {
+    const directory = path.join(folder, "exported");
+    cpSync(tinyCheckpoint("bi"), directory, { recursive: true });
+    renameSync(path.join(directory, "model.onnx"), path.join(directory, "weights"));
+    symlinkSync(linkTo, path.join(directory, "model.onnx"));
+    chmodSync(path.join(directory, "weights"), 0o600);
+    return directory;
+  }
+
+  /** Runs an init container's command of the chart, its paths below the folder. */
+  function initialize(component: string): string {
+    const pod = workloadsOf(plainManifests()).find(
+      ({ labels }) => labels["app.kubernetes.io/component"] === component,
+    )?.pod;
+    const [program = "", ...args] = (pod?.initContainers[0]?.command ?? []).map((each) =>
+      each.replaceAll(
+        /(^|[\s"])\/(models?\/?)/g,
+        (_, before: string, name: string) =>
+          `${before}${path.join(name.startsWith("models") ? folder : stage, name)}`,
+      ),
+    );
+    const models = path.join(folder, "models");
+    mkdirSync(models);
+    const user = process.getuid?.() === 0 ? { uid: 65532, gid: 65532 } : {};
+    if (user.uid !== undefined) chownSync(models, user.uid, user.gid);
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const end = spawnSync(program, args, { encoding: "utf8", ...user });
+      assert.equal(end.status, 0, end.stderr);
+    }
+    return path.join(models, "model");
+  }
+
+  it("is readable and without links, also when the init container runs twice", async () => {
+    buildIn(stage, exported("weights"), "Dockerfile.model");
+    const arrived = initialize("worker");
+    assert.ok(lstatSync(path.join(arrived, "model.onnx")).isFile());
+    assert.equal((await openCheckpoint(arrived)).manifest.format, 1);
+    const readable = spawnSync("cat", [path.join(arrived, "model.onnx")], {
+      ...(process.getuid?.() === 0 ? { uid: 65532, gid: 65532 } : {}),
+      maxBuffer: 64 << 20,
+    });
+    assert.equal(readable.status, 0, String(readable.stderr));
+  });
+
+  it("leaves graph and weights behind for what only coordinates", async () => {
+    buildIn(stage, exported("weights"), "Dockerfile.model");
+    writeFileSync(path.join(stage, "model", "model.onnx_data"), "weights");
+    const arrived = initialize("reindex");
+    const names = readdirSync(arrived);
+    assert.ok(names.includes("manifest.json") && names.includes("tokenizer.json"), String(names));
+    assert.deepEqual(
+      names.filter((name) => name.startsWith("model.onnx")),
+      [],
+    );
+    assert.equal((await openCheckpoint(arrived, { graph: false })).manifest.format, 1);
+  });
+
+  it("is refused at the build where a link leads out of it", () => {
+    const directory = exported("../elsewhere/model.onnx");
+    assert.throws(() => buildIn(stage, directory, "Dockerfile.model"), /find -L/);
+  });
+});
+
 function instructionsOf(file: string): Instruction[] {
   return DockerfileParser.parse(
     readFileSync(path.join(packageRoot, file), "utf8"),
@@ -200,14 +284,24 @@ function buildIn(folder: string, context: string, file: string): string {
         mkdirSync(workdir, { recursive: true });
         break;
       case "COPY":
-        copy(args, stages, context, workdir);
+        copy(args, stages, context, workdir, stage);
+        changeMode(instruction, path.join(stage, args.at(-1) ?? ""));
         break;
       case "RUN":
-        runIn(instruction, stage, workdir);
+        runIn(instruction, stage, workdir || stage);
         break;
     }
   }
   return stage;
+}
+
+/** Does what `--chmod` of a COPY says; links keep leading where they led. */
+function changeMode(instruction: Instruction, target: string): void {
+  const mode = /--chmod=(\d+)/.exec(instruction.toString())?.[1];
+  if (mode === undefined) return;
+  const args = [target, "-not", "-type", "l", "-exec", "chmod", mode, "{}", "+"];
+  const end = spawnSync("find", args, { encoding: "utf8" });
+  assert.equal(end.status, 0, end.stderr);
 }
 
 function copy(
@@ -215,15 +309,18 @@ function copy(
   stages: ReadonlyMap<string, string>,
   context: string,
   workdir: string,
+  stage: string,
 ): void {
-  // The parser counts --from among the flags, not the arguments.
-  const target = path.resolve(workdir, args.at(-1) ?? "");
+  // The parser counts --from and --chmod among the flags, not the arguments.
+  const to = args.at(-1) ?? "";
+  const target = path.isAbsolute(to) ? path.join(stage, to) : path.resolve(workdir, to);
   for (const source of args.slice(0, -1)) {
     const from = source.startsWith("/")
       ? path.join(stages.get("build") ?? "", source)
       : path.join(context, source);
+    // A folder's content, not the folder, is what COPY copies.
     const into =
-      args.at(-1)?.endsWith("/") === true ? path.join(target, path.basename(source)) : target;
+      to.endsWith("/") && source !== "." ? path.join(target, path.basename(source)) : target;
     mkdirSync(path.dirname(into), { recursive: true });
     // Hard links: node_modules has thousands of files, and a stage changes none of another's.
     const end = spawnSync("cp", ["-al", from, into], { encoding: "utf8" });
@@ -234,7 +331,7 @@ function copy(
 function runIn(instruction: Instruction, stage: string, workdir: string): void {
   const command = (instruction.getArgumentsContent() ?? "")
     .replace(/\\\n/g, " ")
-    .replaceAll(/(^|\s)\/(app|usr)\//g, `$1${stage}/$2/`);
+    .replaceAll(/(^|\s)\/(app|usr|model)\b/g, `$1${stage}/$2`);
   const end = spawnSync("sh", ["-euc", command], {
     cwd: workdir,
     encoding: "utf8",

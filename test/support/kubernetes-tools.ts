@@ -63,13 +63,19 @@ interface RunToolOptions {
 }
 
 /** Renders the chart with some values set, as `helm template` prints it. */
-export function renderChart(helm: string, values: readonly string[] = []): ToolEnd {
+export function renderChart(
+  helm: string,
+  values: readonly string[] = [],
+  more: readonly string[] = [],
+  release = "csplade",
+): ToolEnd {
   return runTool(path.join(helm, "helm"), [
     "template",
-    "csplade",
+    release,
     "k8s/helm/csplade",
     "--namespace=csplade",
     "--kube-version=1.36.0",
     ...values.flatMap((each) => ["--set", each]),
+    ...more,
   ]);
 }

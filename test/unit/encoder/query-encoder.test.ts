@@ -1,12 +1,21 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import type { EncodedText } from "../../../src/encoder/encoder-protocol.js";
 import { manifestSchema } from "../../../src/encoder/manifest.js";
-import { openQueryEncoder } from "../../../src/encoder/query-encoder.js";
+import { openCheckpoint } from "../../../src/encoder/checkpoint-directory.js";
+import { openCoordinatorEncoder, openQueryEncoder } from "../../../src/encoder/query-encoder.js";
 import { QUERY_TABLE_FILE } from "../../../src/encoder/query-table.js";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { termsOf } from "../../../src/sparse/sparse-vector.js";
@@ -77,7 +86,57 @@ describe("queries by table", () => {
   it("refuses to encode documents, which need the model", async () => {
     putTable("once");
     encoder = await openQueryEncoder(config());
-    await assert.rejects(encoder.encodeDocuments(["water"]), { code: "encode_failed" });
+    await assert.rejects(encoder.encodeDocuments(["water"]), { code: "encode_unsupported" });
+  });
+
+  it("asks a coordinator for neither graph nor weights: manifest, tokenizer and lexicon do", async () => {
+    const lexical = path.join(directory, "lexical");
+    cpSync(tinyCheckpoint("lexical"), lexical, { recursive: true });
+    rmSync(path.join(lexical, "model.onnx"));
+    encoder = await openCoordinatorEncoder(testConfig({ "model.path": lexical }));
+    const whole = await openEncoder(testConfig({ "model.path": tinyCheckpoint("lexical") }));
+    try {
+      const texts = ["the water of the river", "", "Ship 42-B, and the ship again"];
+      assert.deepEqual(await encoder.literals(texts), await whole.literals(texts));
+      assert.equal(encoder.manifest.fingerprint, whole.manifest.fingerprint);
+      assert.deepEqual(encoder.lexicon?.idf_range, whole.lexicon?.idf_range);
+    } finally {
+      await whole.close();
+    }
+    for (const refused of [encoder.encodeDocuments(["water"]), encoder.encodeQueries(["water"])]) {
+      await assert.rejects(refused, { code: "encode_unsupported" });
+    }
+    const lacking = openEncoder(testConfig({ "model.path": lexical }));
+    await assert.rejects(lacking, { code: "model_invalid" });
+  });
+
+  it("refuses weights that are a link out of the graph's folder, and takes a folder of links", async () => {
+    const blobs = path.join(directory, "blobs");
+    const inside = path.join(directory, "checkpoint");
+    mkdirSync(blobs);
+    cpSync(tinyCheckpoint("bi"), inside, { recursive: true });
+    const link = (name: string, content: string) => {
+      writeFileSync(path.join(blobs, name), content);
+      const file = path.join(inside, "manifest.json");
+      const manifest = JSON.parse(readFileSync(file, "utf8")) as { files: Record<string, object> };
+      const sha256 = createHash("sha256").update(content).digest("hex");
+      manifest.files[name] = { sha256, bytes: Buffer.byteLength(content) };
+      writeFileSync(file, JSON.stringify(manifest));
+      symlinkSync(path.join(blobs, name), path.join(inside, name));
+    };
+    link("model.onnx_data", "weights");
+    await assert.rejects(
+      openCheckpoint(inside),
+      (thrown: unknown) =>
+        thrown instanceof CspladeError &&
+        thrown.code === "model_invalid" &&
+        /outside the folder/.test(thrown.message) &&
+        /cp -RL/.test(thrown.hint ?? ""),
+    );
+    cpSync(path.join(inside, "model.onnx"), path.join(blobs, "model.onnx"));
+    rmSync(path.join(inside, "model.onnx"));
+    symlinkSync(path.join(blobs, "model.onnx"), path.join(inside, "model.onnx"));
+    assert.equal((await openCheckpoint(inside)).directory, inside);
   });
 
   it("leaves documents to the model where both are asked of one encoder", async () => {

@@ -1,10 +1,26 @@
+{{/*
+A name of at most so many characters: one that is longer ends in a hash of the whole, so that two
+long names that begin alike stay two. Called with (list "name" 63).
+*/}}
+{{- define "csplade.cut" -}}
+{{- $name := index . 0 -}}
+{{- $most := index . 1 | int -}}
+{{- if gt (len $name) $most -}}
+{{- printf "%s-%s" (trunc (sub $most 9 | int) $name | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Names start with the release's; a release called csplade gets no csplade-csplade. */}}
 {{- define "csplade.fullname" -}}
-{{- if contains "csplade" .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-csplade" .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- $name := ternary .Release.Name (printf "%s-csplade" .Release.Name) (contains "csplade" .Release.Name) -}}
+{{- include "csplade.cut" (list $name 50) -}}
 {{- end -}}
+
+{{/* The name of an object, which is a label's value too: at most 63. Called with (list . "worker"). */}}
+{{- define "csplade.named" -}}
+{{- include "csplade.cut" (list (printf "%s-%s" (include "csplade.fullname" (index . 0)) (index . 1)) 63) -}}
 {{- end -}}
 
 {{/* Labels that select. Called with (dict "root" $ "component" "worker"). */}}
@@ -19,6 +35,9 @@ app.kubernetes.io/component: {{ . }}
 {{- define "csplade.labels" -}}
 {{ include "csplade.selectorLabels" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* repository:tag or repository@digest. Called with (dict "root" $ "image" … "suffix" "-cuda"). */}}
@@ -56,7 +75,7 @@ securityContext:
 {{/* Settings that are no secrets, from the ConfigMap, and the secrets by name. */}}
 {{- define "csplade.envFrom" -}}
 - configMapRef:
-    name: {{ include "csplade.fullname" . }}-settings
+    name: {{ include "csplade.named" (list . "settings") }}
 {{- end -}}
 
 {{- define "csplade.credentialsEnv" -}}
@@ -84,6 +103,11 @@ securityContext:
       divisor: "1"
 {{- end -}}
 
+{{/*
+Called with the component: (dict "root" $ "component" "worker" "values" .Values.worker "model" "graph").
+`model` is how much of a checkpoint it needs: graph, all of it; tables, what is beside the graph; or
+nothing.
+*/}}
 {{- define "csplade.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
@@ -97,6 +121,14 @@ securityContext:
   mountPath: /models
   readOnly: true
 {{- end }}
+{{- with .values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The component's model: what it says of its own, and the release's for the rest. YAML. */}}
+{{- define "csplade.model" -}}
+{{- mergeOverwrite (deepCopy .root.Values.model) (deepCopy (default dict .values.model)) | toYaml -}}
 {{- end -}}
 
 {{- define "csplade.volumes" -}}
@@ -113,7 +145,7 @@ securityContext:
 {{- end }}
 {{- if .model }}
 - name: model
-  {{- with .root.Values.model }}
+  {{- with include "csplade.model" . | fromYaml }}
   {{- if eq .source "claim" }}
   persistentVolumeClaim:
     claimName: {{ required "model.claim names the PersistentVolumeClaim of model.source=claim" .claim }}
@@ -128,17 +160,35 @@ securityContext:
   {{- end }}
   {{- end }}
 {{- end }}
+{{- with .values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
+{{/* -L: what links lead to is copied; ONNX Runtime follows no link out of the graph's folder. */}}
 {{- define "csplade.modelInitContainer" -}}
-{{- if eq .Values.model.source "initContainer" }}
+{{- with include "csplade.model" . | fromYaml }}
+{{- if and $.model (eq .source "initContainer") }}
 initContainers:
   - name: model
-    image: {{ include "csplade.image" (dict "root" . "image" .Values.model.image) }}
-    imagePullPolicy: {{ .Values.model.image.pullPolicy }}
-    command: [cp, -R, /model, /models/]
+    image: {{ include "csplade.image" (dict "root" $.root "image" .image) }}
+    imagePullPolicy: {{ .image.pullPolicy }}
+    {{- if eq $.model "graph" }}
+    command: [cp, -RLf, /model, /models/]
+    {{- else }}
+    # Everything but the graph and its weights: nothing is computed here.
+    command:
+      - sh
+      - -euc
+      - |
+        mkdir -p /models/model
+        for file in /model/*; do
+          case "$file" in */model.onnx*) continue ;; esac
+          cp -RLf "$file" /models/model/
+        done
+    {{- end }}
     securityContext:
-      {{- include "csplade.containerSecurityContext" . | nindent 6 }}
+      {{- include "csplade.containerSecurityContext" $.root | nindent 6 }}
     resources:
       requests:
         cpu: 100m
@@ -148,6 +198,7 @@ initContainers:
     volumeMounts:
       - name: model
         mountPath: /models
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -164,26 +215,68 @@ initContainers:
 {{- end }}
 {{- end -}}
 
-{{/* Where pods may run: nodeSelector, tolerations, affinity. */}}
+{{/* Where a component's pods may run; those that need a GPU also where only GPUs are. */}}
 {{- define "csplade.placement" -}}
-{{- with .nodeSelector }}
+{{- $cuda := eq (default "cpu" .values.provider) "cuda" }}
+{{- with .values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .tolerations }}
+{{- with concat .values.tolerations (ternary .root.Values.gpu.tolerations list $cuda) }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .affinity }}
+{{- with .values.affinity }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .priorityClassName }}
+{{- with .values.priorityClassName }}
 priorityClassName: {{ . }}
+{{- end }}
+{{- if and $cuda .root.Values.gpu.runtimeClassName }}
+runtimeClassName: {{ .root.Values.gpu.runtimeClassName }}
 {{- end }}
 {{- end -}}
 
-{{/* The process answers at all; the model is loaded and Redis answers. */}}
+{{/* The image of a component's provider. */}}
+{{- define "csplade.programImage" -}}
+{{- $cuda := eq (default "cpu" .values.provider) "cuda" -}}
+{{- with ternary .root.Values.cudaImage .root.Values.image $cuda -}}
+image: {{ include "csplade.image" (dict "root" $.root "image" . "suffix" (ternary "-cuda" "" $cuda)) }}
+imagePullPolicy: {{ .pullPolicy }}
+{{- end -}}
+{{- end -}}
+
+{{- define "csplade.providerEnv" -}}
+- name: CSPLADE_PROVIDER
+  value: {{ .values.provider }}
+{{- end -}}
+
+{{/* What it asks for, and a GPU where it needs one. */}}
+{{- define "csplade.resources" -}}
+{{- with .values.resources }}
+requests:
+  {{- toYaml .requests | nindent 2 }}
+limits:
+  {{- toYaml .limits | nindent 2 }}
+{{- end }}
+{{- if eq (default "cpu" .values.provider) "cuda" }}
+  {{ .root.Values.gpu.resource }}: "1"
+{{- end }}
+{{- end -}}
+
+{{/* Of a pod: what selects it, and what its owner adds. */}}
+{{- define "csplade.podLabels" -}}
+{{ include "csplade.labels" . }}
+{{- with .values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+/healthz answers while the model is loaded, however long that takes, and fails when nothing can be
+encoded any more; /readyz follows the last real inference.
+*/}}
 {{- define "csplade.metricsProbes" -}}
 startupProbe:
   httpGet:
