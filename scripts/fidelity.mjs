@@ -11,7 +11,8 @@
 import { parseArgs } from "node:util";
 import { connectCluster } from "../dist/src/cluster/cluster.js";
 import { openEncoder } from "../dist/src/encoder/encoder.js";
-import { isClean, runFollow, runSchedule, sumOf } from "../dist/test/support/fidelity.js";
+import { runFollow, runSchedule } from "../dist/test/support/fidelity.js";
+import { isClean, sumOf } from "../dist/test/support/fidelity-report.js";
 import { discardIndices, reindexConfig } from "../dist/test/support/reindexing.js";
 import { mochaGlobalSetup, mochaGlobalTeardown } from "../dist/test/support/servers.js";
 

@@ -124,19 +124,23 @@ async function allPhases(parts: Coordination, begun: RunRecord): Promise<RunReco
 
 /** Everything up to the swap: after it nothing is copied but by `--follow`. */
 async function copyAndSwap(parts: Coordination, begun: RunRecord): Promise<RunRecord> {
-  let run = await catchUp(parts, begun);
-  run = await sweepIfNeeded(parts, run);
+  let run = await catchUpAndSweep(parts, begun);
   await restoreSettings(parts, run, false);
   run = await verifyRun(parts, run);
-  const caughtUp = await catchUp(parts, run);
-  run = await sweepIfNeeded(parts, caughtUp);
-  // What was deleted and made again meanwhile is there for the sweep, and older than it was then.
-  if (run !== caughtUp) run = await catchUp(parts, run, { once: true });
+  run = await catchUpAndSweep(parts, run);
   if (!parts.swap) return run;
   return swapAlias(parts, run, {
     copy: (now) => catchUp(parts, now, { once: true }),
     sweep: (now) => sweep(parts, now),
   });
+}
+
+/** Afterwards no document of the new index is in an older state than the source's at the beginning of this. */
+async function catchUpAndSweep(parts: Coordination, run: RunRecord): Promise<RunRecord> {
+  const caughtUp = await catchUp(parts, run);
+  const swept = await sweepIfNeeded(parts, caughtUp);
+  // What changed meanwhile is there for the sweep in a newer state than was copied, and taken away.
+  return swept === caughtUp ? swept : catchUp(parts, swept, { once: true });
 }
 
 /** Whoever takes a swap back ends the following. */
@@ -316,7 +320,7 @@ async function sweepIfNeeded(parts: Coordination, run: RunRecord): Promise<RunRe
   return (await countDocuments(parts, run)).extra === 0 ? run : sweep(parts, run);
 }
 
-/** Removes from the target what the run wrote and the source has no more. */
+/** Removes from the target what the run wrote and the source has no more, or has in a newer state. */
 async function sweep(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   const { cluster, store, patience } = parts;
   const { source } = run;

@@ -1,4 +1,9 @@
-/** Removes from the target what the source has no more: one slice of the target's own documents. */
+/**
+ * Removes from the target what the source has no more: one slice of the target's own documents. Before
+ * the swap also what the source has in a newer state. The pass that follows copies that state; but a
+ * document may come and go between passes, absent whenever one reads and there whenever one sweeps, and
+ * would keep a state in the target that it last had long ago.
+ */
 import { z } from "zod";
 import { patiently } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
@@ -8,7 +13,7 @@ import { deletionSteps } from "../index/index-document.js";
 import { readDocuments, type StoredDocument } from "../sources/index-source.js";
 import { noCounts } from "./run-record.js";
 import type { SliceClaim } from "./slice-claim.js";
-import { demandSameSource } from "./slice-reader.js";
+import { demandSameSource, versionOf } from "./slice-reader.js";
 import type { SliceEnding, SliceTask } from "./slice-task.js";
 
 /** Documents asked about at once. */
@@ -16,7 +21,12 @@ const PAGE = 1_000;
 
 const mgetSchema = z.object({
   docs: z.array(
-    z.object({ _id: z.string(), found: z.boolean().optional(), error: z.unknown().optional() }),
+    z.object({
+      _id: z.string(),
+      _seq_no: z.number().int().optional(),
+      found: z.boolean().optional(),
+      error: z.unknown().optional(),
+    }),
   ),
 });
 
@@ -26,7 +36,7 @@ export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<Sl
   if (run.source.type !== "index") return "done";
   const patience = { config, cluster, signal, onTrouble: task.onTrouble };
   await demandSameSource({ cluster, run, patience });
-  const { part, to } = claim.record;
+  const { part, to, after_swap } = claim.record;
   const reader = { index: run.target, shard: part, primaries: true, ...filterOf(run.passages) };
   for (let from = claim.record.position; from < to;) {
     if (task.drain.aborted) return "drained";
@@ -36,14 +46,19 @@ export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<Sl
     );
     const last = page.at(-1);
     if (last === undefined) return "done";
-    const gone = await patiently(patience, () => goneFrom(task, page));
-    // One more than the version that is there: a newer one, written meanwhile, stays.
+    const current = await patiently(patience, () => versionsIn(task, page));
+    const outdated = page.flatMap((document, i) => {
+      const there = current[i];
+      // One more than the version that is there: a newer one, written meanwhile, stays.
+      if (there === undefined) return [{ document, version: document.version + 1 }];
+      if (after_swap || there <= document.version) return [];
+      return [{ document, version: Math.max(document.version, there - 1) }];
+    });
     const results = await writeDocuments(
       writer,
-      gone.map((document) => {
+      outdated.map(({ document, version }) => {
         const passages = Number(fieldsOf(document).csplade_passage_count ?? 0);
         const stored = { hash: undefined, passages };
-        const version = document.version + 1;
         return deletionSteps(info, { ...document, id: sourceId(document), version }, stored);
       }),
       signal,
@@ -74,10 +89,11 @@ function fieldsOf({ source }: StoredDocument): Readonly<Record<string, unknown>>
   return JSON.parse(source) as Record<string, unknown>;
 }
 
-async function goneFrom(
+/** The versions that the source's documents would have in the target; undefined: it has none. */
+async function versionsIn(
   { cluster, run, signal }: SliceTask,
   page: readonly StoredDocument[],
-): Promise<StoredDocument[]> {
+): Promise<(number | undefined)[]> {
   const index = run.source.type === "index" ? run.source.index : "";
   const docs = page.map((document) => ({
     _id: sourceId(document),
@@ -90,14 +106,15 @@ async function goneFrom(
       `Asking ${index} which documents it still has`,
     ),
   );
-  return page.filter((document, i) => {
-    const found = answer.docs[i];
-    if (found?._id !== sourceId(document) || found.error !== undefined) {
+  return page.map((document, i) => {
+    const { _id, _seq_no, found, error } = answer.docs[i] ?? {};
+    const isThere = found === true;
+    if (_id !== sourceId(document) || error !== undefined || (isThere && _seq_no === undefined)) {
       throw new CspladeError(
         "cluster_busy",
         `Asking ${index} which documents it still has: no usable answer for ${document.id}.`,
       );
     }
-    return found.found !== true;
+    return isThere && _seq_no !== undefined ? versionOf(_seq_no) : undefined;
   });
 }

@@ -13,14 +13,13 @@ import type { Cluster } from "../../src/cluster/cluster.js";
 import { pathOf } from "../../src/cluster/request.js";
 import type { Config } from "../../src/config/settings.js";
 import type { Encoder } from "../../src/encoder/encoder.js";
-import { withoutMembers } from "../../src/json/json-object.js";
-import { isOurField } from "../../src/index/index-meta.js";
 import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
 import { ingestFiles } from "../../src/pipeline/ingest-files.js";
 import { followMarked } from "../../src/pipeline/marked-documents.js";
 import { reindex } from "../../src/reindex/reindex.js";
 import { rollBack } from "../../src/reindex/rollback.js";
 import { openRunStore } from "../../src/reindex/run-store.js";
+import { compare, inWords, isClean, sumOf, type FidelityReport } from "./fidelity-report.js";
 import { hostileDocuments, type HostileDocuments } from "./hostile-documents.js";
 import { Ledger, randomNumbers, textsOf, write, type Write } from "./writers.js";
 
@@ -31,22 +30,6 @@ export interface FidelityParts {
   readonly cluster: Cluster;
   readonly encoder: Encoder;
   readonly say?: (message: string) => void;
-}
-
-/** What was compared, and what was wrong. */
-export interface FidelityReport {
-  /** Documents compared. */
-  readonly compared: number;
-  /** Writes of applications that were acknowledged. */
-  readonly writes: number;
-  /** Not there although nobody deleted them. */
-  readonly lost: number;
-  /** There twice, or although somebody deleted them. */
-  readonly doubled: number;
-  /** There with another text. */
-  readonly altered: number;
-  /** Some of them. */
-  readonly examples: readonly string[];
 }
 
 /** One reindexing with writers: everything besides the numbers of documents comes from the seed. */
@@ -77,31 +60,6 @@ const CONVERGE_MS = 60_000;
 
 /** Lines of a bulk request of an application. */
 const PER_BULK = 1_000;
-
-/** Nothing was compared yet. */
-const NOTHING: FidelityReport = {
-  compared: 0,
-  writes: 0,
-  lost: 0,
-  doubled: 0,
-  altered: 0,
-  examples: [],
-};
-
-/** The sums of reports. */
-export function sumOf(reports: readonly FidelityReport[]): FidelityReport {
-  return reports.reduce(
-    (sum, each) => ({
-      compared: sum.compared + each.compared,
-      writes: sum.writes + each.writes,
-      lost: sum.lost + each.lost,
-      doubled: sum.doubled + each.doubled,
-      altered: sum.altered + each.altered,
-      examples: [...sum.examples, ...each.examples].slice(0, 20),
-    }),
-    NOTHING,
-  );
-}
 
 /** Runs one schedule. Its indices stay, under the prefix. */
 export async function runSchedule(
@@ -206,11 +164,15 @@ export async function runSchedule(
     await writers.stop();
     const isFollowed = plan.follow && plan.back !== "during";
     const isLate = plan.follow && plan.back === "during";
+    const follows = plan.follow ? "followed run" : "run";
+    const phase = `after a ${follows}${plan.back === "during" ? " that was rolled back" : ""}`;
     const look = async (): Promise<FidelityReport> => {
       const own = (index: string) =>
-        compare(url, index, ledger.ids(index), (id) => [ledger.of(index, id).at(-1)?.text ?? null]);
+        compare(url, { index, phase }, ledger.ids(index), (id) => [
+          ledger.of(index, id).at(-1)?.text ?? null,
+        ]);
       const ids = [...new Set([...ledger.ids(source), ...ledger.ids(target)])];
-      const copied = await compare(url, target, ids, (id) => {
+      const copied = await compare(url, { index: target, phase }, ids, (id) => {
         const theirs = ledger.of(target, id).at(-1);
         const copies = statesOf(ledger.of(source, id), {
           low: isFollowed ? Infinity : happened.low,
@@ -247,10 +209,12 @@ export async function runSchedule(
       const changed = new Set(
         ledger.ids(source).filter((id) => (ledger.of(source, id).at(-1)?.begun ?? 0) > since),
       );
-      const again = await compare(url, source, ledger.ids(source), (id) => [
+      const phase = "after the rollback";
+      const again = await compare(url, { index: source, phase }, ledger.ids(source), (id) => [
         ledger.of(source, id).at(-1)?.text ?? null,
       ]);
-      const theirs = await compare(url, target, [...sofar.keys(), ...ledger.ids(target)], (id) => {
+      const ids = [...sofar.keys(), ...ledger.ids(target)];
+      const theirs = await compare(url, { index: target, phase }, ids, (id) => {
         const last = ledger.of(target, id).at(-1);
         return last === undefined ? (sofar.get(id) ?? [null]) : [last.text];
       });
@@ -297,15 +261,11 @@ export async function runFollow(
   await writing;
   const last = await followMarked({ ...following, signal });
   say(`${index}: ${first.encoded} and ${last.encoded} documents got a vector in place`);
-  const report = await compare(config["opensearch.url"], index, ledger.ids(index), (id) => [
+  const place = { index, phase: "after csplade follow" };
+  const report = await compare(config["opensearch.url"], place, ledger.ids(index), (id) => [
     ledger.of(index, id).at(-1)?.text ?? null,
   ]);
   return { ...report, writes: ledger.size };
-}
-
-/** Whether nothing is wrong. */
-export function isClean({ lost, doubled, altered }: FidelityReport): boolean {
-  return lost + doubled + altered === 0;
 }
 
 function planOf(random: () => number): SchedulePlan {
@@ -394,53 +354,9 @@ async function ingest(parts: FidelityParts, filling: Filling): Promise<void> {
     await rm(folder, { recursive: true });
   }
   noteAll(filling);
-  const report = await compare(url, index, ledger.ids(index), (id) => [
+  const place = { index, phase: "after the ingest" };
+  const report = await compare(url, place, ledger.ids(index), (id) => [
     ledger.of(index, id).at(-1)?.text ?? null,
   ]);
-  assert.ok(isClean(report), JSON.stringify(report));
-}
-
-/** Compares an index with what may be in it; null: not there. */
-async function compare(
-  url: string,
-  index: string,
-  ids: readonly string[],
-  allowed: (id: string) => readonly (string | null)[],
-): Promise<FidelityReport> {
-  const there = await textsOf(url, index);
-  const wrong = { lost: 0, doubled: 0, altered: 0 };
-  const examples: string[] = [];
-  const count = (what: keyof typeof wrong, id: string) => {
-    wrong[what] += 1;
-    if (examples.length < 5) {
-      const now = there.get(id)?.map(withoutVector).join(" and ") ?? "nothing";
-      examples.push(`${what} in ${index}: ${id} is ${now}, not ${allowed(id).join(" or ")}`);
-    }
-  };
-  for (const id of new Set([...ids, ...there.keys()])) {
-    const [text, ...more] = there.get(id) ?? [];
-    const may = ids.length === 0 ? [null] : allowed(id);
-    if (more.length > 0) count("doubled", id);
-    else if (text === undefined) {
-      if (!may.includes(null)) count("lost", id);
-    } else if (may.every((each) => each === null)) count("doubled", id);
-    else if (!may.some((each) => each !== null && isOwnTextOf(text, each))) count("altered", id);
-  }
-  return { ...NOTHING, compared: there.size, ...wrong, examples };
-}
-
-const withoutVector = (text: string) => text.replaceAll(/"csplade":\{[^}]*\}/g, '"csplade":…');
-
-/** Whether a stored document is this text, with nothing but csplade's fields behind its own. */
-function isOwnTextOf(stored: string, text: string): boolean {
-  if (stored === text) return true;
-  const own = text.includes('"csplade') ? withoutMembers(text, isOurField) : text;
-  const head = own.slice(0, own.lastIndexOf("}")).trimEnd();
-  const tail = own.slice(head.length);
-  if (!stored.startsWith(head) || !stored.endsWith(tail)) return false;
-  const between = stored.slice(head.length, stored.length - tail.length);
-  if (between === "") return true;
-  if (!between.startsWith(',"csplade')) return false;
-  const ours = JSON.parse(`{${between.slice(1)}}`) as object;
-  return Object.keys(ours).every((name) => /^csplade(_|$)/.test(name));
+  assert.ok(isClean(report), inWords(report));
 }

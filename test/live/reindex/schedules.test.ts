@@ -1,11 +1,6 @@
 import assert from "node:assert/strict";
-import {
-  isClean,
-  runFollow,
-  runSchedule,
-  sumOf,
-  type FidelityReport,
-} from "../../support/fidelity.js";
+import { runFollow, runSchedule } from "../../support/fidelity.js";
+import { inWords, isClean, sumOf, type FidelityReport } from "../../support/fidelity-report.js";
 import { reindexConfig } from "../../support/reindexing.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
@@ -26,8 +21,7 @@ describe("documents, while applications write to source, alias and target", func
   after(() => suite.close());
 
   const partsOf = () => ({ ...suite, config: reindexConfig(own) });
-  const assertClean = (report: FidelityReport) =>
-    assert.ok(isClean(report), JSON.stringify(report, null, 2));
+  const assertClean = (report: FidelityReport) => assert.ok(isClean(report), inWords(report));
 
   it("come out of an ingest, a followed reindexing and its rollback as they went in", async () => {
     const plan = {

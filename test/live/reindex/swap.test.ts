@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Cluster } from "../../../src/cluster/cluster.js";
 import { pathOf } from "../../../src/cluster/request.js";
 import { behind, contentOf, fill, testDocuments } from "../../support/reindexing.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
@@ -146,6 +147,35 @@ describe("an alias that is moved", function () {
     assert.equal(content.has("d1"), false, "a delete in the source follows");
     assert.ok(content.has("mine"), "the application's document stays");
     assert.equal(content.size, 50);
+  });
+
+  it("leads to no state from long ago of a document that is gone whenever a pass reads and there whenever one sweeps", async () => {
+    const source = "sw-comes";
+    await fill(suite.cluster, source, testDocuments(20));
+    const remove = () => suite.cluster.send({ method: "DELETE", path: `/${source}/_doc/d1` });
+    let isRead = false;
+    const cluster: Cluster = {
+      ...suite.cluster,
+      async demandText(request, doing) {
+        const answer = await suite.cluster.demandText(request, doing);
+        if (isRead || request.path !== pathOf(source, "_search")) return answer;
+        isRead = answer.includes('"d1"');
+        if (isRead) await remove();
+        return answer;
+      },
+      async demand(request, doing) {
+        if (request.path !== pathOf(source, "_mget")) return suite.cluster.demand(request, doing);
+        await demand("PUT", `/${source}/_doc/d1`, { text: "It is back for a moment." });
+        const answer = await suite.cluster.demand(request, doing);
+        await remove();
+        return answer;
+      },
+    };
+    const what = { from: [source], alias: `${source}-search` };
+    const { target } = await suite.run(what, { cluster, verify: false });
+    assert.ok(isRead);
+    const content = await contentOf(suite.cluster, target);
+    assert.deepEqual([content.has("d1"), content.size], [false, 19]);
   });
 
   it("is refused before work when it leads to several indices, and stays when nothing could be copied", async () => {
