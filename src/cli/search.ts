@@ -46,7 +46,7 @@ export function searchCommand(): Command {
   return configuredCommand("search", ["opensearch.url", "model.path"])
     .description("Search an index by meaning and show which terms matched.")
     .argument("<question>", "what to look for")
-    .requiredOption("--index <name>", "index or alias")
+    .requiredOption("--index <name>", "index, alias or pattern, or several with commas between")
     .option("--size <n>", "hits to show", parseSize, 10)
     .option("--filter <dsl>", "OpenSearch query DSL as JSON that hits must satisfy", parseFilter)
     .addOption(new Option("--mode <mode>", "how to search").choices(searchModes).default("plain"))

@@ -8,8 +8,8 @@ import { askCapabilities, type Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
 import type { Send } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { demandSameModel, parseMeta, planOf, type IndexModel } from "../index/index-meta.js";
-import type { IndexPlan } from "../index/index-meta.js";
+import type { IndexModel, IndexPlan } from "../index/index-meta.js";
+import { sortIndices } from "../index/searched-indices.js";
 import type { Caller } from "./caller.js";
 import { namesOf, type IndexOptions, type SearchTarget } from "./search-target.js";
 
@@ -112,34 +112,8 @@ export function createIndexPlans(cluster: Cluster, model: IndexModel): IndexPlan
     const { expression, options } = target;
     const path = expression === undefined ? "/_mapping" : `/${expression}/_mapping`;
     const metas = await askMetas(path, options, caller);
-    const names: string[] = [];
-    const foreign: string[] = [];
-    let plan: IndexPlan | undefined;
-    let refused: CspladeError | undefined;
-    for (const name of Object.keys(metas).sort()) {
-      if (metas[name] === undefined) continue;
-      let next: IndexPlan;
-      try {
-        next = planOf(parseMeta(metas[name], name));
-        demandSameModel(next.model, model, name);
-      } catch (thrown) {
-        if (!(thrown instanceof CspladeError)) throw thrown;
-        refused ??= thrown;
-        foreign.push(name);
-        continue;
-      }
-      if (plan !== undefined && plan.passages !== next.passages) {
-        throw new CspladeError(
-          "index_invalid",
-          `${names[0] ?? ""} keeps passages as "${plan.passages}", ${name} as "${next.passages}"; one search cannot ask both.`,
-          { hint: "Name fewer indices." },
-        );
-      }
-      names.push(name);
-      plan ??= next;
-    }
     // One index of another model among others matches nothing; if it is all there is, say so.
-    if (plan === undefined && refused !== undefined) throw refused;
+    const { names, plan, foreign } = sortIndices(metas, model);
     const asked = namesOf(target);
     const partial = asked.length === 0 || asked.some((name) => !names.includes(name));
     return { names, plan, foreign, partial };

@@ -6,8 +6,8 @@ import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
-import { demandSameModel } from "../index/index-meta.js";
+import type { IndexPlan } from "../index/index-meta.js";
+import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
@@ -89,8 +89,9 @@ export interface Answer extends Omit<SearchResult, "hits"> {
 /** Asks questions. */
 export interface Searcher {
   /**
-   * Searches an index, alias or pattern.
-   * @throws CspladeError `model_mismatch` if it holds another model's vectors, `encode_failed`,
+   * Searches an index, an alias, a pattern, or several of them with commas between. Of those behind it
+   * that have no vectors, or another model's, nothing is found.
+   * @throws CspladeError `model_mismatch` if they hold only another model's vectors, `encode_failed`,
    * and what a search throws.
    */
   search(index: string, question: string, options?: QuestionOptions): Promise<Answer>;
@@ -125,15 +126,14 @@ export function openSearcher(options: SearcherOptions): Searcher {
   const { cluster, encoder, pruning } = options;
   const corpusIdf = createCorpusIdf({ ...options, scale: encoder.lexicon });
   const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
-  const known = new Map<string, { readonly info: IndexInfo; readonly until: number }>();
+  const known = new Map<string, { readonly found: SearchedIndices; readonly until: number }>();
 
-  async function indexInfo(index: string, signal: AbortSignal | undefined): Promise<IndexInfo> {
+  async function lookUp(index: string, signal: AbortSignal | undefined): Promise<SearchedIndices> {
     const before = known.get(index);
-    if (before !== undefined && before.until > performance.now()) return before.info;
-    const info = await readIndexModel(cluster, index, signal === undefined ? {} : { signal });
-    demandSameModel(info.model, indexModelOf(encoder.manifest), index);
-    known.set(index, { info, until: performance.now() + BELIEVED_MS });
-    return info;
+    if (before !== undefined && before.until > performance.now()) return before.found;
+    const found = await readSearchedIndices(cluster, index, indexModelOf(encoder.manifest), signal);
+    known.set(index, { found, until: performance.now() + BELIEVED_MS });
+    return found;
   }
 
   /** The whole vector: it is pruned when its weights are final. */
@@ -151,16 +151,16 @@ export function openSearcher(options: SearcherOptions): Searcher {
 
   async function encodeFor(
     index: string,
-    info: IndexInfo,
+    { names, plan }: SearchedIndices,
     question: string,
     signal: AbortSignal | undefined,
   ): Promise<Encoded & { readonly notes: readonly string[] }> {
     const whole = await encodeWhole(question, signal);
-    const { fields } = searchedFields(info.passages);
+    const { fields } = searchedFields(plan.passages);
     const { vector, notes } = await corpusIdf.weigh(whole, {
       cluster,
       index,
-      indices: info.indices,
+      indices: names,
       fields,
       signal,
     });
@@ -179,16 +179,18 @@ export function openSearcher(options: SearcherOptions): Searcher {
     },
     async search(index, question, asked = {}) {
       const { signal } = asked;
-      const info = await indexInfo(index, signal);
-      const { vector, words, notes, truncated } = await encodeFor(index, info, question, signal);
+      const found = await lookUp(index, signal);
+      const { plan } = found;
+      const { vector, words, notes, truncated } = await encodeFor(index, found, question, signal);
       const names = termNames(vocabulary, words);
       const { hits, ...result } = await search(cluster, {
         ...asked,
-        ...searchedFields(info.passages, info.ann),
+        ...among(found, asked),
+        ...searchedFields(plan.passages, plan.ann),
         index,
         vector,
         text: question,
-        text_fields: info.text_fields,
+        text_fields: plan.text_fields,
       });
       return {
         question,
@@ -196,25 +198,42 @@ export function openSearcher(options: SearcherOptions): Searcher {
         notes: [...notes, ...result.notes],
         query_terms: namedTerms(vector, names),
         truncated,
-        title_field: info.title_field,
-        text_fields: info.text_fields,
-        hits: await nameHits(encoder, names, hits, info, signal),
+        title_field: plan.title_field,
+        text_fields: plan.text_fields,
+        hits: await nameHits(encoder, names, hits, plan, signal),
       };
     },
     async query(index, question, asked = {}) {
-      const info = await indexInfo(index, undefined);
-      const { vector, notes } = await encodeFor(index, info, question, undefined);
+      const found = await lookUp(index, undefined);
+      const { vector, notes } = await encodeFor(index, found, question, undefined);
       const capabilities = await cluster.capabilities();
+      const { dialect = chooseDialect(capabilities), filter } = among(found, asked);
       const translated = translateQuery({
         ...asked,
+        filter,
         vector,
-        dialect: asked.dialect ?? chooseDialect(capabilities),
-        fields: searchedFields(info.passages).fields,
+        dialect,
+        fields: searchedFields(found.plan.passages).fields,
         max_clause_count: capabilities.max_clause_count,
       });
       return { ...translated, notes: [...notes, ...translated.notes] };
     },
   };
+}
+
+/**
+ * What a search needs besides where some of the indices cannot be asked: `neural_sparse` would fail on
+ * their shards, and the ids of another model's vectors mean something else.
+ */
+function among(
+  { foreign, without }: SearchedIndices,
+  { dialect, filter }: Pick<QuestionOptions, "dialect" | "filter">,
+): Pick<QuestionOptions, "dialect" | "filter"> {
+  const others = [...foreign, ...without];
+  if (others.length === 0) return { dialect, filter };
+  const theirs = filter === undefined ? [] : [filter].flat();
+  const ours = { bool: { must_not: [{ terms: { _index: others } }] } };
+  return { dialect: dialect ?? "rank_feature", filter: [...theirs, ours] };
 }
 
 /** A question's whole vector. */
@@ -230,7 +249,7 @@ async function nameHits(
   encoder: Encoder,
   names: TermNames,
   hits: readonly Hit[],
-  { text_fields }: IndexInfo,
+  { text_fields }: IndexPlan,
   signal: AbortSignal | undefined,
 ): Promise<NamedHit[]> {
   const explained = hits.some((hit) => hit.contributions.length > 0);
