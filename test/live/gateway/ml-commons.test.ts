@@ -173,6 +173,42 @@ describe("a stock OpenSearch with ml-commons", function () {
     });
   }
 
+  it("is the model of a semantic field, which encodes documents and questions by itself", async () => {
+    gateway = await startTestGateway({ "opensearch.url": url, "gateway.api_key": KEY });
+    const [model_id, search_model_id] = [await deployed(""), await deployed("query-")];
+    await demand("PUT", "/stock-semantic", {
+      mappings: { properties: { text: { type: "semantic", model_id, search_model_id } } },
+    });
+    const lines = SENTENCES.flatMap((text, i) => [{ index: { _id: String(i) } }, { text }]);
+    const written = (await cluster.demand(
+      {
+        method: "POST",
+        path: "/stock-semantic/_bulk",
+        query: { refresh: true },
+        body: lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
+      },
+      "Writing documents",
+    )) as { errors: boolean };
+    assert.equal(written.errors, false, JSON.stringify(written));
+    const [query_text = ""] = QUESTIONS;
+    const found = (await demand("POST", "/stock-semantic/_search", {
+      query: { neural: { text: { query_text } } },
+      size: 50,
+    })) as Found;
+    const query_tokens = await encoded(query_text, "query");
+    const expected = (await demand("POST", "/stock-semantic/_search", {
+      query: { neural_sparse: { "text_semantic_info.embedding": { query_tokens } } },
+      size: 50,
+    })) as Found;
+    assert.equal(found.hits.hits[0]?._id, "0");
+    const scores = new Map(expected.hits.hits.map((hit) => [hit._id, hit._score]));
+    assert.equal(found.hits.hits.length, scores.size);
+    for (const { _id, _score } of found.hits.hits) {
+      const wanted = scores.get(_id)!;
+      assert.ok(Math.abs(_score - wanted) < 1e-3 * wanted, `${_id}: ${_score} ${wanted}`);
+    }
+  });
+
   /** Makes a connector and its model, that of documents or that of questions; gives its id. */
   async function deployed(kind: "" | "query-"): Promise<string> {
     const connector = await filled(`ml-commons-${kind}connector.json`, {
