@@ -5,7 +5,11 @@ import { connectCluster } from "../cluster/cluster.js";
 import type { LoadedConfig } from "../config/load-config.js";
 import { withoutPasswords } from "../config/without-passwords.js";
 import { settings, type Config, type Setting, type SettingName } from "../config/settings.js";
+import { openCheckpoint, type CheckpointDirectory } from "../encoder/checkpoint-directory.js";
+import { CUDA_OPERATORS_VERSION } from "../encoder/cuda-operators.js";
 import { openEncoder } from "../encoder/encoder.js";
+import { demandFit, fitOf, operatorsPhrase } from "../encoder/provider-fit.js";
+import { tokenBudgetOf } from "../encoder/token-budget.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { checkRedis } from "../queue/redis-connection.js";
 import { configOf, configuredCommand } from "./configured-command.js";
@@ -103,6 +107,7 @@ async function runChecks(config: Config): Promise<Check[]> {
       const terms = encoded?.passages[0]?.vector.ids.length ?? 0;
       return `${name} (${variant}, ${precision}, ${fingerprint}) gives ${terms} terms for a short text`;
     }),
+    checkGraph(config),
     check("cluster", async () => {
       const cluster = connectCluster(config);
       try {
@@ -115,6 +120,42 @@ async function runChecks(config: Config): Promise<Check[]> {
     }),
     check("redis", async () => checkRedis(config)),
   ]);
+}
+
+/** What the checkpoint's graph is, and whether the provider has all of its operators. */
+async function checkGraph(config: Config): Promise<Check> {
+  let said = "";
+  const fits = await check("graph", async () => {
+    const checkpoint = await openCheckpoint(config["model.path"]);
+    said = describeGraph(checkpoint, config);
+    demandFit(checkpoint, config);
+    return "";
+  });
+  return { ...fits, says: [said, fits.says].filter(Boolean).join(`\n${INDENT}`) };
+}
+
+/** Where lines of a check go on. */
+const INDENT = " ".repeat(14);
+
+function describeGraph(checkpoint: CheckpointDirectory, config: Config): string {
+  const { manifest } = checkpoint;
+  const { operators, absent, unknown, memory } = fitOf(checkpoint, config);
+  const data = manifest.files["model.onnx_data"];
+  const lines = [
+    `${manifest.precision}${manifest.provider === undefined ? "" : ` for ${manifest.provider}`}, ${operators} nodes, ` +
+      `${bytesPhrase(memory.stored)} of weights${data === undefined ? "" : `, ${bytesPhrase(data.bytes)} of files beside model.onnx`}`,
+    `on ${config["model.provider"]} about ${bytesPhrase(memory.total)}: weights ${bytesPhrase(memory.weights)}, ` +
+      `scores of a batch of ${tokenBudgetOf(config)} tokens ${bytesPhrase(memory.scores)}`,
+    absent.length === 0
+      ? `CUDA (ONNX Runtime ${CUDA_OPERATORS_VERSION}) has a kernel of each operator` +
+        (unknown.length === 0 ? "" : `, as far as known: not known is ${operatorsPhrase(unknown)}`)
+      : `CUDA (ONNX Runtime ${CUDA_OPERATORS_VERSION}) leaves to the CPU: ${operatorsPhrase(absent)}`,
+  ];
+  return lines.join(`\n${INDENT}`);
+}
+
+function bytesPhrase(bytes: number): string {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 async function check(name: string, run: () => Promise<string>): Promise<Check> {

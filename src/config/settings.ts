@@ -120,6 +120,16 @@ export const settings = {
     env: "CSPLADE_PROVIDER",
     help: "ONNX Runtime execution provider.",
   },
+  "model.device": {
+    schema: count(0, 255, 0),
+    env: "CSPLADE_DEVICE",
+    help: "Number of the card with model.provider cuda, of those that the process sees.",
+  },
+  "model.cpu_fallback": {
+    schema: z.enum(["refuse", "allow", "never"]).default("refuse"),
+    env: "CSPLADE_CPU_FALLBACK",
+    help: "A graph that is not for model.provider: refuse it, allow it (parts run on the CPU, slowly); never: not even computations of shapes may run on the CPU.",
+  },
   "model.threads": {
     schema: count(0, 512, 0),
     env: "CSPLADE_THREADS",

@@ -11,6 +11,10 @@ export interface EncoderThreadData {
   readonly tokenizerFile: string;
   readonly lexiconFile: string | undefined;
   readonly provider: "cpu" | "cuda";
+  /** Number of the card, of those that the process sees. */
+  readonly device: number;
+  /** False: no node of the graph may be computed on the CPU. */
+  readonly allowCpu: boolean;
   readonly threads: number;
   readonly padTokenId: number;
 }

@@ -18,7 +18,9 @@ import {
 import { startEncoderThreads, type EncoderHealth, type Reply } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
 import { openQueryTable } from "./query-table.js";
+import { demandFit } from "./provider-fit.js";
 import type { ThreadTransition } from "./thread-state.js";
+import { tokenBudgetOf } from "./token-budget.js";
 
 /** Options of one call. */
 export interface EncodeOptions {
@@ -85,7 +87,8 @@ export interface OpenEncoderOptions {
 
 /**
  * Opens a checkpoint directory and starts its sessions; each has encoded something when it returns.
- * @throws CspladeError `model_not_found`, `model_invalid`, `provider_unavailable`, `device_failed`.
+ * @throws CspladeError `model_not_found`, `model_invalid`, `provider_unavailable`,
+ *   `provider_unsuitable`, `device_failed`.
  */
 export async function openEncoder(
   config: Config,
@@ -93,6 +96,7 @@ export async function openEncoder(
 ): Promise<Encoder> {
   const checkpoint = await openCheckpoint(config["model.path"]);
   const { manifest } = checkpoint;
+  demandFit(checkpoint, config);
   const sessions = config["model.sessions"];
   const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
   const threads = await startEncoderThreads({
@@ -101,6 +105,8 @@ export async function openEncoder(
       tokenizerFile: checkpoint.tokenizerFile,
       lexiconFile: checkpoint.lexiconFile,
       provider: config["model.provider"],
+      device: config["model.device"],
+      allowCpu: config["model.cpu_fallback"] !== "never",
       threads:
         config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
       padTokenId: manifest.pad_token_id,
@@ -213,13 +219,6 @@ export async function openEncoder(
     broken: threads.broken,
     close: () => threads.close(),
   };
-}
-
-/** Most tokens in a batch: larger ones leave the CPU's cache, smaller ones leave a GPU idle. */
-export function tokenBudgetOf(
-  config: Pick<Config, "model.token_budget" | "model.provider">,
-): number {
-  return config["model.token_budget"] || (config["model.provider"] === "cuda" ? 8192 : 512);
 }
 
 /** What of a checkpoint's lexicon is needed to weigh words anew. */

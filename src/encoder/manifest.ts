@@ -23,6 +23,8 @@ export const manifestSchema = z.object({
   license: z.string().min(1),
   base: z.object({ name: z.string(), source: z.string(), license: z.string() }),
   precision: z.enum(["fp32", "fp16", "int8", "int4"]),
+  /** The execution provider that the graph was written for; without it, any that has its operators. */
+  provider: z.enum(["cpu", "cuda"]).optional(),
   /**
    * Every file of the checkpoint with its checksum; must name model.onnx and tokenizer.json.
    * With query_weights.json it can encode queries by table, without inference; with lexicon.json

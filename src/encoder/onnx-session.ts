@@ -14,6 +14,10 @@ import { MIN_WEIGHT, type SparseVector } from "../sparse/sparse-vector.js";
 /** How a session is opened. */
 export interface SessionOptions {
   readonly provider: "cpu" | "cuda";
+  /** Number of the card, of those that the process sees; 0 without it. */
+  readonly device?: number;
+  /** False: the provider must compute every node of the graph itself. */
+  readonly allowCpu?: boolean;
   /** Threads inside one operator. */
   readonly threads: number;
 }
@@ -79,7 +83,12 @@ async function createSession(
 ): Promise<InferenceSession> {
   try {
     return await InferenceSession.create(modelFile, {
-      executionProviders: [options.provider],
+      executionProviders: [
+        options.provider === "cuda" ? { name: "cuda", deviceId: options.device ?? 0 } : "cpu",
+      ],
+      ...(options.provider === "cuda" && options.allowCpu === false
+        ? { extra: { session: { disable_cpu_ep_fallback: "1" } } }
+        : {}),
       intraOpNumThreads: options.threads,
       interOpNumThreads: 1,
       executionMode: "sequential",

@@ -6,8 +6,9 @@
 import os from "node:os";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { openEncoder, tokenBudgetOf, type Encoder } from "./encoder.js";
+import { openEncoder, type Encoder } from "./encoder.js";
 import { inRounds, median, pairedRatio, type PairedRatio } from "./paired-rounds.js";
+import { tokenBudgetOf } from "./token-budget.js";
 
 /** A way to run the encoder. */
 export interface EncoderSettings {

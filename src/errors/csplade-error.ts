@@ -15,6 +15,8 @@ export type ErrorCode =
   | "model_invalid"
   | "model_mismatch"
   | "provider_unavailable"
+  /** The graph is not one that the execution provider can compute. */
+  | "provider_unsuitable"
   | "encode_failed"
   /** The process has no model loaded, by its configuration. */
   | "encode_unsupported"
