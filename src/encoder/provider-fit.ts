@@ -66,6 +66,7 @@ export function demandFit(checkpoint: CheckpointDirectory, config: Config): void
   if (wanted !== undefined && wanted !== provider) {
     throw unsuitable(
       `The graph of ${directory} (${manifest.precision}) is for the ${wanted} provider, and model.provider is ${provider}.`,
+      directory,
       provider,
     );
   }
@@ -74,6 +75,7 @@ export function demandFit(checkpoint: CheckpointDirectory, config: Config): void
   if (absent.length === 0) return;
   throw unsuitable(
     `The graph of ${directory} (${manifest.precision}) has operators that ONNX Runtime's CUDA provider cannot compute and leaves to the CPU: ${operatorsPhrase(absent)}.`,
+    directory,
     provider,
   );
 }
@@ -85,9 +87,9 @@ export function operatorsPhrase(operators: readonly OperatorCount[]): string {
     .join(", ");
 }
 
-function unsuitable(message: string, provider: "cpu" | "cuda"): CspladeError {
-  const form = provider === "cuda" ? "--provider cuda --precision fp16" : "--provider cpu";
+function unsuitable(message: string, directory: string, provider: "cpu" | "cuda"): CspladeError {
+  const form = provider === "cuda" ? "--precision fp16 --provider cuda" : "--precision int8";
   return new CspladeError("provider_unsuitable", message, {
-    hint: `Export the model for it: csplade-train export … ${form}. Or take it as it is, slow: model.cpu_fallback allow.`,
+    hint: `Export it for the provider: csplade-train export-again --checkpoint ${directory} --out ELSEWHERE ${form} (other people's models: convert). Or take it as it is, slow: model.cpu_fallback allow.`,
   });
 }

@@ -20,7 +20,7 @@ from . import query_table as query_table_file
 from .export import build
 from .lexicon import Lexicon
 from .model import ModelConfig, SparseEncoder
-from .onnx_graph import save
+from .onnx_graph import ANY, Target, save
 
 ACTIVATION = "log1p_relu"
 POOLING = "max"
@@ -83,6 +83,7 @@ def write_manifest(
     variant: str,
     activation: str = ACTIVATION,
     pooling: str = POOLING,
+    provider: str = ANY.provider,
 ) -> dict[str, object]:
     """Describe the files that a directory has, all others being written; returns the manifest."""
     names = [n for n in FILES if (directory / n).exists()]
@@ -96,6 +97,8 @@ def write_manifest(
         "license": about.license,
         "base": about.base,
         "precision": precision,
+        # A graph for the CPU is one for any provider that has its operators.
+        **({"provider": provider} if provider != ANY.provider else {}),
         "files": {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names},
         "vocabulary_size": vocabulary,
         "activation": activation,
@@ -120,18 +123,24 @@ def write(
     about: Description,
     query_table: Tensor | None = None,
     lexicon: Lexicon | None = None,
+    target: Target = ANY,
+    name: str | None = None,
 ) -> dict[str, object]:
-    """Export one precision of `model` as a checkpoint directory; returns the manifest."""
+    """Export one precision of `model` as a checkpoint directory; returns the manifest.
+
+    name: the fingerprint of the weights that `model` was rounded from, if it was.
+    """
     cleared(directory)
     (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
     positions = max(2 * about.max_tokens["document"], 128)
-    save(build(model, precision, positions), directory / "model.onnx")
+    save(build(model, precision, positions, target=target), directory / "model.onnx")
     if query_table is not None:
         query_table_file.write(directory, query_table)
     if lexicon is not None:
         lexicon.write(directory)
-    name = fingerprint(model, tokenizer_json, lexicon)
-    return write_manifest(directory, about, precision, model.config.vocabulary, name, model.config.variant)
+    name = name or fingerprint(model, tokenizer_json, lexicon)
+    c = model.config
+    return write_manifest(directory, about, precision, c.vocabulary, name, c.variant, provider=target.provider)
 
 
 def save_master(path: Path, model: SparseEncoder, tokenizer_json: str, query_table: Tensor | None = None) -> None:

@@ -25,7 +25,20 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from . import adapt, base, checkpoints, evaluate, foreign, mining, negatives, parallel, plot, sparsify, tradeoff
+from . import (
+    adapt,
+    base,
+    checkpoints,
+    evaluate,
+    foreign,
+    mining,
+    negatives,
+    parallel,
+    plot,
+    query_table,
+    sparsify,
+    tradeoff,
+)
 from . import lexicon as lexicon_file
 from . import tokenizer as tok
 from .collapse import Collapsed
@@ -34,8 +47,9 @@ from .data.pairs import read, split_by_group, write
 from .data.variety import varied
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
-from .onnx_graph import PRECISIONS
+from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
 from .recipe import recipe_of
+from .reopen import reopen
 from .teacher import PACKAGE, Teacher, packaged_directory
 from .trainer import Trainer
 
@@ -192,7 +206,25 @@ def export(a: argparse.Namespace) -> None:
     table = checkpoints.load_query_table(a.run / a.master)
     with_words = read_config(a.run / "config.yaml")["recipe"].get("lexicon")
     lexicon = Lexicon.read(a.run / lexicon_file.FILE) if with_words else None
-    print(json.dumps(checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table, lexicon), indent=2))
+    target = Target(a.provider, a.columns)
+    written = checkpoints.write(a.out, model, tokenizer_json, a.precision, about, table, lexicon, target)
+    print(json.dumps(written, indent=2))
+
+
+def export_again(a: argparse.Namespace) -> None:
+    """Write a checkpoint directory of ours in another precision or for another provider: the same weight space."""
+    model, tokenizer_json = reopen(a.checkpoint)
+    manifest = json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))
+    about = checkpoints.Description(
+        **{key: manifest[key] for key in ("name", "base", "max_tokens", "top_k", "license", "pad_token_id", "training")}
+    )
+    file = a.checkpoint / query_table.FILE
+    table = torch.tensor(json.loads(file.read_text(encoding="utf-8"))["weights"]) if file.exists() else None
+    written = checkpoints.write(
+        a.out, model, tokenizer_json, a.precision, about, table, lexicon_of(a.checkpoint),
+        Target(a.provider, a.columns), manifest["fingerprint"],
+    )  # fmt: skip
+    print(json.dumps(written, indent=2))
 
 
 def trade(a: argparse.Namespace) -> None:
@@ -231,7 +263,10 @@ def convert(a: argparse.Namespace) -> None:
     if a.terms:
         terms = foreign.corpus_terms(tokenizer, [d.text for d in corpus.read(a.terms)], a.least_count)
     base_model = {"name": a.name, "source": a.source or str(a.model.name), "license": a.license}
-    written = foreign.write(a.out, model, tokenizer, family, a.precision, a.name, base_model, a.layers, terms)
+    written = foreign.write(
+        a.out, model, tokenizer, family, a.precision, a.name, base_model, a.layers, terms,
+        target=Target(a.provider, a.columns),
+    )  # fmt: skip
     print(json.dumps(written, indent=2))
 
 
@@ -319,6 +354,16 @@ def measure(a: argparse.Namespace) -> None:
         print(json.dumps({"collection": directory.name, **{k: round(v, 4) for k, v in figures.items()}}), flush=True)
 
 
+def for_provider(parser: argparse.ArgumentParser) -> None:
+    """Options of whom a graph is for."""
+    parser.add_argument("--provider", default="cpu", choices=PROVIDERS, help="who computes it; cuda: fp16 or int4")
+    parser.add_argument(
+        "--columns",
+        type=int,
+        help=f"vocabulary rows multiplied at once, which bounds a batch's memory (cuda: {COLUMNS_AT_ONCE}, cpu: all)",
+    )
+
+
 def main(words: list[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for wrong input, 3 for a run that collapsed."""
     parser = argparse.ArgumentParser(
@@ -382,7 +427,15 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--precision", default="int8", choices=PRECISIONS)
     p.add_argument("--note", help="JSON object added to the manifest's training field")
+    for_provider(p)
     p.set_defaults(act=export)
+
+    p = commands.add_parser("export-again", help="one of our checkpoint directories in another precision")
+    p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory to read")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--precision", default="fp16", choices=PRECISIONS)
+    for_provider(p)
+    p.set_defaults(act=export_again)
     p = commands.add_parser("adapt", help="adapt a checkpoint to your own corpus, without judgements")
     p.add_argument("--corpus", type=Path, required=True, help="NDJSON: text (or body), and if possible title, a line")
     p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory to start from")
@@ -403,6 +456,7 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--license", required=True, help="licence of the weights, as their card says")
     p.add_argument("--source", help="where the weights come from")
     p.add_argument("--precision", default="int8", choices=PRECISIONS)
+    for_provider(p)
     p.add_argument("--lowercase", action="store_true", help="lower-case texts, if it was trained so")
     p.add_argument("--append-eos", metavar="TOKEN", help="end texts with this token, if it was trained so")
     p.add_argument("--layers", type=int, help="keep the first so many layers only")

@@ -20,18 +20,20 @@ import onnx
 from onnx import TensorProto
 
 from .model import EMPHASIS_RANGE, LENGTH_UNIT, SparseEncoder
-from .onnx_graph import Graph, assembled
+from .onnx_graph import ANY, Graph, Target, assembled
 from .onnx_trunk import positions_and_bias, stack
 
 
-def build(model: SparseEncoder, precision: str, positions: int, block: int = 32) -> onnx.ModelProto:
+def build(
+    model: SparseEncoder, precision: str, positions: int, block: int = 32, target: Target = ANY
+) -> onnx.ModelProto:
     """The ONNX model of `model`; `positions` bounds the rotary table (later positions share its last row)."""
     c = model.config
     if precision == "int4" and c.hidden % block:
         raise ValueError(f"hidden size {c.hidden} must be a multiple of the quantization block {block}")
     state = {k: v.detach().float().numpy() for k, v in model.state_dict().items()}
     embedding = state["embedding.weight"]
-    g = Graph(precision, block)
+    g = Graph(precision, block, target)
     ids, mask = "input_ids", "attention_mask"
     if c.variant == "echo":
         ids = g.op("Concat", ids, ids, axis=1)

@@ -29,7 +29,7 @@ from tokenizers import Tokenizer, normalizers, processors
 
 from . import query_table as query_table_file
 from .checkpoints import ACTIVATION, POOLING, Description, cleared, write_manifest
-from .onnx_graph import LARGEST_FILE, Graph, assembled, save
+from .onnx_graph import ANY, LARGEST_FILE, Graph, Target, assembled, save
 from .onnx_trunk import needed, positions_and_bias, stack
 
 NAMES = {
@@ -129,6 +129,7 @@ def build(
     layers: int | None = None,
     term_ids: np.ndarray | None = None,
     block: int = 32,
+    target: Target = ANY,
 ) -> onnx.ModelProto:
     """The ONNX model of a transformers Llama or Qwen2, with pooling and top-k in the graph.
 
@@ -148,7 +149,7 @@ def build(
         return state[name].detach().float().cpu().numpy()
 
     positions = max(family.max_tokens.values()) + 8
-    g = Graph(precision, block)
+    g = Graph(precision, block, target)
     position, bias = positions_and_bias(g, "input_ids", "attention_mask", positions, family.causal)
     embedding = whole("model.embed_tokens.weight")
     x = g.rows("input_ids", "embedding", embedding)
@@ -227,11 +228,12 @@ def write(
     layers: int | None = None,
     term_ids: np.ndarray | None = None,
     largest: int = LARGEST_FILE,
+    target: Target = ANY,
 ) -> dict[str, object]:
     """Write a checkpoint directory; returns its manifest.  Weights beyond `largest` bytes go beside the model."""
     cleared(directory)
     (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-    save(build(model, family, precision, layers, term_ids), directory / "model.onnx", largest)
+    save(build(model, family, precision, layers, term_ids, target=target), directory / "model.onnx", largest)
     vocabulary = model.config.vocab_size
     if family.counted_queries:
         query_table_file.write(directory, torch.ones(vocabulary), repeated="sum")
@@ -251,4 +253,5 @@ def write(
         },
     )
     digits = fingerprint(model, tokenizer, family, kept, term_ids)
-    return write_manifest(directory, about, precision, vocabulary, digits, "causal" if family.causal else "bi")
+    variant = "causal" if family.causal else "bi"
+    return write_manifest(directory, about, precision, vocabulary, digits, variant, provider=target.provider)

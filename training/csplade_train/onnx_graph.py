@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,47 @@ from onnx import TensorProto, helper, numpy_helper
 from .quantize import quantize_blocks, quantize_rows
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
+PROVIDERS = ("cpu", "cuda")
+COLUMNS_AT_ONCE = 8192
+"""Vocabulary rows that a graph for CUDA multiplies at once: 8,192 tokens' scores take 128 MiB, not 2 GiB."""
+COLUMNS_NOTE = "csplade.projection_columns"
+"""Key of the model's metadata with the number of rows multiplied at once; csplade doctor reads it."""
 MICROSOFT = "com.microsoft"
 LARGEST_FILE = 2_000_000_000
 """Bytes of weights above which they go to a file beside the model: one protobuf message holds less than 2 GiB."""
 
 
+@dataclass(frozen=True)
+class Target:
+    """Whom a graph is for.  On CUDA products run in half precision; norms and sums stay in single."""
+
+    provider: str = "cpu"
+    columns: int | None = None
+    """Vocabulary rows multiplied at once; all of them without it, on CUDA COLUMNS_AT_ONCE."""
+
+    def __post_init__(self) -> None:
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"provider must be one of {PROVIDERS}")
+        if self.columns is not None and self.columns < 1:
+            raise ValueError("at least one column must be multiplied at once")
+
+
+ANY = Target()
+
+
 class Graph:
     """Collects nodes and initializers; every method returns the name of its result."""
 
-    def __init__(self, precision: str, block: int) -> None:
+    def __init__(self, precision: str, block: int, target: Target = ANY) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}")
+        cuda = target.provider == "cuda"
+        if cuda and precision == "int8":
+            raise ValueError("ONNX Runtime's CUDA provider has no such int8 product: export fp16 or int4 for it")
         self.precision = precision
         self.block = block
+        self.half = cuda and precision in ("fp16", "int4")
+        self.columns = target.columns or (COLUMNS_AT_ONCE if cuda else None)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._names: set[str] = set()
@@ -55,6 +84,20 @@ class Graph:
         self.nodes.append(helper.make_node(kind, list(inputs), results, name=base, domain=domain, **attributes))
         return results
 
+    def narrow(self, x: str) -> str:
+        """x in the precision of products."""
+        return self._as(x, TensorProto.FLOAT16, "_half") if self.half else x
+
+    def wide(self, x: str) -> str:
+        """A product in single precision."""
+        return self._as(x, TensorProto.FLOAT, "_single") if self.half else x
+
+    def _as(self, x: str, kind: int, suffix: str) -> str:
+        if x + suffix not in self._names:
+            self._names.add(x + suffix)
+            self.op("Cast", x, to=kind, name=x + suffix)
+        return x + suffix
+
     def weight(self, name: str, value: np.ndarray) -> str:
         """A float weight, stored in half precision and widened when loaded if so asked."""
         if self.precision != "fp16":
@@ -70,8 +113,12 @@ class Graph:
         if codes not in self._names:
             q = quantize_blocks(weight, self.block)
             self.constant(codes, q.codes)
-            self.constant(scales, q.scales)
+            self.constant(scales, q.scales.astype(np.float16) if self.half else q.scales)
         return codes, scales
+
+    def _factor(self, name: str, value: np.ndarray) -> str:
+        """A weight as products take it."""
+        return self.constant(name, value.astype(np.float16)) if self.half else self.weight(name, value)
 
     def _rows(self, name: str, weight: np.ndarray) -> tuple[str, str]:
         codes, scales = name + "_codes", name + "_scales"
@@ -103,23 +150,22 @@ class Graph:
             turned = self.op("Transpose", codes, perm=[1, 0])
             return self.op("Mul", self._integer_product(values, turned, scales), scale)
         if self.precision == "int4":
-            codes, scales = self._blocks(name, weight)
-            return self.op(
-                "MatMulNBits",
-                x,
-                codes,
-                scales,
-                domain=MICROSOFT,
-                K=k,
-                N=n,
-                bits=4,
-                block_size=self.block,
-                accuracy_level=4,
-            )
-        return self.op("MatMul", x, self.weight(name, weight.T))
+            return self._block_product(x, *self._blocks(name, weight), n, k)
+        return self.op("MatMul", x, self._factor(name, weight.T))
+
+    def _block_product(self, x: str, codes: str, scales: str, n: int, k: int) -> str:
+        # Activations in int8 are a way of the CPU.
+        level = 0 if self.half else 4
+        return self.op(
+            "MatMulNBits", x, codes, scales, domain=MICROSOFT, K=k, N=n, bits=4, block_size=self.block,
+            accuracy_level=level,
+        )  # fmt: skip
 
     def max_projection(self, x: str, name: str, weight: np.ndarray) -> str:
         """max over S of x [B, S, H] @ weight.T, from the initializer that `rows` reads: [B, V]."""
+        if self.columns is not None and self.columns < len(weight) and self.precision != "int8":
+            return self._sliced_max(x, name, weight, self.columns)
+        x = self.narrow(x)
         if self.precision == "int8":
             # One scale per text: the maximum can be taken before it is applied.
             codes, scales = self._rows(name, weight)
@@ -130,8 +176,32 @@ class Graph:
         if self.precision == "int4":
             logits = self.linear(x, name, weight)
         else:
-            logits = self.op("MatMul", x, self.op("Transpose", self.weight(name, weight), perm=[1, 0]))
-        return self.op("ReduceMax", logits, axes=[1], keepdims=0)
+            logits = self.op("MatMul", x, self.op("Transpose", self._factor(name, weight), perm=[1, 0]))
+        return self.wide(self.op("ReduceMax", logits, axes=[1], keepdims=0))
+
+    def _sliced_max(self, x: str, name: str, weight: np.ndarray, columns: int) -> str:
+        """The same, so many rows of `weight` at a time: no tensor has the whole vocabulary and the positions.
+
+        Slices are cut while the graph runs, out of the one copy of the weights: at places that depend on an
+        input, or else the runtime would compute them beforehand and keep them as a second copy.
+        """
+        n, k = weight.shape
+        shape = self.op("Slice", self.op("Shape", x), self.ints(0), self.ints(2), self.ints(0))
+        flat = self.op("Reshape", self.narrow(x), self.ints(-1, k))
+        nothing = self.op("Sub", "k", "k")
+        tables = self._blocks(name, weight) if self.precision == "int4" else (self._factor(name, weight),)
+        best = []
+        for start in range(0, n, columns):
+            width = min(columns, n - start)
+            ends = [self.op("Add", nothing, self.ints(place)) for place in (start, start + width)]
+            parts = [self.op("Slice", table, *ends, self.ints(0)) for table in tables]
+            if self.precision == "int4":
+                scores = self._block_product(flat, parts[0], parts[1], width, k)
+            else:
+                scores = self.op("Gemm", flat, parts[0], transB=1)
+            scores = self.op("Reshape", scores, self.op("Concat", shape, self.ints(width), axis=0))
+            best.append(self.op("ReduceMax", scores, axes=[1], keepdims=0))
+        return self.wide(self.op("Concat", *best, axis=1))
 
     def rows(self, ids: str, name: str, weight: np.ndarray) -> str:
         """weight[ids], from the initializer that max_projection uses."""
@@ -142,11 +212,12 @@ class Graph:
         if self.precision == "int4":
             codes, scales = self._blocks(name, weight)
             flat = self.op("Reshape", codes, self.ints(weight.shape[0], weight.shape[1] // 2))
-            return self.op(
+            picked = self.op(
                 "GatherBlockQuantized", flat, ids, scales, domain=MICROSOFT, bits=4, block_size=self.block,
                 gather_axis=0, quantize_axis=1,
             )  # fmt: skip
-        return self.op("Gather", self.weight(name, weight), ids, axis=0)
+            return self.wide(picked)
+        return self.wide(self.op("Gather", self._factor(name, weight), ids, axis=0))
 
 
 def assembled(
@@ -178,7 +249,9 @@ def assembled(
         g.initializers,
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="csplade_train")
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="csplade_train")
+    helper.set_model_props(model, {COLUMNS_NOTE: str(min(g.columns or vocabulary, vocabulary))})
+    return model
 
 
 def save(model: onnx.ModelProto, path: Path, largest: int = LARGEST_FILE) -> None:

@@ -61,17 +61,18 @@ def positions_and_bias(g: Graph, ids: str, mask: str, positions: int, causal: bo
 def stack(
     g: Graph, x: str, weights: Weights, c: Sizes, position: str, bias: str, angles: np.ndarray, scaling: float = 1.0
 ) -> str:
-    """States [B, S, H] after the last layer, before the final norm.
+    """States [B, S, H] after the last layer, before the final norm; the sum over layers in single precision.
 
     angles [positions, head_size / 2]: rotary angles; scaling: factor of their cosine and sine.
     """
     cos = g.constant("rotary_cos", (np.cos(angles) * scaling).astype(np.float32))
     sin = g.constant("rotary_sin", (np.sin(angles) * scaling).astype(np.float32))
+    cos, sin, bias = g.narrow(cos), g.narrow(sin), g.narrow(bias)
     wide, narrow = c.heads * c.head_size, c.key_value_heads * c.head_size
 
     def norm(x: str, name: str) -> str:
         weight = g.constant(name, needed(weights, name))
-        return g.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=c.norm_epsilon)
+        return g.narrow(g.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=c.norm_epsilon))
 
     def rotary(x: str, heads: int) -> str:
         return g.op("RotaryEmbedding", x, position, cos, sin, domain=MICROSOFT, num_heads=heads, interleaved=0)
@@ -89,16 +90,16 @@ def stack(
         joined = g.linear(h, p + "qkv", np.concatenate([needed(weights, p + f"attention.{m}.weight") for m in "qkv"]))
         shifts = [s for m in "qkv" if (s := weights(p + f"attention.{m}.bias")) is not None]
         if shifts:
-            joined = g.op("Add", joined, g.constant(p + "qkv_bias", np.concatenate(shifts)))
+            joined = g.op("Add", joined, g.narrow(g.constant(p + "qkv_bias", np.concatenate(shifts))))
         q, k, v = g.many("Split", joined, g.ints(wide, narrow, narrow), outputs=3, axis=-1, name=p + "split")
         q, k = rotary(q, c.heads), rotary(k, c.key_value_heads)
         a = g.op("MultiHeadAttention", q, repeat(k), repeat(v), "", "", bias, domain=MICROSOFT, num_heads=c.heads)
-        x = g.op("Add", x, g.linear(a, p + "o", needed(weights, p + "attention.o.weight")))
+        x = g.op("Add", x, g.wide(g.linear(a, p + "o", needed(weights, p + "attention.o.weight"))))
         h = norm(x, p + "mlp_norm.weight")
         both = np.concatenate([needed(weights, p + "gate.weight"), needed(weights, p + "up.weight")])
         gate, up = g.many(
             "Split", g.linear(h, p + "gate_up", both), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1
         )
         h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        x = g.op("Add", x, g.linear(h, p + "down", needed(weights, p + "down.weight")))
+        x = g.op("Add", x, g.wide(g.linear(h, p + "down", needed(weights, p + "down.weight"))))
     return x

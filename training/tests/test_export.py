@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -15,7 +16,9 @@ from world import pairs, tiny_start
 from csplade_train import checkpoints
 from csplade_train import tokenizer as tok
 from csplade_train.batches import padded
+from csplade_train.cli import main
 from csplade_train.model import SparseEncoder
+from csplade_train.onnx_graph import COLUMNS_NOTE, Graph, Target
 from csplade_train.quantize import dequantize_blocks, dequantize_rows, quantize_blocks, quantize_rows
 
 ABOUT = checkpoints.Description(
@@ -93,6 +96,64 @@ def test_onnx_runtime_gives_the_weights_of_torch(
         assert (tmp_path / name).stat().st_size == entry["bytes"]
         assert checkpoints.sha256_of(tmp_path / name) == entry["sha256"]
     assert json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["precision"] == precision
+
+
+def widest(model: onnx.ModelProto) -> int:
+    """Rows of the largest slice that the graph cuts out of the vocabulary's matrix."""
+    ends = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer if i.name.startswith("i_")}
+    added = [node.input[1] for node in model.graph.node if node.op_type == "Add" and node.input[1] in ends]
+    places = [int(ends[name][0]) for name in added]
+    return max((end - start for start, end in zip(places[0::2], places[1::2], strict=True)), default=0)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int4"])
+def test_a_graph_for_cuda_gives_the_same_weights_and_multiplies_the_vocabulary_in_slices(
+    encoder: tuple[SparseEncoder, str, list[list[int]]], precision: str, tmp_path: Path
+) -> None:
+    model, text, rows = encoder
+    columns = 100
+    target = Target("cuda", columns)
+    manifest = checkpoints.write(tmp_path, model, text, precision, ABOUT, target=target)
+    assert manifest["provider"] == "cuda"
+    got = dense(session(tmp_path), rows, model.config.vocabulary)
+    with torch.no_grad():
+        expected = (model if precision == "fp16" else quantized(model, precision))(*padded(rows)).numpy()
+    assert (expected > 0).sum(1).max() > 10, "a test on empty vectors would prove nothing"
+    assert np.abs(got - expected).max() < (0.02 if precision == "fp16" else 0.12)
+    assert np.abs(got - expected).mean() < np.abs(expected).mean() * 0.02
+    graph = onnx.load(str(tmp_path / "model.onnx"))
+    assert 0 < widest(graph) <= columns < model.config.vocabulary
+    notes = {entry.key: entry.value for entry in graph.metadata_props}
+    assert notes[COLUMNS_NOTE] == str(columns)
+    # One copy of the vocabulary's matrix, in half precision or in four bits.
+    stored = sum(len(t.raw_data) for t in graph.graph.initializer)
+    parameters = sum(t.numel() for n, t in model.state_dict().items() if t.ndim == 2)
+    assert stored < parameters * (2 if precision == "fp16" else 0.7) + 600_000
+
+
+def test_int8_is_refused_for_cuda_and_nonsense_everywhere() -> None:
+    with pytest.raises(ValueError, match="fp16 or int4"):
+        Graph("int8", 32, Target("cuda"))
+    with pytest.raises(ValueError, match="provider"):
+        Target("tpu")
+    with pytest.raises(ValueError, match="column"):
+        Target("cuda", 0)
+
+
+@pytest.mark.parametrize("source", ["fp32", "int8"])
+def test_a_checkpoint_is_exported_again_for_cuda_in_its_own_weight_space(
+    encoder: tuple[SparseEncoder, str, list[list[int]]], source: str, tmp_path: Path
+) -> None:
+    model, text, rows = encoder
+    first = checkpoints.write(tmp_path / "first", model, text, source, ABOUT)
+    words = ["export-again", "--checkpoint", str(tmp_path / "first"), "--out", str(tmp_path / "again")]
+    assert main([*words, "--precision", "fp16", "--provider", "cuda", "--columns", "64"]) == 0
+    again = json.loads((tmp_path / "again" / "manifest.json").read_text(encoding="utf-8"))
+    assert again["fingerprint"] == first["fingerprint"]
+    assert (again["provider"], again["precision"]) == ("cuda", "fp16")
+    before = dense(session(tmp_path / "first"), rows, model.config.vocabulary)
+    after = dense(session(tmp_path / "again"), rows, model.config.vocabulary)
+    assert np.abs(before - after).max() < (0.02 if source == "fp32" else 0.12)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
