@@ -12,7 +12,7 @@ const mayImport = {
   cluster: ["errors", "json", "waiting", "config"],
   encoder: ["errors", "waiting", "config", "sparse", "text"],
   index: ["errors", "json", "waiting", "config", "sparse", "cluster"],
-  query: ["errors", "config", "sparse", "cluster"],
+  query: ["errors", "json", "config", "sparse", "cluster"],
   sources: ["errors", "json", "waiting", "config", "cluster"],
   queue: ["errors", "waiting", "config"],
   observe: ["errors", "config"],

@@ -5,13 +5,14 @@ import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { openQueryEncoder } from "../encoder/query-encoder.js";
 import { messageOf } from "../errors/csplade-error.js";
+import { JsonObject } from "../json/json-object.js";
 import { readModeOptions, type ModeOptions } from "../query/mode-options.js";
 import type { QueryClause } from "../query/query-clause.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { openSearcher, type Answer, type Searcher } from "../searcher/searcher.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
-import { printJson } from "./outcome.js";
+import { printJson, printLine } from "./outcome.js";
 import { printAnswer } from "./search-output.js";
 
 /** A search as asked on the command line. */
@@ -103,9 +104,8 @@ Examples:
               printJson(query);
               return;
             }
-            const answer = await ask(asked);
-            if (flags.json) printJson(answer);
-            else printAnswer(answer, flags.explain === true);
+            if (flags.json) printLine(answerText(await ask(asked, "stored")));
+            else printAnswer(await ask(asked), flags.explain === true);
           });
         } finally {
           await encoder.close();
@@ -120,7 +120,7 @@ Examples:
  * Encodes and searches.
  * @throws CspladeError as {@link Searcher.search}.
  */
-async function ask(asked: Question): Promise<Answer> {
+async function ask(asked: Question, source?: "stored"): Promise<Answer> {
   const { index, question, size, filter, mode, options, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
@@ -128,8 +128,17 @@ async function ask(asked: Question): Promise<Answer> {
     size,
     filter,
     explain: true,
+    ...(source === undefined ? {} : { source }),
     signal,
   });
+}
+
+/** An answer as JSON, in which each `source` is the document's own text. */
+function answerText({ hits, ...answer }: Answer): string {
+  const texts = hits.map(({ source, source_text, ...hit }) =>
+    JsonObject.of(hit).with([["source", source_text ?? JSON.stringify(source)]]),
+  );
+  return JsonObject.of(answer).with([["hits", `[${texts.join(",")}]`]]);
 }
 
 function searcherFor({ config, cluster, encoder }: Question): Searcher {

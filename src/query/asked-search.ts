@@ -1,5 +1,6 @@
 /** A search made ready: checked, translated, and how it is put to the cluster. */
 import type { Capabilities } from "../cluster/capabilities.js";
+import { parseAnswer } from "../cluster/answer-text.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, type ClusterResponse } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -11,7 +12,7 @@ import {
   type TranslationRequest,
   type VectorField,
 } from "./query-translator.js";
-import { PASSAGE_HITS, readAnswer, type SearchAnswer } from "./search-answer.js";
+import { PASSAGE_HITS, readAnswer, storedHits, type SearchAnswer } from "./search-answer.js";
 import { refusedSearch } from "./search-failure.js";
 import { needsText, type SearchMode } from "./search-mode.js";
 import type { SearchRequest } from "./search-request.js";
@@ -83,13 +84,19 @@ export async function askSearch(cluster: Cluster, request: SearchRequest): Promi
 /** Sends a search body; the answer may be a refusal. */
 export async function post(asked: AskedSearch, body: BodyParts): Promise<ClusterResponse> {
   const { timeoutMs, signal, index } = asked.request;
-  return await asked.cluster.send({
+  const request = {
     method: "POST",
     path: pathOf(index, "_search"),
     body,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
     ...(signal === undefined ? {} : { signal }),
-  });
+  } as const;
+  if (body._source !== true) return await asked.cluster.send(request);
+  const { text, ...answer } = await asked.cluster.sendText(request);
+  const what = `the search on ${index}`;
+  if (answer.status >= 400)
+    return { ...answer, body: answer.json ? parseAnswer(text, what) : text };
+  return { ...answer, body: storedHits(text, vectorFieldsOf(asked), what) };
 }
 
 /**
@@ -108,13 +115,22 @@ export async function accepted(asked: AskedSearch, answer: ClusterResponse): Pro
   return readAnswer(asked.cluster, asked.request.index, answer);
 }
 
+/** Members of a document that hold the vectors that are searched. */
+function vectorFieldsOf({ fields }: AskedSearch): string[] {
+  return fields.map(({ name, nested_path }) => nested_path ?? name);
+}
+
 /** The parts of a body that return documents. */
 export function shownParts({ request, fields, around }: AskedSearch): BodyParts {
   return {
     // Without it the engine gives no scores beside a sort by other things.
     ...(around.shown.sort === undefined ? {} : { track_scores: true }),
     ...around.shown,
-    _source: request.source ?? { excludes: fields.map((field) => field.name) },
+    // A list of fields makes the cluster build documents anew.
+    _source:
+      request.source === "stored"
+        ? true
+        : (request.source ?? { excludes: fields.map((field) => field.name) }),
   };
 }
 

@@ -1,9 +1,11 @@
 /** What a cluster answers to a search, checked, and the hits in it. */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
-import { documentSchema } from "../cluster/lifted-sources.js";
+import { parseAnswer } from "../cluster/answer-text.js";
+import { documentSchema, liftSources } from "../cluster/lifted-sources.js";
 import type { ClusterResponse } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { withoutMembers } from "../json/json-object.js";
 import { readExplanation } from "./explanation.js";
 import type { Hit } from "./search-result.js";
 
@@ -33,6 +35,7 @@ const hitSchema = z.object({
   _index: z.string(),
   _score: z.number().nullable(),
   _source: documentSchema.optional(),
+  _source_text: z.string().optional(),
   _explanation: z.unknown().optional(),
   inner_hits: innerHitsSchema.optional(),
   fields: values.optional(),
@@ -100,6 +103,26 @@ export function readAnswer(cluster: Cluster, index: string, answer: ClusterRespo
   };
 }
 
+/**
+ * The body of an answer whose hits have their whole documents: `_source` as a value, `_source_text` as
+ * the text that is stored, both without the fields of vectors.
+ */
+export function storedHits(text: string, vectors: readonly string[], what: string): unknown {
+  const { answer, sources } = liftSources(text, ["hits", "hits"], what);
+  const lifted = liftedSchema.safeParse(answer);
+  for (const hit of lifted.data?.hits.hits ?? []) {
+    const stored = sources[hit._source ?? -1];
+    if (stored === undefined) continue;
+    const own = withoutMembers(stored, (name) => vectors.includes(name));
+    Object.assign(hit, { _source: parseAnswer(own, what), _source_text: own });
+  }
+  return lifted.data ?? answer;
+}
+
+const liftedSchema = z.looseObject({
+  hits: z.looseObject({ hits: z.array(z.looseObject({ _source: z.number().optional() })) }),
+});
+
 /** Names a hit among those of several indices. */
 export function hitKey({ _index, _id }: Pick<AnsweredHit, "_index" | "_id">): string {
   return `${_index}/${_id}`;
@@ -122,6 +145,7 @@ export function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
     index: hit._index,
     score: hit._score ?? 0,
     source: hit._source ?? {},
+    ...(hit._source_text === undefined ? {} : { source_text: hit._source_text }),
     contributions:
       hit._explanation === undefined ? [] : readExplanation(hit._explanation).contributions,
     ...(passage === undefined ? {} : { passage }),

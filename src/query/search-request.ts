@@ -41,8 +41,11 @@ export interface SearchRequest {
   readonly dialect?: QueryDialect | undefined;
   /** The vector field `csplade` without it. */
   readonly fields?: readonly VectorField[] | undefined;
-  /** `false`: no source; a list: these fields; otherwise everything but the vectors. */
-  readonly source?: false | readonly string[] | undefined;
+  /**
+   * `false`: no source; a list: these fields; `stored`: hits have `source_text` too, every byte as it was
+   * stored, and vectors cross the network with it; otherwise everything but the vectors.
+   */
+  readonly source?: false | readonly string[] | "stored" | undefined;
   /**
    * A keyword or number field that several hits share (`csplade_parent` where an index holds a document
    * per passage): only the best hit of each value comes back. `total` still counts them all.

@@ -21,6 +21,8 @@ export interface Hit {
   readonly score: number;
   /** The document as it was indexed, without vectors; empty where no source was asked for. */
   readonly source: Readonly<Record<string, unknown>>;
+  /** Its JSON text with the digits that `source` cannot hold, where `source: "stored"` was asked for. */
+  readonly source_text?: string;
   /**
    * Terms that made the score, largest first; empty unless `explain` was asked for. In mode
    * `hybrid` they add up to `fusion.csplade.score`, else to `score`.

@@ -18,6 +18,7 @@ import { ingestFiles, type IngestSummary } from "../../../src/pipeline/ingest-fi
 import { followMarked } from "../../../src/pipeline/marked-documents.js";
 import { openSearcher } from "../../../src/searcher/searcher.js";
 import { objectTexts } from "../../support/json-texts.js";
+import { environmentOf, runCsplade } from "../../support/csplade-command.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 import { testServers } from "../../support/servers.js";
 
@@ -35,6 +36,7 @@ const HOSTILE = [
   '{"text":"hostile too","constructor":{"prototype":{"polluted":1}}}',
   '{"text":"numbers for names","7":1,"1":2,"0x":3}',
   `{"text":"deep","deep":${'{"a":'.repeat(15)}1.0${"}".repeat(15)}}`,
+  `{"text":"deeper","deeper":${'[{"a":'.repeat(200)}1.0${"}]".repeat(200)}}`,
   '{ "text" : "white space" , "list" : [ 1.0 , 2 ] }',
 ];
 
@@ -47,6 +49,9 @@ function withIds(texts: readonly string[]): Map<string, string> {
     }),
   );
 }
+
+/** The text of an object up to the end of its last member. */
+const unclosed = (text: string) => text.slice(0, text.lastIndexOf("}")).trimEnd();
 
 describe("a document", function () {
   this.timeout(240_000);
@@ -177,6 +182,51 @@ describe("a document", function () {
     assert.ok(found.some((source) => Object.hasOwn(source, "__proto__")));
     assert.equal(({} as Record<string, unknown>).polluted, undefined);
   });
+
+  it("is printed by csplade search --json with every byte of its own", async () => {
+    const args = ["search", "--index", "fidelity-a", "--json", "--size", "300"];
+    const question = "hostile random document zero deep";
+    const { out, err } = await runCsplade(folder, [...args, question], environmentOf(config));
+    assert.match(out, /^{/, err);
+    const printed = [...documents.values()].filter((text) =>
+      out.includes(`"source":${unclosed(text)}`),
+    );
+    const { hits } = JSON.parse(out) as { hits: { source: { csplade?: object } }[] };
+    assert.ok(hits.length > 100);
+    assert.equal(printed.length, hits.length);
+    assert.ok(hits.every(({ source }) => source.csplade === undefined));
+  });
+
+  for (const passages of ["nested", "documents"] as const) {
+    it(`is the same beside its passages (${passages}), also after a reindexing`, async () => {
+      const long = " the harbour at dawn, and its boats.".repeat(100);
+      const texts = HOSTILE.map((text) => text.replace(/("text" ?: ?"[^"]*)"/, `$1${long}"`));
+      const file = path.join(folder, `${passages}.ndjson`);
+      writeFileSync(file, [...withIds(texts).values()].join("\n") + "\n");
+      const index = `fidelity-${passages}`;
+      await cluster.demand({ method: "PUT", path: pathOf(index), body: anyFields() }, "test");
+      const own = { ...config, "ingest.passages": passages };
+      const summary = await ingest(index, file, { config: own });
+      assert.deepEqual([summary.written, summary.failed], [texts.length, 0]);
+      // An index that is cut into documents holds no whole text, and is no source.
+      const from = passages === "nested" ? index : "fidelity-long";
+      if (from !== index) {
+        await cluster.demand({ method: "PUT", path: pathOf(from), body: anyFields() }, "test");
+        await ingest(from, file);
+      }
+      const { target } = await suite.run({ from: [from], alias: `${index}-c` }, { config: own });
+      for (const each of [index, target]) {
+        for (const [id, text] of withIds(texts)) {
+          const first = passages === "documents" ? `${id}#0` : id;
+          const stored = await storedText(each, first);
+          const [before = "", after = ""] = text.split(/,?"text" ?: ?"[^"]*" ?,?/);
+          assert.ok(stored.startsWith(before.trimEnd()), stored);
+          assert.ok(stored.includes(unclosed(after).trim()), stored);
+          if (passages === "nested") assert.ok(stored.startsWith(unclosed(text)));
+        }
+      }
+    });
+  }
 
   it("is the same when follow writes it back with its vector", async () => {
     await cluster.demand({ method: "PUT", path: "/fidelity-own", body: anyFields() }, "test");
