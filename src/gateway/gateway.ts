@@ -163,9 +163,8 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     const path = pathnameOf(request);
     if (path === CONSOLE || path.startsWith(`${CONSOLE}/`)) return true;
     if (!ALIASES.has(path)) return false;
-    if (OWN_ROUTES.has(`POST ${path}`)) {
-      if (request.method === "POST") return true;
-    } else if (request.method !== "GET" && request.method !== "HEAD") return false;
+    if (request.method === "POST" && OWN_ROUTES.has(`POST ${path}`)) return true;
+    if (request.method !== "GET" && request.method !== "HEAD") return false;
     const caller = callerOf(request, config["gateway.identity_headers"]);
     const key = `${caller.key} ${path}`;
     const known = indexOfThatName.get(key) ?? askForIndex(path, caller);
