@@ -1,7 +1,7 @@
 /** Who asks, as a cluster or the proxy in front of it knows: by headers. */
 import { hash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import { matchesPattern } from "./wildcard.js";
+import { matchesPattern } from "../cluster/wildcard.js";
 
 /** A caller. */
 export interface Caller {

@@ -29,7 +29,7 @@ import {
 } from "./search-scan.js";
 import { namesOf, type SearchTarget } from "./search-target.js";
 import type { Edit } from "./text-edits.js";
-import { matchesPattern } from "./wildcard.js";
+import { matchesPattern } from "../cluster/wildcard.js";
 
 /** Indices whose text searches are widened, and by which fields they are known. */
 export type Rule = Config["gateway.rules"][number];

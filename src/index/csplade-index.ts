@@ -1,5 +1,4 @@
 /** An index that holds CSPLADE vectors: creating it, checking it, asking which model it is of. */
-import { z } from "zod";
 import { packageVersion } from "../config/package-root.js";
 import type { Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
@@ -14,7 +13,9 @@ import {
   planOf,
   type IndexPlan,
 } from "./index-meta.js";
-import { guardName, indexBody } from "./index-template.js";
+import { decidedSettings } from "./decided-settings.js";
+import { guardName, indexBody, type GuardPlace } from "./index-template.js";
+import { settingAt } from "./inherited-settings.js";
 import {
   demandVersion,
   guardedPlan,
@@ -51,10 +52,8 @@ export async function ensureIndex(cluster: Cluster, request: IndexRequest): Prom
   }
   const found = await askIndex(cluster, request);
   if (found === undefined) {
-    const made = guardedPlan(request);
-    if (await createIndex(cluster, made)) {
-      return { ...infoOf(made, [made.name], true), made: true };
-    }
+    const made = await createIndex(cluster, request);
+    if (made !== undefined) return { ...infoOf(made, [made.name], true), made: true };
     // Another worker created it meanwhile: it must pass the same checks as any existing index.
     return checkExisting(cluster, request, await demandIndex(cluster, request));
   }
@@ -124,51 +123,48 @@ async function demandIndex(cluster: Cluster, request: IndexRequest): Promise<Map
   return found;
 }
 
-/** @returns false if the index exists by now. */
-async function createIndex(cluster: Cluster, request: IndexRequest): Promise<boolean> {
+/** @returns what was made, or undefined if the index exists by now. */
+async function createIndex(
+  cluster: Cluster,
+  request: IndexRequest,
+): Promise<IndexRequest | undefined> {
   const capabilities = await demandVersion(cluster, request.name);
-  const guarded = request.guarded !== false;
-  if (guarded) await putGuard(cluster, request);
   const constant_keyword = hasConstantKeyword(capabilities);
-  const decided = await decidedByTemplates(cluster, request);
+  const decided = await decidedSettings(cluster, request);
+  const place = guardPlaceIn(request, settingAt(decided, "default_pipeline"));
+  if (place !== undefined) await putGuard(cluster, request, place);
+  const made = place === "final_pipeline" ? request : guardedPlan(request);
   const answer = await cluster.send({
     method: "PUT",
     path: pathOf(request.name),
     body: {
       aliases: writeAliasBody(request.name),
       ...indexBody(
-        metaOf(request, packageVersion),
-        guarded ? guardName(request.model) : undefined,
-        { ...request, constant_keyword, decided },
+        metaOf(made, packageVersion),
+        place === undefined ? {} : { [place]: guardName(request.model, place) },
+        { ...request, constant_keyword, decided: Object.keys(decided) },
       ),
     },
     ...signalOf(request),
   });
-  if (answer.status < 400) return true;
+  if (answer.status < 400) return made;
   const reason = reasonOf(answer.body);
-  if (reason.includes("resource_already_exists_exception")) return false;
+  if (reason.includes("resource_already_exists_exception")) return undefined;
   throw new CspladeError(
     "cluster_rejected",
     `Creating the index ${request.name}: ${cluster.url} answered ${answer.status}: ${reason}`,
   );
 }
 
-const simulatedSchema = z.object({
-  template: z.object({
-    settings: z.object({ index: z.record(z.string(), z.unknown()).default({}) }).optional(),
-  }),
-});
-
-/** Names of the settings that the cluster's index templates give an index of this name. */
-async function decidedByTemplates(cluster: Cluster, request: IndexRequest): Promise<string[]> {
-  const answer = await cluster.send({
-    method: "POST",
-    path: pathOf("_index_template", "_simulate_index", request.name),
-    ...signalOf(request),
-  });
-  // Clusters before 7.9 have no such templates; who may create an index need not be allowed to ask.
-  const simulated = answer.status < 400 ? simulatedSchema.safeParse(answer.body).data : undefined;
-  return Object.keys(simulated?.template.settings?.index ?? {});
+/**
+ * Where the guard of a new index stands. A default pipeline that a template names is its owner's choice
+ * and stays. What csplade ingest writes passes it, and then the guard; what was copied from another index
+ * passes none, for which the guard may not be the final one: the mapping alone refuses other models there.
+ */
+function guardPlaceIn(request: IndexRequest, theirs: unknown): GuardPlace | undefined {
+  if (request.guarded === false) return undefined;
+  if (theirs === undefined || theirs === "_none") return "default_pipeline";
+  return request.inherit === undefined ? "final_pipeline" : undefined;
 }
 
 /** A field that refuses every value but one: OpenSearch since 2.14, Elasticsearch since 7.7. */

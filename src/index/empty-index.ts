@@ -34,7 +34,7 @@ export async function takenAnew(
     demandNoContradiction(request.name, different);
   }
   const plan = { ...info, ...given };
-  const { mappings } = indexBody(metaOf(plan, packageVersion), undefined, {});
+  const { mappings } = indexBody(metaOf(plan, packageVersion), {}, {});
   const present = found[index]?.mappings?.properties ?? {};
   const missing = Object.entries(mappings.properties).filter(
     ([name]) => !Object.hasOwn(present, name),
@@ -100,7 +100,7 @@ export async function adoptEmpty(
   const guarded = request.guarded !== false;
   const place = isFree ? "default_pipeline" : "final_pipeline";
   if (guarded) await putGuard(cluster, request, place);
-  const body = indexBody(metaOf(adopted, packageVersion), undefined, {});
+  const body = indexBody(metaOf(adopted, packageVersion), {}, {});
   const present = found[index]?.mappings?.properties ?? {};
   const missing = Object.entries(body.mappings.properties).filter(
     ([name]) => !Object.hasOwn(present, name),

@@ -94,7 +94,7 @@ export interface IndexBody {
 /** Builds the body that creates an index: the file's, with this index's fields, model and guard. */
 export function indexBody(
   meta: IndexMeta,
-  guard: string | undefined,
+  guard: Partial<Record<GuardPlace, string>>,
   layout: IndexLayout & {
     readonly constant_keyword?: boolean;
     /** Names of settings (below `index`) that an index template decides: the file's give way. */
@@ -106,7 +106,7 @@ export function indexBody(
     settings: {
       index: {
         ...settingsOf(file.settings.index, layout),
-        ...(guard === undefined ? {} : { default_pipeline: guard }),
+        ...guard,
       },
     },
     mappings: {

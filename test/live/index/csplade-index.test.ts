@@ -112,6 +112,45 @@ for (const version of ["3.6.0", "2.19.1"] as const) {
       assert.equal((await settings(plain.name)).number_of_replicas, "0");
     });
 
+    for (const kind of ["_index_template", "_template"] as const) {
+      it(`keeps the default pipeline and the shards that an index template names (${kind})`, async () => {
+        const pipeline = "/_ingest/pipeline/templates-own";
+        const processors = [{ set: { field: "seen", value: true } }];
+        const put = (path: string, body: object) =>
+          cluster.demand({ method: "PUT", path, body }, "test");
+        await put(pipeline, { description: "theirs", processors });
+        const asked = request();
+        const copied = request({ inherit: { mappings: {} } });
+        const settings = { default_pipeline: "templates-own", number_of_shards: 2 };
+        const index_patterns = [asked.name, copied.name];
+        const template = kind === "_template" ? { settings } : { template: { settings } };
+        const path = `/${kind}/templates-own`;
+        await put(path, { index_patterns, ...template });
+        try {
+          const made = await ensureIndex(cluster, asked);
+          const copy = await ensureIndex(cluster, copied);
+          const found = (await get(`/${asked.name},${copied.name}/_settings`)) as Record<
+            string,
+            { settings: { index: Record<string, string> } }
+          >;
+          const of = (name: string) => {
+            const index = found[name]?.settings.index;
+            const { default_pipeline, final_pipeline, number_of_shards } = index ?? {};
+            return [default_pipeline, final_pipeline, number_of_shards];
+          };
+          const guard = `csplade-guard-${asked.model.fingerprint}-final`;
+          assert.deepEqual(of(asked.name), ["templates-own", guard, "2"]);
+          // What is copied went through the pipelines of its source, and keeps its bytes.
+          assert.deepEqual(of(copied.name), ["templates-own", undefined, "2"]);
+          assert.deepEqual([made.guard, copy.guard], [undefined, "default_pipeline"]);
+        } finally {
+          await cluster.send({ method: "DELETE", path });
+          for (const name of index_patterns) await deleteIndex(cluster, name);
+          await cluster.send({ method: "DELETE", path: pipeline });
+        }
+      });
+    }
+
     it("refuses another model with a sentence that names both", async () => {
       const asked = request();
       await ensureIndex(cluster, asked);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { matchesPattern } from "../../../src/gateway/wildcard.js";
+import { matchesPattern } from "../../../src/cluster/wildcard.js";
 
 describe("names and patterns", () => {
   it("matches as a backtracking matcher does, on every short name and pattern", () => {
