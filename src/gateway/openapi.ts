@@ -46,6 +46,15 @@ const error = z.object({
   error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
 });
 
+const clusterError = z.object({
+  error: z.looseObject({
+    type: z.string(),
+    reason: z.string(),
+    root_cause: z.array(z.looseObject({ type: z.string(), reason: z.string() })),
+  }),
+  status: z.number().int(),
+});
+
 const teiError = z.object({
   error: z.string(),
   error_type: z.enum(["Validation", "Overloaded", "Backend", "Empty"]),
@@ -63,87 +72,139 @@ export function openApiDocument(): Readonly<Record<string, unknown>> {
     },
     components: { securitySchemes: { key: { type: "http", scheme: "bearer" } } },
     paths: {
-      "/encode": post("Encode texts", encodeSchema, encodeAnswer, error, [413, 422, 429, 500, 504]),
-      "/embed_sparse": post(
-        "Encode texts (Hugging Face text-embeddings-inference)",
-        embedSparseSchema,
-        embedSparseAnswer,
-        teiError,
-        [400, 413, 422, 424, 429],
-      ),
-      "/v1/opensearch/sparse": post(
-        "Encode texts (OpenSearch ml-commons connector)",
-        connectorSchema,
-        z.array(features),
-        error,
-        [413, 422, 429, 500, 504],
-      ),
-      "/v1/elastic/sparse": post(
-        "Encode texts (Elasticsearch custom inference service)",
-        elasticSchema,
-        elasticAnswer,
-        error,
-        [413, 422, 429, 500, 504],
-      ),
-      [`${CONSOLE}/compare`]: post(
-        "Rank a question by BM25 and by CSPLADE, with the caller's credentials for the cluster",
-        comparisonSchema,
-        z.looseObject({}),
-        z.looseObject({}),
-        [413, 429, 504],
-      ),
-      [`${CONSOLE}/indices`]: get("Indices of the gateway's model", "application/json"),
+      "/encode": post({
+        summary: "Encode texts",
+        request: oneOf(encodeSchema, ["text", "texts"]),
+        answer: encodeAnswer,
+        failure: error,
+        statuses: ENCODING,
+      }),
+      "/embed_sparse": post({
+        summary: "Encode texts (Hugging Face text-embeddings-inference)",
+        request: schemaOf(embedSparseSchema, "input"),
+        answer: embedSparseAnswer,
+        failure: teiError,
+        statuses: [400, 401, 413, 422, 424, 429],
+      }),
+      "/v1/opensearch/sparse": post({
+        summary: "Encode texts (OpenSearch ml-commons connector)",
+        request: oneOf(connectorSchema, ["texts", "input"]),
+        answer: z.array(features),
+        failure: error,
+        statuses: ENCODING,
+      }),
+      "/v1/elastic/sparse": post({
+        summary: "Encode texts (Elasticsearch custom inference service)",
+        request: schemaOf(elasticSchema, "input"),
+        answer: elasticAnswer,
+        failure: error,
+        statuses: ENCODING,
+      }),
+      [`${CONSOLE}/compare`]: post({
+        summary:
+          "Rank a question by BM25 and by CSPLADE, with the caller's credentials for the cluster",
+        request: schemaOf(comparisonSchema, "input"),
+        answer: z.looseObject({}),
+        failure: clusterError,
+        statuses: [400, 401, 403, 404, 413, 429, 500, 502, 503, 504],
+        secured: false,
+      }),
+      [`${CONSOLE}/indices`]: get("Indices of the gateway's model", "application/json", {
+        failure: clusterError,
+        statuses: [401, 403, 502, 504],
+      }),
       [`${CONSOLE}/console`]: get("The console, a page for people", "text/html"),
-      "/health": get("The process answers", "application/json"),
-      "/ready": get("The model is loaded; whether the cluster answers", "application/json"),
+      "/health": get("The process can encode; 503 once it cannot any more", "application/json", {
+        failure: z.object({ status: z.literal("broken") }),
+        statuses: [503],
+      }),
+      "/ready": get(
+        "Whether requests are taken, and whether the cluster answers",
+        "application/json",
+        {
+          failure: z.looseObject({ status: z.string() }),
+          statuses: [503],
+        },
+      ),
       "/metrics": get("Prometheus metrics", "text/plain"),
       "/openapi.json": get("This description", "application/json"),
     },
   };
 }
 
-function post(
-  summary: string,
-  request: z.ZodType,
-  answer: z.ZodType,
-  failure: z.ZodType,
-  statuses: readonly number[],
-): object {
+const ENCODING = [401, 413, 422, 429, 500, 503, 504] as const;
+
+interface Posted {
+  readonly summary: string;
+  readonly request: object;
+  readonly answer: z.ZodType;
+  readonly failure: z.ZodType;
+  readonly statuses: readonly number[];
+  /** Whether the encode routes' key is asked for. */
+  readonly secured?: boolean;
+}
+
+function post({ summary, request, answer, failure, statuses, secured = true }: Posted): object {
   return {
     post: {
       summary,
-      security: [{}, { key: [] }],
-      requestBody: { required: true, content: json(request, "input") },
+      ...(secured ? { security: [{}, { key: [] }] } : {}),
+      requestBody: { required: true, content: json(request) },
       responses: {
-        200: { description: "One vector per text, in order", content: json(answer, "output") },
-        ...Object.fromEntries(
-          statuses.map((status) => [
-            status,
-            { description: REASONS[status] ?? "", content: json(failure, "output") },
-          ]),
-        ),
-        401: { description: "The API key is missing or wrong", content: json(error, "output") },
+        200: { description: "The answer, one per text in order", content: json(schemaOf(answer)) },
+        ...failures(failure, statuses),
       },
     },
   };
 }
 
+function failures(failure: z.ZodType, statuses: readonly number[]): object {
+  return Object.fromEntries(
+    statuses.map((status) => [
+      status,
+      { description: REASONS[status] ?? "", content: json(schemaOf(failure)) },
+    ]),
+  );
+}
+
 const REASONS: Readonly<Record<number, string>> = {
-  400: "An empty list of texts",
+  400: "An empty list of texts, or a request that makes no sense for the indices",
+  401: "The key, or the cluster's credentials, are missing or wrong",
+  403: "The cluster does not let the caller",
+  404: "There is no such index",
   413: "Too many texts, or too large a body",
   422: "A body that does not fit",
   424: "A text cannot be encoded",
   429: "The encoder's queue is full; Retry-After says how long to wait",
   500: "A text cannot be encoded",
+  502: "The cluster cannot be reached, or answered something unexpected",
+  503: "The encoder is broken, the gateway ends, or the cluster is busy",
   504: "The deadline is over",
 };
 
-function get(summary: string, type: string): object {
+function get(
+  summary: string,
+  type: string,
+  failing?: { readonly failure: z.ZodType; readonly statuses: readonly number[] },
+): object {
+  const failed = failing === undefined ? {} : failures(failing.failure, failing.statuses);
   return {
-    get: { summary, responses: { 200: { description: summary, content: { [type]: {} } } } },
+    get: {
+      summary,
+      responses: { 200: { description: summary, content: { [type]: {} } }, ...failed },
+    },
   };
 }
 
-function json(schema: z.ZodType, io: "input" | "output"): object {
-  return { "application/json": { schema: z.toJSONSchema(schema, { io }) } };
+function json(schema: object): object {
+  return { "application/json": { schema } };
+}
+
+function schemaOf(schema: z.ZodType, io: "input" | "output" = "output"): object {
+  return z.toJSONSchema(schema, { io });
+}
+
+/** What a refinement of the schema demands: exactly one of these. */
+function oneOf(schema: z.ZodType, names: readonly string[]): object {
+  return { ...schemaOf(schema, "input"), oneOf: names.map((name) => ({ required: [name] })) };
 }
