@@ -5,10 +5,10 @@ import { collectDefaultMetrics } from "prom-client";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { serveMetrics } from "../observe/metrics-server.js";
-import { createRunMetrics, type Backlog } from "../observe/run-metrics.js";
+import { createRunMetrics, type BacklogByModel } from "../observe/run-metrics.js";
 import { withDeadline } from "../waiting/deadline.js";
 import { openQueueOverview } from "../queue/queue-overview.js";
-import { activeRuns, backlogOf, numbersOf } from "../reindex/run-numbers.js";
+import { activeRuns, backlogByModel, numbersOf } from "../reindex/run-numbers.js";
 import { openRunStore } from "../reindex/run-store.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -47,24 +47,22 @@ async function serve(config: Config, signal: AbortSignal): Promise<void> {
   const impatient = { ...config, "write.max_wait_ms": 0 };
   const store = openRunStore(cluster, { config: impatient, signal });
   const queues = await openQueueOverview(config);
-  let known: { readonly at: number; readonly backlog: Promise<Backlog> } | undefined;
-  const look = async (): Promise<Backlog> => {
-    const { reindex: reindexJobs, ingest: ingestJobs } = await withDeadline(
-      queues.counts(),
+  let known: { readonly at: number; readonly backlog: Promise<BacklogByModel> } | undefined;
+  const look = async (): Promise<BacklogByModel> => {
+    const [{ reindex: reindexJobs, ingest: ingestJobs }, open] = await withDeadline(
+      Promise.all([queues.counts(), queues.openIngestJobs()]),
       5_000,
       "Asking for the queues",
     );
     const states = await activeRuns(store);
-    const waiting = ["waiting", "active", "delayed", "prioritized"];
-    const open = waiting.reduce((sum, state) => sum + (ingestJobs[state] ?? 0), 0);
-    const backlog = backlogOf(states, open);
+    const backlog = backlogByModel(states, open);
     metrics.setQueue("reindex", reindexJobs);
     metrics.setQueue("ingest", ingestJobs);
     metrics.setRuns(states.map(numbersOf));
     metrics.setBacklog(backlog);
     return backlog;
   };
-  const ask = (): Promise<Backlog> => {
+  const ask = (): Promise<BacklogByModel> => {
     if (known === undefined || performance.now() - known.at > FRESH_MS) {
       known = { at: performance.now(), backlog: look() };
     }

@@ -227,10 +227,11 @@ async function encodeMissing(
   return encoded;
 }
 
-/** @throws CspladeError `encode_failed`; `document_no_text` for a text without a token. */
+/** @throws CspladeError `encode_failed`, `document_breaks_device`; `document_no_text` for a text without a token. */
 function demandEncoded(result: EncodedText | undefined, worth: boolean): EncodedText {
   if (result === undefined || result.failure !== undefined) {
-    throw new CspladeError("encode_failed", result?.failure ?? "The encoder returned nothing.");
+    const code = result?.breaksDevice === true ? "document_breaks_device" : "encode_failed";
+    throw new CspladeError(code, result?.failure ?? "The encoder returned nothing.");
   }
   if (worth && result.passages.length === 0) {
     throw new CspladeError("document_no_text", "The document's text has no tokens.");

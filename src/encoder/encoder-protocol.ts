@@ -63,6 +63,8 @@ export interface EncodedText {
   /** True if some of the text was left out because a limit was reached. */
   readonly truncated: boolean;
   readonly failure?: string;
+  /** Devices that encode other texts break on this one. */
+  readonly breaksDevice?: true;
 }
 
 /** Work done for one request. */

@@ -54,10 +54,12 @@ export interface EncoderThreads {
   /**
    * Has a request answered.
    * @throws CspladeError `aborted`; `encode_failed` if the thread died or hung over it as often as
-   *   it may; `device_failed` or `device_hung` once nothing can be encoded any more.
+   *   it may, `document_breaks_device` if sessions broke over it; `device_failed` or `device_hung` once nothing can be encoded any more.
    */
   submit(request: EncoderRequest, signal?: AbortSignal): Promise<Reply>;
   health(): EncoderHealth;
+  /** Ends everything with an error: whoever judged the device found it broken. */
+  declareBroken(error: CspladeError): void;
   /** Aborted when nothing can be encoded any more, with the error as its reason. */
   readonly broken: AbortSignal;
   close(): Promise<void>;
@@ -67,6 +69,8 @@ interface Pending {
   readonly request: EncoderRequest;
   /** Threads that died or hung over it. */
   deaths: number;
+  /** Sessions that broke over it, and that a new one in their place could encode after. */
+  breaks: number;
   readonly resolve: (reply: Reply) => void;
   readonly reject: (error: Error) => void;
 }
@@ -82,6 +86,12 @@ interface Thread {
 
 /** Failures of a thread in a row, without an encoded text between them, after which it is broken. */
 const MAX_FAILURES = 3;
+
+/**
+ * Breaks over one request after which it is looked at for a text at fault: before each the device encoded
+ * something, and after each a new session did.
+ */
+const MAX_BREAKS = 2;
 
 /** How long `close` waits for running requests, milliseconds. */
 const CLOSE_DEADLINE_MS = 30_000;
@@ -172,16 +182,17 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
     trouble = reason;
     thread.machine.become("failed", reason);
     thread.failures += 1;
+    const suspect = takeSuspect(thread, kind);
     giveBack(thread, reason, kind);
     dispatch();
     const ended = await endWorker(thread.worker);
     if (isClosed()) return;
     if (!ended) {
       const message = `An encoder thread hangs in the runtime and does not end: ${reason}`;
-      giveUp(thread, new CspladeError("device_hung", message));
+      giveUp(thread, new CspladeError("device_hung", message), suspect);
       return;
     }
-    if (thread.failures >= MAX_FAILURES) {
+    if (thread.failures >= MAX_FAILURES && suspect === undefined) {
       giveUp(
         thread,
         new CspladeError("device_failed", `Encoding fails again and again: ${reason}`, {
@@ -201,13 +212,28 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
       thread.worker = worker;
       thread.machine.become("idle");
       listen(thread);
+      if (suspect !== undefined) {
+        thread.failures = 0;
+        const message = `Sessions that encode other texts break over this: ${reason}`;
+        suspect.reject(new CspladeError("document_breaks_device", message));
+      }
       dispatch();
     } catch (thrown) {
       if (isClosed()) return;
       thread.machine.become("failed", messageOf(thrown));
       const message = `Encoding failed (${reason}), and so did a new session: ${messageOf(thrown)}`;
-      giveUp(thread, new CspladeError("device_failed", message, { cause: thrown }));
+      giveUp(thread, new CspladeError("device_failed", message, { cause: thrown }), suspect);
     }
+  }
+
+  /** The request over which sessions broke as often as may be; it is not given back. */
+  function takeSuspect(thread: Thread, kind: "device" | "death"): Pending | undefined {
+    const left = thread.current;
+    if (left === undefined || kind !== "device") return undefined;
+    left.breaks += 1;
+    if (left.breaks < MAX_BREAKS) return undefined;
+    thread.current = undefined;
+    return left;
   }
 
   /** What a failed thread worked on is done again; unless it may be what threads die of. */
@@ -225,8 +251,13 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
     }
   }
 
-  function giveUp(thread: Thread, error: CspladeError): void {
+  function giveUp(thread: Thread, error: CspladeError, suspect?: Pending): void {
     thread.machine.become("broken", error.message);
+    endAll(error);
+    suspect?.reject(error);
+  }
+
+  function endAll(error: CspladeError): void {
     trouble = error.message;
     if (!broken.signal.aborted) broken.abort(error);
     for (const pending of waiting.splice(0)) pending.reject(error);
@@ -270,6 +301,7 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
 
   return {
     broken: broken.signal,
+    declareBroken: endAll,
     async submit(request, signal) {
       signal?.throwIfAborted();
       if (isClosed()) throw new CspladeError("encode_failed", "The encoder is closed.");
@@ -277,7 +309,7 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
       let stopListening = () => {};
       try {
         return await new Promise<Reply>((resolve, reject) => {
-          const pending: Pending = { request, deaths: 0, resolve, reject };
+          const pending: Pending = { request, deaths: 0, breaks: 0, resolve, reject };
           stopListening = onAbort(signal, () => {
             Atomics.store(new Int32Array(request.shared), 0, 1);
             const place = waiting.indexOf(pending);

@@ -160,8 +160,9 @@ export async function openEncoder(
   }
 
   /**
-   * Encodes texts of which one may bring a thread down: halves them until it fails alone. It is to
-   * blame only if a text that is known to be good can be encoded after it; else that throws.
+   * Encodes texts of which one may bring a thread or a session down: halves them until it fails alone.
+   * It is to blame only if a text that is known to be good, and as long, can be encoded after it; else
+   * that throws.
    */
   async function encodeApart(
     kind: "documents" | "queries",
@@ -172,10 +173,12 @@ export async function openEncoder(
     try {
       return await encode(kind, texts, options);
     } catch (thrown) {
-      if (!(thrown instanceof CspladeError) || thrown.code !== "encode_failed") throw thrown;
-      await demandWorking(options.signal, thrown);
+      if (!isOfTexts(thrown)) throw thrown;
+      await demandWorking(kind, texts, options, thrown);
       if (texts.length === 1) {
-        return [{ passages: [], truncated: false, failure: thrown.message }];
+        const breaks = thrown.code === "document_breaks_device";
+        const failed = { passages: [], truncated: false, failure: thrown.message };
+        return [breaks ? { ...failed, breaksDevice: true } : failed];
       }
       const middle = Math.ceil(texts.length / 2);
       return [
@@ -185,17 +188,26 @@ export async function openEncoder(
     }
   }
 
-  async function demandWorking(signal: AbortSignal | undefined, cause: CspladeError) {
+  async function demandWorking(
+    kind: "documents" | "queries",
+    texts: readonly string[],
+    options: EncodeOptions,
+    cause: CspladeError,
+  ): Promise<void> {
+    const longest = Math.min(MOST_PROBED, Math.max(...texts.map((text) => text.length)));
+    const times = Math.ceil(longest / KNOWN_GOOD.length);
     try {
-      await submit("documents", [KNOWN_GOOD], signal === undefined ? {} : { signal });
+      await submit(kind, [Array.from({ length: times }, () => KNOWN_GOOD).join(" ")], options);
     } catch (thrown) {
       if (isDeviceFailure(thrown)) throw thrown;
-      if (thrown instanceof CspladeError && thrown.code !== "encode_failed") throw thrown;
-      throw new CspladeError(
+      if (thrown instanceof CspladeError && !isOfTexts(thrown)) throw thrown;
+      const error = new CspladeError(
         "device_failed",
         `Neither these texts nor one that is known to be good can be encoded: ${cause.message}`,
         { cause: thrown },
       );
+      threads.declareBroken(error);
+      throw error;
     }
   }
 
@@ -219,6 +231,17 @@ export async function openEncoder(
     broken: threads.broken,
     close: () => threads.close(),
   };
+}
+
+/** Characters of a text that is known to be good, at most. */
+const MOST_PROBED = 200_000;
+
+/** True where texts may be at fault. */
+function isOfTexts(thrown: unknown): thrown is CspladeError {
+  return (
+    thrown instanceof CspladeError &&
+    (thrown.code === "encode_failed" || thrown.code === "document_breaks_device")
+  );
 }
 
 /** What of a checkpoint's lexicon is needed to weigh words anew. */

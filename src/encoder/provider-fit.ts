@@ -27,6 +27,7 @@ export interface MemoryEstimate {
   readonly weights: number;
   /** Scores of the vocabulary for one batch of `model.token_budget` tokens, the largest tensor. */
   readonly scores: number;
+  /** With what is needed once: while half precision is widened, both copies are there. */
   readonly total: number;
 }
 
@@ -51,7 +52,9 @@ function estimate(graph: GraphFile, config: Config, vocabulary: number): MemoryE
   const computesInHalf = onCuda && graph.half_bytes > graph.widened_bytes;
   const weights = graph.weight_bytes + widened;
   const scores = tokenBudgetOf(config) * columns * (computesInHalf ? 2 : 4);
-  return { stored: graph.weight_bytes, weights, scores, total: weights + scores };
+  const whileLoading = widened > 0 ? graph.weight_bytes : 0;
+  const total = weights + Math.max(scores, whileLoading);
+  return { stored: graph.weight_bytes, weights, scores, total };
 }
 
 /**

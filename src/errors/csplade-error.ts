@@ -31,6 +31,8 @@ export type ErrorCode =
   | "document_no_text"
   | "document_wrong_type"
   | "document_rejected"
+  /** Devices that encode other texts of its length break on it, again and again. */
+  | "document_breaks_device"
   /** More of them than may fail: what was made is not taken into use. */
   | "too_many_dead_letters"
   // sources and files

@@ -21,6 +21,11 @@ export interface Backlog {
   readonly ingest_jobs: number;
 }
 
+/** The backlog as KEDA is told it: of all models, and of each by its fingerprint. */
+export interface BacklogByModel extends Backlog {
+  readonly models: Readonly<Record<string, Backlog>>;
+}
+
 /** Gauges of runs and queues. */
 export interface RunMetrics {
   readonly registry: Registry;

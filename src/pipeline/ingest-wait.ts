@@ -1,5 +1,6 @@
 /** Says what an ingest waits for while none of its jobs ends. */
 import type { IngestQueue } from "../queue/ingest-queue.js";
+import { openJobs } from "../queue/queue-options.js";
 
 /** After so long without an ended job it is said what is waited for, and as often again, milliseconds. */
 const SAY_MS = 5_000;
@@ -27,14 +28,11 @@ export function waitTeller(
       if (performance.now() < quietUntil) return;
       quietUntil = performance.now() + SAY_MS;
       const [workers, counts] = await Promise.all([queue.workers(), queue.counts()]);
-      const all = ["waiting", "prioritized", "active", "delayed"].reduce(
-        (sum, state) => sum + (counts[state] ?? 0),
-        0,
-      );
-      const others = Math.max(0, all - open);
+      const others = Math.max(0, openJobs(counts) - open);
       if (workers === 0) {
         say(
-          `Waiting for a worker: none with the model ${fingerprint} takes jobs of this Redis and prefix.`,
+          `Waiting for a worker: ${open} ${open === 1 ? "job waits" : "jobs wait"}, and none with the model ${fingerprint} takes jobs of this Redis and prefix. ` +
+            "Start csplade worker with this model there.",
         );
       } else if ((counts.active ?? 0) > 0 || others > 0) {
         say(

@@ -19,6 +19,19 @@ export function kindOf(name: string): QueueKind {
   return name.startsWith("ingest-") ? "ingest" : "reindex";
 }
 
+/** The fingerprint of a queue's model, by its name. */
+export function modelOf(name: string): string {
+  return name.slice(name.indexOf("-") + 1);
+}
+
+/** Of the jobs per state, those that are not over. */
+export function openJobs(counts: Readonly<Record<string, number>>): number {
+  return ["waiting", "active", "delayed", "prioritized"].reduce(
+    (sum, state) => sum + (counts[state] ?? 0),
+    0,
+  );
+}
+
 /** Notes that there is a queue, for those who look at all of them. @throws CspladeError `queue_refused`. */
 export async function registerQueue(
   config: Config,

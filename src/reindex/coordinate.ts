@@ -199,9 +199,26 @@ async function finishSlices(parts: Coordination, run: RunRecord): Promise<void> 
     if (performance.now() - comparedAt >= REQUEUE_MS) {
       comparedAt = performance.now();
       await requeue(parts, run);
+      if (running === 0 && !record.control.paused) await sayWhoIsExpected(parts, run, open);
     }
     await sleep(LOOK_MS, undefined, { signal: patience.signal }).catch(() => {});
   }
+}
+
+/** Where nobody takes slices, whom they wait for. */
+async function sayWhoIsExpected(
+  { queue, onStep }: Pick<Coordination, "queue" | "onStep">,
+  { model }: RunRecord,
+  open: number,
+): Promise<void> {
+  const workers = await withDeadline(queue.workers(), 5_000, "Asking for the workers").catch(
+    () => undefined,
+  );
+  if (workers !== 0) return;
+  onStep(
+    `Waiting for a worker: ${open} slices wait, and none with the model ${model.name} (${model.fingerprint}) takes jobs of this Redis and prefix. ` +
+      "Start csplade worker with this model there.",
+  );
 }
 
 /** Adds what is to be done and not in the queue: at first everything, later what Redis forgot. */

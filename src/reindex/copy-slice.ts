@@ -1,7 +1,7 @@
 /** Copies one slice: windows are read and prepared ahead, encoded one by one, written behind. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { traced } from "../observe/tracing.js";
-import type { SliceCounts } from "./run-record.js";
+import type { SliceCounts, SliceRecord } from "./run-record.js";
 import { addCounts, noCounts } from "./run-record.js";
 import { carefulWindow, isFatal, type SliceClaim } from "./slice-claim.js";
 import {
@@ -124,7 +124,7 @@ async function* windowsOf(
     for (const arrival of page) {
       const fatal = first && isFatal(claim.record);
       first = false;
-      window.push(fatal ? poison(arrival, claim.record.crashes) : arrival);
+      window.push(fatal ? poison(arrival, claim.record) : arrival);
       characters += "document" in arrival.content ? arrival.content.document.text.length : 0;
       const most = Math.min(WINDOW_DOCUMENTS, carefulWindow(claim.record));
       if (window.length >= most || characters >= pace.characters) {
@@ -137,9 +137,18 @@ async function* windowsOf(
   }
 }
 
-function poison(arrival: Arrival, crashes: number): Arrival {
-  const reason = `The worker died ${crashes} times, the last ones at this document alone.`;
-  return { ...arrival, content: { problem: { code: "encode_failed", reason } } };
+function poison(arrival: Arrival, { crashes, broken_devices: hosts }: SliceRecord): Arrival {
+  const problem =
+    hosts.length > 0
+      ? {
+          code: "document_breaks_device" as const,
+          reason: `The devices of ${hosts.join(", ")} broke ${crashes} times, the last ones at this document alone.`,
+        }
+      : {
+          code: "encode_failed" as const,
+          reason: `The worker died ${crashes} times, the last ones at this document alone.`,
+        };
+  return { ...arrival, content: { problem } };
 }
 
 async function* prepared(

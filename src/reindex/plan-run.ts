@@ -257,6 +257,7 @@ export function openSlice(
     counts: noCounts(),
     claims: 0,
     crashes: 0,
+    broken_devices: [],
     careful: 0,
   };
 }

@@ -1,5 +1,5 @@
 /** How runs stand, in numbers: for people, for Prometheus and for KEDA. */
-import type { Backlog, RunNumbers } from "../observe/run-metrics.js";
+import type { Backlog, BacklogByModel, RunNumbers } from "../observe/run-metrics.js";
 import type { RunRecord } from "./run-record.js";
 import type { RunStore, SliceTotals } from "./run-store.js";
 
@@ -59,4 +59,19 @@ export function backlogOf(states: readonly RunState[], ingestJobs: number): Back
     slices += left;
   }
   return { tokens: Math.round(tokens), documents, slices, ingest_jobs: ingestJobs };
+}
+
+/** The same, and of each model that has a queue or a run. */
+export function backlogByModel(
+  states: readonly RunState[],
+  ingestJobs: ReadonlyMap<string, number>,
+): BacklogByModel {
+  const fingerprintOf = ({ run }: RunState) => run.model.fingerprint;
+  const known = new Set([...ingestJobs.keys(), ...states.map(fingerprintOf)]);
+  const models = [...known].sort().map((model) => {
+    const own = states.filter((state) => fingerprintOf(state) === model);
+    return [model, backlogOf(own, ingestJobs.get(model) ?? 0)] as const;
+  });
+  const all = [...ingestJobs.values()].reduce((sum, jobs) => sum + jobs, 0);
+  return { ...backlogOf(states, all), models: Object.fromEntries(models) };
 }

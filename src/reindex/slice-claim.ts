@@ -56,6 +56,7 @@ export async function claimSlice(
         counts: sum,
         careful: careful > 2 * CAREFUL_WINDOW ? 0 : careful,
         crashes: 0,
+        broken_devices: [],
         updated_at: new Date().toISOString(),
       });
     },
@@ -77,8 +78,29 @@ export async function claimSlice(
  * worker. If that happens again and again at one place, ever smaller windows find the document.
  */
 function careOf(before: SliceRecord): Pick<SliceRecord, "crashes" | "careful"> {
-  const { state, position, claimed_from, crashes, careful } = before;
-  if (state !== "running") return { crashes, careful };
+  const { state, crashes, careful } = before;
+  return state === "running" ? afterCrash(before) : { crashes, careful };
+}
+
+/** Devices that must have broken at a document before it is taken for the cause. */
+const FATAL_DEVICES = 2;
+
+/** What a slice's record says after the device of a host broke at its place. */
+export function afterBrokenDevice(
+  before: SliceRecord,
+  host: string,
+): Pick<SliceRecord, "crashes" | "careful" | "broken_devices"> {
+  const devices = before.position === before.claimed_from ? before.broken_devices : [];
+  const { crashes, careful } = afterCrash(before);
+  return { crashes, careful, broken_devices: [...new Set([...devices, host])] };
+}
+
+function afterCrash({
+  position,
+  claimed_from,
+  crashes,
+  careful,
+}: SliceRecord): Pick<SliceRecord, "crashes" | "careful"> {
   if (position !== claimed_from) return { crashes: 1, careful };
   if (crashes === 0) return { crashes: 1, careful };
   return {
@@ -92,7 +114,11 @@ export function carefulWindow({ careful }: SliceRecord): number {
   return careful === 0 ? Number.POSITIVE_INFINITY : careful;
 }
 
-/** True if the next document of a slice killed workers all by itself. */
-export function isFatal({ crashes, careful }: SliceRecord): boolean {
-  return careful === 1 && crashes >= FATAL_CRASHES;
+/**
+ * True if the next document of a slice ended workers all by itself; where their devices broke, those of
+ * several hosts: one alone may be what is broken.
+ */
+export function isFatal({ crashes, careful, broken_devices: hosts }: SliceRecord): boolean {
+  const isDevice = hosts.length > 0;
+  return careful === 1 && crashes >= FATAL_CRASHES && (!isDevice || hosts.length >= FATAL_DEVICES);
 }

@@ -21,7 +21,7 @@ import { copySlice } from "./copy-slice.js";
 import { createRunControls, type RunControls } from "./run-control.js";
 import type { RunRecord, SliceCounts, SliceRecord } from "./run-record.js";
 import { openRunStore, SliceLostError } from "./run-store.js";
-import { claimSlice } from "./slice-claim.js";
+import { afterBrokenDevice, claimSlice } from "./slice-claim.js";
 import type { SliceTask, SliceWorkerParts } from "./slice-task.js";
 import { sweepSlice } from "./sweep-slice.js";
 
@@ -126,7 +126,9 @@ async function handle(
       return { kind: "done" };
     }
     const unblamed = isDeviceFailure(thrown);
-    await letGo(parts, claim.record, thrown, !unblamed && (last || isFinal(thrown)));
+    const isLast = !unblamed && (last || isFinal(thrown));
+    const care = unblamed ? afterBrokenDevice(claim.record, os.hostname()) : { crashes: 0 };
+    await letGo(parts, claim.record, thrown, isLast, care);
     if (!unblamed) throw thrown;
     outcome = "released";
     parts.onTrouble?.(`Slice ${slice} of ${name} was given back: ${messageOf(thrown)}`);
@@ -152,6 +154,7 @@ async function letGo(
   { run, number: slice, claim }: SliceRecord,
   thrown: unknown,
   isLast: boolean,
+  care: Partial<SliceRecord>,
 ): Promise<void> {
   const signal = AbortSignal.timeout(5_000);
   const store = openRunStore(cluster, { config, signal });
@@ -161,7 +164,7 @@ async function letGo(
     await store.writeSlice(now, {
       ...now.record,
       state: isLast ? "failed" : "open",
-      crashes: 0,
+      ...care,
       message: messageOf(thrown).slice(0, 2_000),
       updated_at: new Date().toISOString(),
     });

@@ -5,7 +5,7 @@ import path from "node:path";
 import { packageRoot } from "../../src/config/package-root.js";
 
 /** What can be wrong with a device. */
-export type DeviceFault = "throw" | "throw-from" | "die-from" | "hang" | "kill" | "memory";
+export type DeviceFault = "throw" | "throw-from" | "die-from" | "hang" | "kill" | "memory" | "text";
 
 /** A device. */
 export interface FaultyDevice {
@@ -13,7 +13,7 @@ export interface FaultyDevice {
   readonly execArgv: readonly string[];
   /** The same for a process, as environment variables. */
   readonly env: Readonly<Record<string, string>>;
-  /** Breaks it; `from` is the n of `throw-from`, `die-from` and `memory`. */
+  /** Breaks it; `from` is the n of `throw-from`, `die-from` and `memory`, the token of `text`. */
   break(fault: DeviceFault, from?: number): void;
   mend(fault: DeviceFault): void;
   remove(): void;

@@ -1,13 +1,15 @@
 /** Redis as a Cluster of three nodes, and as a primary with a replica behind a Sentinel. */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Socket } from "node:net";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
 import { findFreePort } from "../../src/servers/port.js";
-import { runProgram } from "../../src/servers/program.js";
+import { findProgram, runProgram } from "../../src/servers/program.js";
+import { makeCertificates } from "./certificates.js";
 import { endWithProcess } from "./process-end.js";
 
 /** Some Redis servers. */
@@ -16,6 +18,8 @@ export interface RedisServers {
   readonly url: string;
   /** Their ports; the primary's first. */
   readonly ports: readonly number[];
+  /** The authority that signed their certificate, PEM, where they speak TLS. */
+  readonly caFile?: string;
   /** `kill -9` of the server on a port. */
   kill(port: number): Promise<void>;
   stop(): Promise<void>;
@@ -25,17 +29,47 @@ class Servers {
   readonly folder = mkdtempSync(path.join(os.tmpdir(), "csplade-redis-"));
   readonly children = new Map<number, ChildProcess>();
 
+  private certificates: string | undefined;
+
+  get caFile(): string | undefined {
+    return this.certificates === undefined ? undefined : path.join(this.certificates, "ca.pem");
+  }
+
+  /** From now on servers speak TLS alone, to each other too. */
+  async secure(): Promise<void> {
+    const openssl = findProgram("openssl");
+    if (openssl === undefined) throw new Error("There is no openssl to make certificates with.");
+    this.certificates = path.join(this.folder, "certificates");
+    mkdirSync(this.certificates);
+    await makeCertificates(openssl, this.certificates);
+  }
+
+  private portArgs(port: number): string[] {
+    if (this.certificates === undefined) return ["--port", String(port)];
+    const at = (name: string) => path.join(this.certificates ?? "", name);
+    return [
+      ...["--port", "0", "--tls-port", String(port), "--tls-auth-clients", "no"],
+      ...["--tls-cert-file", at("node.pem"), "--tls-key-file", at("node-key-for-server.pem")],
+      ...["--tls-ca-cert-file", at("ca.pem"), "--tls-replication", "yes", "--tls-cluster", "yes"],
+    ];
+  }
+
   async start(port: number, args: readonly string[], config?: string): Promise<void> {
     const folder = path.join(this.folder, String(port));
     mkdirSync(folder);
     const file = path.join(folder, "redis.conf");
     writeFileSync(file, config ?? "");
-    const own = ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
+    const own = [...this.portArgs(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
     const child = spawn("redis-server", [file, ...own, ...args], { stdio: "ignore" });
     endWithProcess(child);
     this.children.set(port, child);
     for (;;) {
-      const redis = new Redis(port, "127.0.0.1", { lazyConnect: true, retryStrategy: () => null });
+      const tls = this.caFile === undefined ? {} : { tls: { ca: readFileSync(this.caFile) } };
+      const redis = new Redis(port, "127.0.0.1", {
+        lazyConnect: true,
+        retryStrategy: () => null,
+        ...tls,
+      });
       redis.on("error", () => {});
       try {
         await redis.connect();
@@ -85,8 +119,9 @@ async function clusterPort(): Promise<number> {
 }
 
 /** Starts a Cluster of three nodes. */
-export async function startRedisCluster(): Promise<RedisServers> {
+export async function startRedisCluster({ tls = false } = {}): Promise<RedisServers> {
   const servers = new Servers();
+  if (tls) await servers.secure();
   const ports: number[] = [];
   for (let i = 0; i < 3; i++) {
     const port = await clusterPort();
@@ -94,20 +129,23 @@ export async function startRedisCluster(): Promise<RedisServers> {
     ports.push(port);
   }
   const nodes = ports.map((port) => `127.0.0.1:${port}`);
-  const args = ["--cluster", "create", ...nodes, "--cluster-yes"];
+  const secure = servers.caFile === undefined ? [] : ["--tls", "--cacert", servers.caFile];
+  const args = [...secure, "--cluster", "create", ...nodes, "--cluster-yes"];
   const made = await runProgram("redis-cli", args, { deadlineMs: 60_000 });
   if (made.status !== 0) throw new Error(`redis-cli --cluster create: ${made.output}`);
   return {
-    url: `redis+cluster://${nodes.join(",")}`,
+    url: `redis${tls ? "s" : ""}+cluster://${nodes.join(",")}`,
     ports,
+    ...(servers.caFile === undefined ? {} : { caFile: servers.caFile }),
     kill: (port) => servers.kill(port),
     stop: () => servers.stop(),
   };
 }
 
 /** Starts a primary, a replica and a Sentinel that makes the replica primary a second after the primary's end. */
-export async function startRedisBehindSentinel(): Promise<RedisServers> {
+export async function startRedisBehindSentinel({ tls = false } = {}): Promise<RedisServers> {
   const servers = new Servers();
+  if (tls) await servers.secure();
   const [primary, replica, sentinel] = [
     await findFreePort(),
     await findFreePort(),
@@ -129,9 +167,68 @@ export async function startRedisBehindSentinel(): Promise<RedisServers> {
   await servers.start(sentinel, ["--sentinel"], config + "\n");
   await sleep(2_000);
   return {
-    url: `redis+sentinel://127.0.0.1:${sentinel}/main`,
+    url: `redis${tls ? "s" : ""}+sentinel://127.0.0.1:${sentinel}/main`,
     ports: [primary, replica],
+    ...(servers.caFile === undefined ? {} : { caFile: servers.caFile }),
     kill: (port) => servers.kill(port),
     stop: () => servers.stop(),
+  };
+}
+
+/** A primary and a replica behind one address, as cloud services and Kubernetes give them. */
+export interface RedisBehindAddress extends RedisServers {
+  /**
+   * The replica becomes the primary and the other way round: new connections to the address reach the
+   * new primary, and those that are open lead to the old one, which takes no writes any more.
+   */
+  failOver(): Promise<void>;
+}
+
+/** Starts them. */
+export async function startRedisBehindAddress(): Promise<RedisBehindAddress> {
+  const servers = new Servers();
+  const [old, next] = [await findFreePort(), await findFreePort()];
+  const durable = ["--appendonly", "yes"];
+  await servers.start(old, durable);
+  await servers.start(next, [...durable, "--replicaof", "127.0.0.1", String(old)]);
+  await sleep(2_000);
+  let primary = old;
+  const open = new Set<Socket>();
+  const address = createServer((client) => {
+    const server = connect(primary, "127.0.0.1");
+    for (const [from, to] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      open.add(from);
+      from.on("error", () => to.destroy());
+      from.on("close", () => {
+        open.delete(from);
+        to.destroy();
+      });
+      from.pipe(to);
+    }
+  });
+  const port = await findFreePort();
+  await new Promise<void>((resolve) => address.listen(port, "127.0.0.1", resolve));
+  const tell = async (server: number, ...order: readonly string[]) => {
+    const redis = new Redis(server, "127.0.0.1");
+    await redis.call("REPLICAOF", ...order);
+    redis.disconnect();
+  };
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    ports: [old, next],
+    kill: (killed) => servers.kill(killed),
+    async failOver() {
+      await tell(next, "NO", "ONE");
+      primary = next;
+      await tell(old, "127.0.0.1", String(next));
+    },
+    async stop() {
+      address.close();
+      for (const socket of open) socket.destroy();
+      await servers.stop();
+    },
   };
 }

@@ -8,6 +8,8 @@
  *   die-from   the same, and no session works any more after it
  *   hang       run never returns; the file is removed by whoever hangs
  *   kill       the thread ends in the middle of run; the file is removed
+ *   text       run throws as above where a token is in the batch (the file holds its id), and so does
+ *              every later run of the session
  *   memory     run finds no memory for batches of more than n tokens (the file holds n)
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -24,6 +26,7 @@ if (!isMainThread && folder !== undefined) {
   const faulty = async (...given: unknown[]): Promise<InferenceSession> => {
     const session = await create(...given);
     let batches = 0;
+    let isBroken = false;
     return new Proxy(session, {
       get(target, name) {
         const value: unknown = Reflect.get(target, name, target);
@@ -32,6 +35,8 @@ if (!isMainThread && folder !== undefined) {
         if (name !== "run") return method;
         return async (...args: unknown[]) => {
           batches += 1;
+          isBroken ||= breaksOn(folder, (args[0] as { input_ids: Tensor }).input_ids);
+          if (isBroken) throw new Error("CUDA failure 700: this text broke the session");
           misbehave(folder, batches, (args[0] as { input_ids: Tensor }).input_ids.size);
           return await method(...args);
         };
@@ -39,6 +44,13 @@ if (!isMainThread && folder !== undefined) {
     });
   };
   Object.defineProperty(InferenceSession, "create", { value: faulty });
+}
+
+/** True if the token of the file `text` is in a batch. */
+function breaksOn(folder: string, ids: Tensor): boolean {
+  const file = path.join(folder, "text");
+  if (!existsSync(file)) return false;
+  return (ids.data as BigInt64Array).includes(BigInt(readFileSync(file, "utf8")));
 }
 
 function misbehave(folder: string, batch: number, tokens: number): void {

@@ -5,6 +5,10 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../../../src/config/settings.js";
+import { KNOWN_GOOD } from "../../../src/encoder/encoder-protocol.js";
+import { firstPassage } from "../../../src/text/passages.js";
+import { createTokenizer, readTokenizerFile } from "../../../src/text/tokenizer.js";
+import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 import { findFreePort } from "../../../src/servers/port.js";
 import { environmentOf, runCsplade, startCsplade } from "../../support/csplade-command.js";
 import { faultyDevice, type DeviceFault, type FaultyDevice } from "../../support/faulty-device.js";
@@ -98,6 +102,53 @@ describe("a worker on a broken device", function () {
       assert.deepEqual({ written, failed }, { written: 600, failed: 0 });
     });
   }
+
+  it("that a document breaks, each session of it, costs that document alone, in an ingest and a reindexing", async () => {
+    const tokenizer = createTokenizer(
+      readTokenizerFile(path.join(tinyCheckpoint("bi"), "tokenizer.json")),
+    );
+    const idsOf = (text: string) => firstPassage(text, tokenizer, 64).passages[0]?.ids ?? [];
+    const documents = testDocuments(300);
+    const others = new Set(
+      [KNOWN_GOOD, ...documents.map(({ text }) => String(text))].flatMap(idsOf),
+    );
+    const culprit = ["zebras", "Ωμέγα", "ÿþ", "漢字"].find((word) =>
+      idsOf(word).some((id) => !others.has(id)),
+    );
+    assert.ok(culprit !== undefined);
+    device.break(
+      "text",
+      idsOf(culprit).find((id) => !others.has(id)),
+    );
+    const config = configFor("text");
+    const all = [...documents, { id: "bad", text: culprit }];
+    const file = path.join(folder, "breaks.ndjson");
+    writeFileSync(
+      file,
+      all.map(({ id, ...body }) => JSON.stringify({ _id: id, ...body })).join("\n"),
+    );
+    const env = { ...environmentOf(config), CSPLADE_JOB_DOCUMENTS: "50", ...device.env };
+    const args = ["ingest", file, "--index", "broken-text", "--quiet", "--json"];
+    const { code, out, err } = await runCsplade(folder, args, env);
+    assert.equal(code, 3, out + err);
+    const { written, failures } = JSON.parse(out) as {
+      written: number;
+      failures: { code: string; count: number }[];
+    };
+    assert.equal(written, 300);
+    assert.deepEqual(
+      failures.map((each) => [each.code, each.count]),
+      [["document_breaks_device", 1]],
+    );
+    await fill(suite.cluster, "broken-texts", [...documents, { id: "bad", text: culprit }]);
+    await hire(config, device.env);
+    const summary = await suite.run(
+      { from: ["broken-texts"], alias: "broken-texts-search" },
+      { config, work: false },
+    );
+    assert.deepEqual([summary.written, summary.dead_letters], [300, 1]);
+    assert.deepEqual([...(await deadLettersOf(suite.cluster, summary.run)).keys()], ["bad"]);
+  });
 
   it("ends a command that works by itself with device_failed, and buries nothing", async () => {
     device.break("die-from", 5);

@@ -8,11 +8,13 @@ import { startIngestWorker } from "../../../src/queue/ingest-queue.js";
 import { environmentOf, runCsplade } from "../../support/csplade-command.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 import {
+  startRedisBehindAddress,
   startRedisBehindSentinel,
   startRedisCluster,
   type RedisServers,
 } from "../../support/redis-servers.js";
 import { assertCopied, fill, testDocuments } from "../../support/reindexing.js";
+import { startWorkerProcess } from "../../support/worker-process.js";
 
 describe("the queues on", function () {
   this.timeout(240_000);
@@ -33,7 +35,12 @@ describe("the queues on", function () {
     redis = undefined;
   });
 
-  function ingest(index: string, count: number, url: string) {
+  function ingest(
+    index: string,
+    count: number,
+    url: string,
+    more: Readonly<Record<string, string>> = {},
+  ) {
     const file = path.join(folder, `${index}.ndjson`);
     const lines = testDocuments(count).map(({ id, ...body }) =>
       JSON.stringify({ _id: id, ...body }),
@@ -44,6 +51,7 @@ describe("the queues on", function () {
       REDIS_URL: url,
       CSPLADE_JOB_DOCUMENTS: "20",
       CSPLADE_LOCK_MS: "2000",
+      ...more,
     });
   }
 
@@ -85,6 +93,48 @@ describe("the queues on", function () {
     await redis.kill(redis.ports[0] ?? 0);
     assertWritten(await running, 3_000);
   });
+
+  it("one address that leads to another primary lose nothing in a failover under load", async () => {
+    const behind = await startRedisBehindAddress();
+    redis = behind;
+    const worker = await startWorkerProcess(
+      { ...suite.config, "redis.url": behind.url },
+      { env: { CSPLADE_LOCK_MS: "2000" } },
+    );
+    try {
+      const running = ingest("kinds-address", 3_000, behind.url);
+      await sleep(4_000);
+      await behind.failOver();
+      assertWritten(await running, 3_000);
+      // The worker's own connections lead to the new primary too: it takes what comes now, alone.
+      const late = ["ingest", path.join(folder, "kinds-address.ndjson"), "--index", "kinds-late"];
+      const alone = await runCsplade(folder, [...late, "--no-workers", "--quiet", "--json"], {
+        ...environmentOf(suite.config),
+        REDIS_URL: behind.url,
+      });
+      assertWritten(alone, 3_000);
+    } finally {
+      worker.kill("SIGKILL");
+    }
+  });
+
+  for (const [name, start] of [
+    ["a Cluster", startRedisCluster],
+    ["a primary behind a Sentinel", startRedisBehindSentinel],
+  ] as const) {
+    it(`${name} with TLS are reached with their authority's certificate, and not without`, async () => {
+      redis = await start({ tls: true });
+      const index = `kinds-tls-${name.length}`;
+      const ca = { NODE_EXTRA_CA_CERTS: redis.caFile ?? "" };
+      assertWritten(await ingest(index, 60, redis.url, ca), 60);
+      const doctor = await runCsplade(folder, ["doctor", "--json"], {
+        ...environmentOf(suite.config),
+        REDIS_URL: redis.url,
+      });
+      const { checks } = JSON.parse(doctor.out) as { checks: { name: string; ok: boolean }[] };
+      assert.equal(checks.find((check) => check.name === "redis")?.ok, false);
+    });
+  }
 
   it("a primary that has just died are waited for by a command that begins then", async () => {
     redis = await startRedisBehindSentinel();

@@ -3,6 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { openQueueOverview } from "../../../src/queue/queue-overview.js";
+import { activeRuns, backlogByModel } from "../../../src/reindex/run-numbers.js";
+import { openRunStore } from "../../../src/reindex/run-store.js";
 import { environmentOf, runCsplade } from "../../support/csplade-command.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 import { fill, testDocuments } from "../../support/reindexing.js";
@@ -64,6 +66,43 @@ describe("two models on one Redis", function () {
     }
   });
 
+  it("say whom a reindexing waits for, and are counted by model and by the prefix of their Redis alone", async () => {
+    const own = { ...suite.config, "redis.prefix": `${suite.config["redis.prefix"]}-mine` };
+    const strangers = { ...own, "redis.prefix": `${own["redis.prefix"]}-not` };
+    await fill(suite.cluster, "models-mine", testDocuments(300));
+    const steps: string[] = [];
+    const running = suite.run(
+      { from: ["models-mine"], alias: "models-mine-search" },
+      { config: own, work: false, onStep: (step) => steps.push(step) },
+    );
+    while (!steps.some((step) => /^Waiting for a worker: 3 slices wait/.test(step))) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    const { fingerprint } = suite.encoder.manifest;
+    assert.ok(steps.some((step) => step.includes(`(${fingerprint})`)));
+    const backlogOf = async (config: typeof own) => {
+      const store = openRunStore(suite.cluster, { ...suite.patience, config });
+      const overview = await openQueueOverview(config);
+      const backlog = backlogByModel(await activeRuns(store), await overview.openIngestJobs());
+      await overview.close();
+      return backlog;
+    };
+    const mine = await backlogOf(own);
+    assert.deepEqual([mine.documents, mine.slices], [300, 3]);
+    assert.deepEqual(Object.keys(mine.models), [fingerprint]);
+    assert.equal(mine.models[fingerprint]?.tokens, mine.tokens);
+    assert.deepEqual(await backlogOf(strangers), {
+      ...{ tokens: 0, documents: 0, slices: 0, ingest_jobs: 0 },
+      models: {},
+    });
+    const worker = await startWorkerProcess(own);
+    try {
+      assert.equal((await running).written, 300);
+    } finally {
+      worker.kill("SIGKILL");
+    }
+  });
+
   it("say what they wait for where no worker has the model, and go on once one comes", async () => {
     const own = { ...suite.config, "redis.prefix": `${suite.config["redis.prefix"]}-wait` };
     const file = write("waits", 40);
@@ -74,7 +113,7 @@ describe("two models on one Redis", function () {
     try {
       const { code, out, err } = await running;
       assert.equal(code, 0, out + err);
-      assert.match(err, /Waiting for a worker: none with the model [0-9a-f]{16}/);
+      assert.match(err, /Waiting for a worker: 2 jobs wait, and none with the model [0-9a-f]{16}/);
     } finally {
       worker.kill("SIGKILL");
     }

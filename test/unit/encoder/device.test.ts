@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import path from "node:path";
 import fc from "fast-check";
+import { KNOWN_GOOD } from "../../../src/encoder/encoder-protocol.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import {
   threadStateMachine,
@@ -7,8 +9,10 @@ import {
   type ThreadTransition,
 } from "../../../src/encoder/thread-state.js";
 import type { CspladeError } from "../../../src/errors/csplade-error.js";
+import { firstPassage } from "../../../src/text/passages.js";
+import { createTokenizer, readTokenizerFile } from "../../../src/text/tokenizer.js";
 import { faultyDevice, type FaultyDevice } from "../../support/faulty-device.js";
-import { testConfig } from "../../support/tiny-checkpoints.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 const texts = Array.from({ length: 40 }, (_, i) => `text number ${i} about subject ${i % 7}`);
 
@@ -90,6 +94,35 @@ describe("an encoder on a device that fails", function () {
     assert.equal(encoder.health().state, "broken");
     assert.ok(encoder.broken.aborted);
     assert.ok(isDevice(encoder.broken.reason as CspladeError));
+    await assert.rejects(encoder.encodeDocuments(["later"]), isDevice);
+  });
+
+  it("blames a text over which each session breaks, alone and with a code of its own", async () => {
+    const culprit = "a text about zebras";
+    const tokenizer = createTokenizer(
+      readTokenizerFile(path.join(tinyCheckpoint("bi"), "tokenizer.json")),
+    );
+    const idsOf = (text: string) => firstPassage(text, tokenizer, 64).passages[0]?.ids ?? [];
+    const others = new Set([KNOWN_GOOD, ...texts].flatMap(idsOf));
+    const token = idsOf(culprit).find((id) => !others.has(id));
+    assert.ok(token !== undefined);
+    device.break("text", token);
+    const encoder = await open();
+    const all = [...texts.slice(0, 7), culprit, ...texts.slice(7)];
+    for (const some of [all, [culprit]]) {
+      const encoded = await encoder.encodeDocuments(some);
+      const bad = encoded.flatMap(({ failure }, i) => (failure === undefined ? [] : [some[i]]));
+      assert.deepEqual(bad, [culprit]);
+      assert.equal(encoded[some.indexOf(culprit)]?.breaksDevice, true);
+      assert.equal(encoder.health().state, "ready");
+    }
+  });
+
+  it("blames no text where each session encodes what is known to be good once, and nothing after", async () => {
+    device.break("throw-from", 2);
+    const encoder = await open();
+    await assert.rejects(encoder.encodeDocuments(texts.slice(0, 4)), isDevice);
+    assert.ok(encoder.broken.aborted);
     await assert.rejects(encoder.encodeDocuments(["later"]), isDevice);
   });
 
