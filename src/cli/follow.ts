@@ -5,7 +5,7 @@ import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
-import { followMarked, type FollowCounts } from "../pipeline/marked-documents.js";
+import { followIndex, type FollowCounts } from "../pipeline/followed-documents.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withTextOptions, type DocumentFlags } from "./document-options.js";
 import { failureLines } from "./failure-lines.js";
@@ -34,10 +34,9 @@ export function followCommand(): Command {
     .addHelpText(
       "after",
       `
-The index gets the ingest pipeline csplade-mark, which takes the vector off every document that is
-written; this command encodes what has none. Documents without text get csplade_refused instead.
-Applications that update in bulk requests, or with versions of their own (version_type external), and
-large indices are better served by an index of vectors beside theirs: csplade reindex --follow.
+Sequence numbers say what was written; a document whose text is not the one of its vector is encoded.
+Documents without text get csplade_refused instead. Applications that write with versions of their own
+(version_type external) and large indices are better served by an index of vectors beside theirs: csplade reindex --follow.
 
 Examples:
   csplade follow products --text-fields name,description
@@ -68,7 +67,7 @@ async function follow(
     showHealth(served, encoder, signal);
     try {
       let told = performance.now();
-      return await followMarked({
+      return await followIndex({
         config,
         cluster,
         encoder,

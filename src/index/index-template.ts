@@ -240,16 +240,6 @@ export function guardPipeline(model: IndexModel, place: GuardPlace): GuardPipeli
   };
 }
 
-const markFileSchema = z.object({
-  description: z.string(),
-  processors: z.array(z.record(z.string(), z.unknown())).min(1),
-});
-
-/** The pipeline that takes the vector off every document that is written. */
-export function markPipeline(): z.infer<typeof markFileSchema> {
-  return readTemplate("pipelines/csplade-mark.json", markFileSchema);
-}
-
 /** The file's fields of vectors, for an index that has fields of its own. */
 export function vectorFields(meta: IndexMeta): Record<string, object> {
   const { properties } = readTemplate("mappings/index.json", indexFileSchema).mappings;

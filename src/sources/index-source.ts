@@ -37,6 +37,7 @@ export interface ShardReader {
 export interface StoredDocument {
   readonly id: string;
   readonly seq_no: number;
+  readonly primary_term: number;
   readonly version: number;
   readonly routing?: string;
   /** `_source`, the text that the cluster gave; `{}` where it was not asked for. */
@@ -49,6 +50,7 @@ export function storedDocuments(text: string, doing: string): StoredDocument[] {
   return pageSchema.parse(answer).hits.hits.map((hit) => ({
     id: hit._id,
     seq_no: hit._seq_no,
+    primary_term: hit._primary_term,
     version: hit._version,
     ...(hit._routing === undefined ? {} : { routing: hit._routing }),
     source: sources[hit._source ?? -1] ?? "{}",
@@ -280,6 +282,7 @@ const pageSchema = z.object({
       z.object({
         _id: z.string(),
         _seq_no: z.number().int(),
+        _primary_term: z.number().int(),
         _version: z.number().int(),
         _routing: z.string().optional(),
         _source: z.number().optional(),

@@ -15,7 +15,7 @@ import type { Config } from "../../src/config/settings.js";
 import type { Encoder } from "../../src/encoder/encoder.js";
 import { createWorkerMetrics } from "../../src/observe/worker-metrics.js";
 import { ingestFiles } from "../../src/pipeline/ingest-files.js";
-import { followMarked } from "../../src/pipeline/marked-documents.js";
+import { followIndex } from "../../src/pipeline/followed-documents.js";
 import { reindex } from "../../src/reindex/reindex.js";
 import { rollBack } from "../../src/reindex/rollback.js";
 import { openRunStore } from "../../src/reindex/run-store.js";
@@ -249,17 +249,18 @@ export async function runFollow(
     from: 0,
     count: options.documents,
     random: randomNumbers(options.seed),
+    isKept: true,
     pauseMs: 20,
     stop: stop.signal,
   });
   writing.catch(() => {});
   const following = { config, cluster, encoder, index, once: true };
   const { signal } = new AbortController();
-  const first = await followMarked({ ...following, signal });
+  const first = await followIndex({ ...following, signal });
   await sleep(1_000);
   stop.abort();
   await writing;
-  const last = await followMarked({ ...following, signal });
+  const last = await followIndex({ ...following, signal });
   say(`${index}: ${first.encoded} and ${last.encoded} documents got a vector in place`);
   const place = { index, phase: "after csplade follow" };
   const report = await compare(config["opensearch.url"], place, ledger.ids(index), (id) => [

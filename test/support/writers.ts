@@ -67,6 +67,8 @@ export interface WriterOptions {
   readonly count: number;
   readonly random: () => number;
   readonly ledger: Ledger;
+  /** Nothing of the index builds documents anew: what is sent is what is there. */
+  readonly isKept?: boolean;
   /** Mean pause between two writes, milliseconds. */
   readonly pauseMs: number;
   readonly stop: AbortSignal;
@@ -101,7 +103,8 @@ export async function write(options: WriterOptions): Promise<void> {
     const { _index, result } = answerSchema.parse(JSON.parse(answer.text));
     if (result === "noop") continue;
     // An ingest pipeline of the index has built the document anew, and an update has merged it.
-    const now = kind < 0.75 ? await sourceOf(_index, id) : null;
+    const sent = kind < 0.5 && options.isKept === true ? text : undefined;
+    const now = kind < 0.75 ? (sent ?? (await sourceOf(_index, id))) : null;
     ledger.note(_index, id, { text: now, begun, ended });
   }
 

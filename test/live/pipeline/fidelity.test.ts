@@ -15,7 +15,7 @@ import { makeAnnIndex } from "../../../src/index/ann-index.js";
 import { bulkWriterOptions, createBulkWriter } from "../../../src/index/bulk-writer.js";
 import { makePrunedIndex } from "../../../src/index/pruned-index.js";
 import { ingestFiles, type IngestSummary } from "../../../src/pipeline/ingest-files.js";
-import { followMarked } from "../../../src/pipeline/marked-documents.js";
+import { followIndex } from "../../../src/pipeline/followed-documents.js";
 import { openSearcher } from "../../../src/searcher/searcher.js";
 import { objectTexts } from "../../support/json-texts.js";
 import { environmentOf, runCsplade } from "../../support/csplade-command.js";
@@ -239,7 +239,7 @@ describe("a document", function () {
       "test",
     );
     assert.equal((done as { errors: boolean }).errors, false);
-    const counts = await followMarked({
+    const counts = await followIndex({
       config,
       cluster,
       encoder,

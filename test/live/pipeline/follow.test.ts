@@ -6,10 +6,10 @@ import type { Config } from "../../../src/config/settings.js";
 import type { Encoder } from "../../../src/encoder/encoder.js";
 import { readIndexModel } from "../../../src/index/csplade-index.js";
 import {
-  followMarked,
+  followIndex,
   type FollowCounts,
   type FollowOptions,
-} from "../../../src/pipeline/marked-documents.js";
+} from "../../../src/pipeline/followed-documents.js";
 import { csplade } from "../../support/csplade-command.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 import { contentOf, fill, testDocuments } from "../../support/reindexing.js";
@@ -32,7 +32,7 @@ describe("csplade follow", function () {
 
   function follow(index: string, more: Partial<FollowOptions> = {}): Promise<FollowCounts> {
     const { signal } = new AbortController();
-    return followMarked({ config, cluster, encoder, index, once: true, signal, ...more });
+    return followIndex({ config, cluster, encoder, index, once: true, signal, ...more });
   }
 
   const put = (path: string, body: object) =>
@@ -163,33 +163,69 @@ describe("csplade follow", function () {
       "Updating",
     );
     const counts = await follow("in-nested", { config: nested });
-    assert.equal(counts.encoded, 1, "the update took the vector off");
+    assert.equal(counts.encoded, 1, "the vector of another text was replaced");
     await post(
       "/in-nested/_bulk",
       `{"update":{"_id":"a","routing":"x"}}\n{"doc":{"text":"another text"}}\n`,
     );
     const bulk = await follow("in-nested", { config: nested });
-    // The cluster runs no pipeline for these: docs/feeding.md says so.
-    assert.equal(bulk.encoded, 0, "update actions of bulk requests pass the pipeline");
+    assert.equal(bulk.encoded, 1, "update actions of bulk requests are seen too");
+    await post(
+      "/in-nested/_bulk",
+      `{"update":{"_id":"a","routing":"x"}}\n{"doc":{"price":1.50}}\n`,
+    );
+    const other = await follow("in-nested", { config: nested });
+    assert.equal(other.encoded, 0, "the text is the same");
     await assert.rejects(follow("in-nested"), { code: "index_invalid" });
   });
 
-  it("leaves another default pipeline alone, and says what to add to it", async () => {
-    await put("/_ingest/pipeline/in-own", {
-      processors: [{ set: { field: "seen", value: true } }],
-    });
+  it("gives the index no pipeline, so that what applications write keeps its bytes, and leaves theirs alone", async () => {
+    const processors = [{ set: { field: "seen", value: true } }];
+    await put("/_ingest/pipeline/in-own", { processors });
     await put("/in-piped", { settings: { index: { default_pipeline: "in-own" } } });
-    await assert.rejects(follow("in-piped"), (error: Error & { code?: string; hint?: string }) => {
-      assert.equal(error.code, "index_invalid");
-      return error.hint?.includes('{"pipeline": {"name": "csplade-mark"}}') === true;
-    });
-    await put("/_ingest/pipeline/in-own", {
-      processors: [{ set: { field: "seen", value: true } }, { pipeline: { name: "csplade-mark" } }],
-    });
     await fill(cluster, "in-piped", testDocuments(3));
     assert.equal((await follow("in-piped")).encoded, 3);
     const found = await vectorOf("in-piped", "d1");
     assert.ok(found.seen === true && found.csplade !== undefined);
+
+    // As an earlier version left it.
+    const mark = { processors: [{ remove: { field: ["csplade"], ignore_missing: true } }] };
+    await put("/_ingest/pipeline/csplade-mark", mark);
+    await put("/in-bytes", { settings: { index: { default_pipeline: "csplade-mark" } } });
+    const text = '{"z":1,"text":"digits","d":0.12345678901234567891,"n":9007199254740993,"e":1E+2}';
+    const own = async () =>
+      await cluster.demandText({ method: "GET", path: "/in-bytes/_source/1" }, "test");
+    await follow("in-bytes");
+    const answer = await fetch(`${cluster.url}/in-bytes/_doc/1`, {
+      method: "PUT",
+      body: text,
+      headers: { "content-type": "application/json" },
+    });
+    assert.equal(answer.status, 201);
+    assert.equal(await own(), text);
+    assert.equal((await follow("in-bytes")).encoded, 1);
+    assert.ok((await own()).startsWith(text.slice(0, -1)));
+    await cluster.send({ method: "DELETE", path: "/_ingest/pipeline/csplade-mark" });
+  });
+
+  it("goes on where it stopped, and begins anew in an index that was made again", async () => {
+    const read: string[] = [];
+    const watched: Cluster = {
+      ...cluster,
+      async demandText(request, doing) {
+        const answer = await cluster.demandText(request, doing);
+        for (const [, id = ""] of answer.matchAll(/"_id":"(\w+)"/g)) read.push(id);
+        return answer;
+      },
+    };
+    await fill(cluster, "in-again", testDocuments(40));
+    assert.equal((await follow("in-again")).encoded, 40);
+    await fill(cluster, "in-again", testDocuments(1, 1, 7));
+    assert.equal((await follow("in-again", { cluster: watched })).encoded, 1);
+    assert.deepEqual([...new Set(read)], ["d7"], "nothing else is read");
+    await cluster.demand({ method: "DELETE", path: "/in-again" }, "test");
+    await fill(cluster, "in-again", testDocuments(2));
+    assert.equal((await follow("in-again")).encoded, 2);
   });
 
   it("refuses an index whose documents it could not write back whole, and says what they lack", async () => {

@@ -1,7 +1,7 @@
 /**
- * Encoding in place: an index that applications write to through the pipeline `csplade-mark`
- * (`pipelines/csplade-mark.json`), which takes the vector off whatever is written. A document
- * without one is to be encoded.
+ * Encoding in place: an index that applications write to as ever, and whose documents get their vectors
+ * where they are. It has no ingest pipeline of ours: through one, the cluster would build each document of
+ * the applications anew, and digits would be lost. Sequence numbers say what was written.
  */
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
@@ -11,21 +11,19 @@ import { lookUpName } from "./alias.js";
 import type { IndexInfo } from "./csplade-index.js";
 import { demandSamePlan, metaOf, parseMeta, planOf, type IndexPlan } from "./index-meta.js";
 import { packageVersion } from "../config/package-root.js";
-import { markPipeline, vectorFields } from "./index-template.js";
+import { vectorFields } from "./index-template.js";
 import { demandOwnTexts, demandWholeSource } from "./whole-source.js";
 
-/** Name of the pipeline. */
-const MARK_PIPELINE = "csplade-mark";
+/** The default pipeline that earlier versions gave the index. */
+const OLD_PIPELINE = "csplade-mark";
 
 /** Field of the reason why a document cannot be encoded. */
 export const REFUSED_FIELD = "csplade_refused";
 
-/** Documents that have neither a vector nor a reason why not. */
-export const UNENCODED = {
-  bool: {
-    must_not: [{ exists: { field: "csplade_model" } }, { exists: { field: REFUSED_FIELD } }],
-  },
-} as const;
+/** How far an index was read, per shard: noted in its own `_meta`, with the uuid that it holds for. */
+const FOLLOWED_META = "csplade_follow";
+
+const followedSchema = z.object({ uuid: z.string(), next: z.array(z.number().int().min(0)) });
 
 const mappingsSchema = z.record(
   z.string(),
@@ -33,13 +31,13 @@ const mappingsSchema = z.record(
 );
 
 /**
- * Makes an existing index ready: fields for vectors, the model in `_meta`, and the pipeline as its
- * default one. Doing it again changes nothing.
+ * Makes an existing index ready: fields for vectors and the model in `_meta`. Doing it again changes
+ * nothing.
  * @param name an index, or an alias of one.
- * @throws CspladeError `index_not_found`; `index_invalid` for an alias of several indices, another
- *   default pipeline, or passages as documents; `model_mismatch`.
+ * @throws CspladeError `index_not_found`; `index_invalid` for an alias of several indices, or
+ *   passages as documents; `model_mismatch`.
  */
-export async function prepareMarkedIndex(
+export async function prepareFollowedIndex(
   cluster: Cluster,
   name: string,
   plan: IndexPlan,
@@ -64,7 +62,7 @@ export async function prepareMarkedIndex(
   const info = { name: index, indices: [index], created: false };
   if (_meta.csplade === undefined) {
     await demandOwnTexts(cluster, index, fields, plan.text_fields);
-    await demandPipeline(cluster, index, settings["index.default_pipeline"]);
+    await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);
     const meta = metaOf(plan, packageVersion);
     const properties = { ...vectorFields(meta), [REFUSED_FIELD]: { type: "keyword" } };
     const body = { _meta: { ..._meta, csplade: meta }, properties };
@@ -75,7 +73,7 @@ export async function prepareMarkedIndex(
   const found = planOf(parseMeta(_meta.csplade, index));
   demandSamePlan(found, plan, index);
   await demandOwnTexts(cluster, index, fields, found.text_fields);
-  await demandPipeline(cluster, index, settings["index.default_pipeline"]);
+  await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);
   const body = { properties: { [REFUSED_FIELD]: { type: "keyword" } } };
   const doing = `Adding the field ${REFUSED_FIELD} to ${index}`;
   await cluster.demand({ method: "PUT", path: pathOf(index, "_mapping"), body }, doing);
@@ -113,46 +111,47 @@ async function flatSettings(cluster: Cluster, index: string) {
   return settingsSchema.parse(answer)[index]?.settings ?? {};
 }
 
-/** Installs the pipeline and makes it the default one of the index. */
-async function demandPipeline(
-  cluster: Cluster,
-  index: string,
-  current: string | undefined,
-): Promise<void> {
-  const taken = current !== undefined && current !== MARK_PIPELINE && current !== "_none";
-  await cluster.demand(
-    { method: "PUT", path: `/_ingest/pipeline/${MARK_PIPELINE}`, body: markPipeline() },
-    `Installing the pipeline ${MARK_PIPELINE}`,
-  );
-  if (current === MARK_PIPELINE) return;
-  if (taken) {
-    if (await calls(cluster, current)) return;
-    throw new CspladeError(
-      "index_invalid",
-      `The index ${index} has another default pipeline, ${current}: changed documents would keep the vectors of their old texts.`,
-      {
-        hint: `Add {"pipeline": {"name": "${MARK_PIPELINE}"}} to the processors of ${current}.`,
-      },
-    );
-  }
-  const body = { index: { default_pipeline: MARK_PIPELINE } };
+async function leaveOldPipeline(cluster: Cluster, index: string, current: string | undefined) {
+  if (current !== OLD_PIPELINE) return;
+  const body = { index: { default_pipeline: null } };
   await cluster.demand(
     { method: "PUT", path: pathOf(index, "_settings"), body },
-    `Making ${MARK_PIPELINE} the pipeline of ${index}`,
+    `Taking the pipeline ${OLD_PIPELINE} off ${index}`,
   );
 }
 
-/** True if a pipeline calls ours. */
-async function calls(cluster: Cluster, pipeline: string): Promise<boolean> {
-  const answer = await cluster.send({
-    method: "GET",
-    path: `/_ingest/pipeline/${encodeURIComponent(pipeline)}`,
-  });
-  const found = z
-    .record(z.string(), z.object({ processors: z.array(z.record(z.string(), z.unknown())) }))
-    .safeParse(answer.body).data?.[pipeline];
-  return (found?.processors ?? []).some(
-    (processor) =>
-      z.object({ name: z.literal(MARK_PIPELINE) }).safeParse(processor.pipeline).success,
+/** Where to go on, per shard: sequence numbers before are dealt with. */
+export async function followedUpTo(
+  cluster: Cluster,
+  {
+    index,
+    uuid,
+    shards,
+  }: { readonly index: string; readonly uuid: string; readonly shards: number },
+): Promise<number[]> {
+  const noted = followedSchema.safeParse((await metaOfIndex(cluster, index))[FOLLOWED_META]).data;
+  // Another index of this name, restored or made again, has numbers of its own.
+  if (noted?.uuid === uuid && noted.next.length === shards) return [...noted.next];
+  return Array.from({ length: shards }, () => 0);
+}
+
+/** Notes where to go on. */
+export async function noteFollowed(
+  cluster: Cluster,
+  { index, uuid }: { readonly index: string; readonly uuid: string },
+  next: readonly number[],
+): Promise<void> {
+  const _meta = { ...(await metaOfIndex(cluster, index)), [FOLLOWED_META]: { uuid, next } };
+  await cluster.demand(
+    { method: "PUT", path: pathOf(index, "_mapping"), body: { _meta } },
+    `Noting how far ${index} was read`,
   );
+}
+
+async function metaOfIndex(cluster: Cluster, index: string): Promise<Record<string, unknown>> {
+  const answer = await cluster.demand(
+    { method: "GET", path: pathOf(index, "_mapping") },
+    `Looking at the mapping of ${index}`,
+  );
+  return mappingsSchema.parse(answer)[index]?.mappings._meta ?? {};
 }

@@ -1,13 +1,11 @@
 /**
- * Gives documents of an index their vectors in place: what has none is read, encoded and written
- * back, unless somebody else wrote it meanwhile. The index itself says what is still to be done.
+ * Gives documents of an index their vectors in place: what was written since the last look is read by its
+ * sequence numbers, encoded if its text is not the one of its vector, and written back, unless somebody
+ * else wrote it meanwhile.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
-import { liftSources } from "../cluster/lifted-sources.js";
-import { pathOf } from "../cluster/request.js";
 import { identityOf } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import {
@@ -22,13 +20,25 @@ import {
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { JsonObject, withoutMembers } from "../json/json-object.js";
+import { membersOf, skipSpace } from "../json/positions.js";
 import { JsonText, type BulkOperation } from "../index/bulk-operation.js";
 import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
-import { refreshIndex, type IndexInfo } from "../index/csplade-index.js";
+import type { IndexInfo } from "../index/csplade-index.js";
 import { isOurField } from "../index/index-meta.js";
-import { prepareMarkedIndex, REFUSED_FIELD, UNENCODED } from "../index/marked-index.js";
+import {
+  followedUpTo,
+  noteFollowed,
+  prepareFollowedIndex,
+  REFUSED_FIELD,
+} from "../index/followed-index.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import { countFailure, type FailureKind } from "../sources/failure-kinds.js";
+import {
+  findIndexSource,
+  readDocuments,
+  settledUpTo,
+  type StoredDocument,
+} from "../sources/index-source.js";
 import { storedSourceDocument } from "../sources/source-document.js";
 import { indexModelOf } from "./index-model.js";
 
@@ -39,7 +49,7 @@ export interface FollowOptions {
   readonly encoder: Encoder;
   /** An index, or an alias of one. */
   readonly index: string;
-  /** End when nothing is left to be done, instead of waiting for more. */
+  /** End when every document that was there has its vector, instead of waiting for more. */
   readonly once: boolean;
   readonly metrics?: WorkerMetrics;
   /** Told after each round. */
@@ -74,28 +84,15 @@ const ROUND_CHARACTERS = 2_000_000;
 /** Pause before the index is asked again when nothing was left to be done, milliseconds. */
 const IDLE_MS = 1_000;
 
-const pageSchema = z.object({
-  hits: z.object({
-    hits: z.array(
-      z.object({
-        _id: z.string(),
-        _routing: z.string().optional(),
-        _seq_no: z.number(),
-        _primary_term: z.number(),
-        _source: z.number(),
-      }),
-    ),
-  }),
-});
+/** How often it is noted how far the index was read, milliseconds. */
+const NOTE_MS = 60_000;
 
-/** A document without a vector, as it was read. */
-type Hit = Omit<z.infer<typeof pageSchema>["hits"]["hits"][number], "_source"> & {
-  readonly source: string;
-};
+/** How long that may take once the command was stopped, milliseconds. */
+const LAST_NOTE_MS = 5_000;
 
 /** A document that came, and where it stands. */
 interface Arrival extends Arriving {
-  readonly hit: Hit;
+  readonly hit: StoredDocument;
 }
 
 interface Following extends FollowOptions {
@@ -106,9 +103,9 @@ interface Following extends FollowOptions {
 
 /**
  * Prepares the index and follows it until the signal fires, or until nothing is left with `once`.
- * @throws CspladeError as {@link prepareMarkedIndex}; `cluster_unreachable` at the end of the patience.
+ * @throws CspladeError as {@link prepareFollowedIndex}; `cluster_unreachable` at the end of the patience.
  */
-export async function followMarked(options: FollowOptions): Promise<FollowCounts> {
+export async function followIndex(options: FollowOptions): Promise<FollowCounts> {
   const { config, cluster, encoder, signal, metrics } = options;
   const patience = { config, signal, onTrouble: options.onTrouble };
   const plan = {
@@ -118,7 +115,7 @@ export async function followMarked(options: FollowOptions): Promise<FollowCounts
     title_field: config["ingest.title_field"],
     pruning: identityOf(config).pruning,
   };
-  const info = await patiently(patience, () => prepareMarkedIndex(cluster, options.index, plan));
+  const info = await patiently(patience, () => prepareFollowedIndex(cluster, options.index, plan));
   const writer = createBulkWriter(cluster, {
     ...bulkWriterOptions(config),
     onRetry({ operations, reason, cause }) {
@@ -129,55 +126,71 @@ export async function followMarked(options: FollowOptions): Promise<FollowCounts
   const following: Following = { ...options, info, writer, patience };
   const failures: FailureKind[] = [];
   const counts = { index: info.name, encoded: 0, overtaken: 0, refused: 0, failures, tokens: 0 };
+  const source = await patiently(patience, () => findIndexSource(cluster, info.name, signal));
+  const next = await patiently(patience, () => followedUpTo(cluster, source));
+  let noted: string | undefined = next.join();
+  let notedAt = performance.now();
+  const note = async (patience: Patience) => {
+    if (next.join() === noted) return;
+    noted = next.join();
+    notedAt = performance.now();
+    await patiently(patience, () => noteFollowed(cluster, source, next));
+  };
   let size = FIRST_ROUND;
-  // What was written before this began must be seen.
-  let stale = true;
   try {
-    while (!signal.aborted) {
-      if (stale || options.once) await patiently(patience, () => refreshIndex(cluster, info.name));
-      const hits = await patiently(patience, () => unencoded(following, size));
-      stale = hits.length > 0;
-      if (hits.length === 0) {
-        if (options.once) break;
-        await sleep(IDLE_MS, undefined, { signal }).catch(() => {});
-        continue;
+    for (let round = 1; !signal.aborted; round++) {
+      const before = { ...counts };
+      const upTo = await patiently(patience, () => settledUpTo(cluster, source, signal));
+      let met = 0;
+      for (const [shard, last] of upTo.entries()) {
+        const reader = { index: info.name, shard, primaries: source.primaries };
+        for (let from = next[shard] ?? 0; from <= last;) {
+          const range = { from, to: last + 1, size };
+          const page = await patiently(patience, () =>
+            readDocuments(cluster, reader, range, signal),
+          );
+          met += page.length;
+          const characters = await oneRound(following, page, counts);
+          from = page.length < size ? last + 1 : (page.at(-1)?.seq_no ?? last) + 1;
+          next[shard] = from;
+          if (page.length === 0) continue;
+          const wanted = (ROUND_CHARACTERS / Math.max(1, characters)) * page.length;
+          size = Math.max(1, Math.min(MOST_ROUND, 2 * page.length, Math.floor(wanted)));
+          options.onProgress?.({ ...counts });
+        }
       }
-      const characters = await oneRound(following, hits, counts);
-      const wanted = (ROUND_CHARACTERS / Math.max(1, characters)) * hits.length;
-      size = Math.max(1, Math.min(MOST_ROUND, 2 * hits.length, Math.floor(wanted)));
-      options.onProgress?.({ ...counts });
+      const overtaken = counts.overtaken - before.overtaken;
+      const worked = counts.encoded - before.encoded + counts.refused - before.refused;
+      // The second round meets what the first one wrote, and what overtook it. Applications may never rest.
+      if (options.once && overtaken === 0 && (worked === 0 || round > 1)) break;
+      if (met > 0 || options.once) continue;
+      if (performance.now() - notedAt >= NOTE_MS) await note(patience);
+      await sleep(IDLE_MS, undefined, { signal }).catch(() => {});
     }
+    await note({ ...patience, signal: AbortSignal.timeout(LAST_NOTE_MS) });
   } catch (thrown) {
     if (!signal.aborted) throw thrown;
+    // Without it the next command reads some more.
+    await note({ ...patience, signal: AbortSignal.timeout(LAST_NOTE_MS) }).catch(() => {});
   } finally {
     await writer.close();
   }
   return counts;
 }
 
-async function unencoded({ cluster, info, signal }: Following, size: number): Promise<Hit[]> {
-  const doing = `Asking ${info.name} which documents have no vector`;
-  const text = await cluster.demandText(
-    {
-      method: "POST",
-      path: pathOf(info.name, "_search"),
-      query: { allow_partial_search_results: false },
-      body: { size, query: UNENCODED, sort: ["_doc"], seq_no_primary_term: true },
-      signal,
-    },
-    doing,
-  );
-  const { answer, sources } = liftSources(text, ["hits", "hits"], doing);
-  return pageSchema.parse(answer).hits.hits.map(({ _source, ...hit }) => ({
-    ...hit,
-    source: sources[_source] ?? "{}",
-  }));
+/** Whether a document's vector is that of its text, or the reason why it has none that it is refused for. */
+function isUpToDate({ source }: StoredDocument, field: string, value: string): boolean {
+  const member = membersOf(source, skipSpace(source, 0));
+  for (const { name, value: start, end } of member) {
+    if (name === field) return source.slice(start, end) === JSON.stringify(value);
+  }
+  return false;
 }
 
 /** Encodes and writes some documents. @returns the characters of their texts. */
 async function oneRound(
   following: Following,
-  hits: readonly Hit[],
+  hits: readonly StoredDocument[],
   counts: {
     encoded: number;
     overtaken: number;
@@ -192,10 +205,13 @@ async function oneRound(
     encoding: { ...documentEncoding(config), ...info.pruning },
   };
   const arrivals = hits.map((hit): Arrival => {
-    const { _id, source } = hit;
-    return { hit, content: storedSourceDocument(_id, source, isOurField, info.text_fields) };
+    const { id, source } = hit;
+    return { hit, content: storedSourceDocument(id, source, isOurField, info.text_fields) };
   });
-  const { judged, refusals } = await judgeDocuments(path, arrivals);
+  const found = await judgeDocuments(path, arrivals);
+  const judged = found.judged.filter(
+    ({ arrival, text_hash }) => !isUpToDate(arrival.hit, "csplade_text_hash", text_hash),
+  );
   const encoded = await encodeDocuments(path, judged);
   const ready = encoded.ready.map(({ judged: each, steps }) => ({
     judged: each,
@@ -207,7 +223,9 @@ async function oneRound(
   const started = performance.now();
   const written = await writeReady(writer, ready, signal);
   metrics?.bulk((performance.now() - started) / 1_000);
-  const refused = [...refusals, ...encoded.refusals, ...written.refusals];
+  const refused = [...found.refusals, ...encoded.refusals, ...written.refusals].filter(
+    ({ arrival, code }) => !isUpToDate(arrival.hit, REFUSED_FIELD, code),
+  );
   const overtaken = await markRefused(following, refused, counts.failures);
   const results = written.results.map(({ status }) => status);
   const outcome = {
@@ -223,7 +241,7 @@ async function oneRound(
   counts.refused += outcome.dead_letters;
   counts.tokens += outcome.tokens;
   metrics?.count("follow", outcome);
-  return judged.reduce((sum, { document }) => sum + document.text.length, 0);
+  return found.judged.reduce((sum, { document }) => sum + document.text.length, 0);
 }
 
 /** A document with the reason why it has no vector. */
@@ -233,16 +251,16 @@ function refusedText(own: string, code: ErrorCode): JsonText {
   return new JsonText(read.object.with([[REFUSED_FIELD, JSON.stringify(code)]]));
 }
 
-/** Replaces a document, if it is still the one that was read, past the pipeline that marks it. */
-function inPlace(info: IndexInfo, hit: Hit, document: object | JsonText): BulkOperation {
+/** Replaces a document, if it is still the one that was read, past every pipeline: none builds it anew. */
+function inPlace(info: IndexInfo, hit: StoredDocument, document: object | JsonText): BulkOperation {
   return {
     index: info.name,
-    id: hit._id,
+    id: hit.id,
     action: "index",
     document,
-    ...(hit._routing === undefined ? {} : { routing: hit._routing }),
-    if_seq_no: hit._seq_no,
-    if_primary_term: hit._primary_term,
+    ...(hit.routing === undefined ? {} : { routing: hit.routing }),
+    if_seq_no: hit.seq_no,
+    if_primary_term: hit.primary_term,
     pipeline: "_none",
   };
 }
@@ -268,8 +286,8 @@ async function markRefused(
       overtaken += 1;
       continue;
     }
-    countFailure(failures, code, { reason, id: arrival.hit._id });
-    onTrouble?.(`${arrival.hit._id} cannot be encoded: ${reason}`);
+    countFailure(failures, code, { reason, id: arrival.hit.id });
+    onTrouble?.(`${arrival.hit.id} cannot be encoded: ${reason}`);
     if (result.status !== "failed") continue;
     throw new CspladeError(
       "cluster_rejected",
