@@ -39,7 +39,11 @@ const queries = Array.from({ length: 4 }, () => random(25, 400));
 interface Found {
   readonly hits: {
     readonly total: { readonly value: number };
-    readonly hits: readonly { readonly _id: string; readonly _score: number | null }[];
+    readonly hits: readonly {
+      readonly _id: string;
+      readonly _score: number | null;
+      readonly sort?: readonly unknown[];
+    }[];
   };
   readonly _scroll_id?: string;
 }
@@ -327,6 +331,20 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
             for (const { term, literal } of terms) assert.ok(literal, `${id}: ${term}`);
           }
         }
+        // What a page was weighed by comes back with the next one here, too.
+        const sort = ["_score", { _doc: "asc" }];
+        const paged: Found["hits"]["hits"][number][] = [];
+        for (let size = 3; size === 3;) {
+          const after = paged.at(-1)?.sort;
+          const page = { query: { csplade: ZEBRA_QUESTION }, size, sort };
+          const more = after === undefined ? page : { ...page, search_after: after };
+          const { hits } = ((await (await front.post(`/${index}/_search`, more)).json()) as Found)
+            .hits;
+          paged.push(...hits);
+          size = hits.length;
+        }
+        assert.equal(paged[0]?.sort?.length, 3);
+        same(paged.map(({ _id, _score }) => ({ id: _id, score: _score ?? 0 })));
         const body = { query: { csplade: ZEBRA_QUESTION }, size: 20 };
         const answer = await front.post(`/${index}/_search`, body);
         assert.equal(answer.headers.get("warning"), null);
