@@ -13,9 +13,10 @@ import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import type { TermNames } from "../sparse/term-names.js";
+import type { SearchedIndices } from "./index-plans.js";
 
 /** What is compared. */
-export interface ComparisonRequest {
+export interface ComparisonRequest extends Pick<SearchedIndices, "partial" | "foreign"> {
   readonly cluster: Cluster;
   readonly index: string;
   readonly plan: IndexPlan;
@@ -123,6 +124,11 @@ async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
     size,
     explain: true,
     ...searchedFields(plan.passages),
+    // As for a clause: where some indices lack the field `neural_sparse` would fail on their shards.
+    ...(request.partial ? { dialect: "rank_feature" as const } : {}),
+    ...(request.foreign.length === 0
+      ? {}
+      : { filter: { bool: { must_not: [{ terms: { _index: request.foreign } }] } } }),
     signal,
   });
   const texts = hits.map((hit) =>

@@ -86,7 +86,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
     const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
     const { signal } = life;
     const target = { ...EVERYWHERE, expression: encodeURIComponent(index) };
-    const { names, plan } = await plans.plan(target, caller);
+    const { names, plan, partial, foreign } = await plans.plan(target, caller);
     if (plan === undefined) {
       throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
     }
@@ -108,6 +108,8 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       cluster: asCaller,
       index,
       plan,
+      partial,
+      foreign,
       question,
       vector,
       notes: weighed.notes,

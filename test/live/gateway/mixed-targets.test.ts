@@ -61,6 +61,18 @@ describe("searches over indices of which some have no vectors, or another model'
     }
   });
 
+  it("are compared in the console as if the others were not there", async () => {
+    const compare = async (name: string) => {
+      const { csplade } = (await ask("/_csplade/compare", {
+        index: name,
+        question: QUESTION,
+      })) as unknown as { csplade: { hits: readonly { id: string; score: number }[] } };
+      return csplade.hits.map(({ id, score }) => [id, score]);
+    };
+    assert.ok((await compare(index)).length > 5);
+    assert.deepEqual(await compare(`${index}*,${foreign}`), await compare(index));
+  });
+
   it("fail alone in an _msearch, with a sentence", async () => {
     const targets = [index, plain, "csplade-no-such-index", foreign, index];
     const lines = targets.map(
