@@ -239,7 +239,8 @@ function demandEncoded(result: EncodedText | undefined, worth: boolean): Encoded
   return result;
 }
 
-function noEncodingCounts(): EncodingCounts {
+/** Counts of nothing. */
+export function noEncodingCounts(): EncodingCounts {
   return { encoded: 0, low_quality: 0, reused: 0, truncated: 0, passages: 0, tokens: 0, terms: 0 };
 }
 

@@ -81,6 +81,8 @@ export interface EncoderWork {
 
 /** An answer of an encoder thread. */
 export type EncoderReply =
+  /** The weights are there; what comes next is the first inference. */
+  | { readonly type: "loaded" }
   | { readonly type: "ready" }
   | {
       readonly type: "broken";

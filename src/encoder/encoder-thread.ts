@@ -72,6 +72,7 @@ async function load(data: EncoderThreadData): Promise<Loaded> {
   const { ids } = firstPassage(KNOWN_GOOD, tokenizer, 16).passages[0] ?? { ids: [] };
   const knownGood = ids.length > 0 ? ids : [0];
   const session = await openSession(data.modelFile, data);
+  reply({ type: "loaded" });
   const loaded = { tokenizer, session, space, vocabulary, data, knownGood, fitting: Infinity };
   // A device is ready once it has encoded something, not once it has taken the weights.
   await encodeKnownGood(loaded);

@@ -3,7 +3,7 @@
  * again what a dead, hanging or broken thread left. Which state a thread is in is decided by
  * `thread-state.ts` alone.
  */
-import { once } from "node:events";
+import { on, once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { withDeadline } from "../waiting/deadline.js";
@@ -201,6 +201,14 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
       );
       return;
     }
+    await startAgain(thread, reason, suspect);
+  }
+
+  async function startAgain(
+    thread: Thread,
+    reason: string,
+    suspect: Pending | undefined,
+  ): Promise<void> {
     thread.machine.become("restarting");
     restarts += 1;
     try {
@@ -221,6 +229,11 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
     } catch (thrown) {
       if (isClosed()) return;
       thread.machine.become("failed", messageOf(thrown));
+      thread.failures += 1;
+      if (isHang(thrown) && thread.failures < MAX_FAILURES) {
+        await startAgain(thread, reason, suspect);
+        return;
+      }
       const message = `Encoding failed (${reason}), and so did a new session: ${messageOf(thrown)}`;
       giveUp(thread, new CspladeError("device_failed", message, { cause: thrown }), suspect);
     }
@@ -359,6 +372,11 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
   };
 }
 
+/** True where a thread's start was waited for in vain: nothing is said about the model. */
+function isHang(thrown: unknown): boolean {
+  return thrown instanceof CspladeError && thrown.code === "deadline_exceeded";
+}
+
 /** Starts a thread and waits until its model is loaded and has encoded something. */
 async function startWorker(options: EncoderThreadOptions): Promise<Worker> {
   // ONNX Runtime 1.29 and newer reports models and their use to its maker unless told not to. It
@@ -371,17 +389,30 @@ async function startWorker(options: EncoderThreadOptions): Promise<Worker> {
   const over = new AbortController();
   const refuse = (reason: string) =>
     new CspladeError("encode_failed", `The encoder thread cannot start: ${reason}`);
-  const first = Promise.race([
-    once(worker, "message", over),
-    once(worker, "exit", over).then(() => {
-      throw refuse("it ended.");
-    }),
-  ]).catch((thrown: unknown) => {
-    throw thrown instanceof CspladeError ? thrown : refuse(messageOf(thrown));
+  // Messages may come faster than they are asked for.
+  const messages = on(worker, "message", over);
+  const ended = once(worker, "exit", over).then(() => {
+    throw refuse("it ended.");
   });
+  ended.catch(() => {});
+  const next = async (): Promise<EncoderReply> => {
+    try {
+      const next: { readonly value?: unknown } = await Promise.race([messages.next(), ended]);
+      return (next.value as [EncoderReply])[0];
+    } catch (thrown) {
+      throw thrown instanceof CspladeError ? thrown : refuse(messageOf(thrown));
+    }
+  };
   try {
+    const { loadTimeoutMs, runTimeoutMs } = options;
     const loading = "Loading the model in an encoder thread (model.load_timeout_ms)";
-    const [message] = (await withDeadline(first, options.loadTimeoutMs, loading)) as [EncoderReply];
+    const first = "The first inference of an encoder thread (model.run_timeout_ms)";
+    let message = await withDeadline(next(), loadTimeoutMs, loading);
+    if (message.type === "loaded") {
+      // An inference that hangs here is not waited for as long as weights are.
+      const deadline = Math.min(loadTimeoutMs, runTimeoutMs);
+      message = await withDeadline(next(), deadline, first);
+    }
     if (message.type === "broken") {
       const details = message.hint === undefined ? {} : { hint: message.hint };
       throw new CspladeError(message.code as ErrorCode, message.message, details);

@@ -9,7 +9,6 @@ import type { Config } from "../config/settings.js";
 import { carryVectors } from "../documents/carried-vectors.js";
 import {
   documentEncoding,
-  encodeDocuments,
   judgeDocuments,
   writeReady,
   type Arriving,
@@ -25,11 +24,13 @@ import { demandSameModel } from "../index/index-meta.js";
 import { NOTHING_STORED, readStored } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { IngestJob, IngestJobResult } from "../queue/ingest-job.js";
+import { deviceName } from "../queue/giving-back.js";
 import { startIngestWorker, type IngestWorker } from "../queue/ingest-queue.js";
 import type { JobFence } from "../queue/job-fence.js";
 import { readChunk, type ChunkLine } from "../sources/chunk.js";
 import { besideOf } from "../sources/found-document.js";
 import { parseDocument } from "../sources/source-document.js";
+import { encodeWithCare } from "./careful-encoding.js";
 import { indexModelOf } from "./index-model.js";
 
 /** What a worker works with. */
@@ -74,6 +75,7 @@ export async function startChunkWorker(parts: ChunkWorkerParts): Promise<IngestW
     {
       fingerprint: parts.encoder.manifest.fingerprint,
       broken: parts.encoder.broken,
+      device: deviceName(parts.config),
       onError: (error) => trouble(`The queue: ${error.message}`),
     },
     (job, fence) => processChunk(parts, writer, job, fence),
@@ -112,7 +114,7 @@ async function processChunk(
   await compareWithStored(task, judged);
   const changed = judged.filter(({ hash, stored }) => job.force || stored.hash !== hash);
   task.result.skipped = judged.length - changed.length;
-  const { ready, refusals: unencoded, counts } = await encodeDocuments(path, changed);
+  const { ready, refusals: unencoded, counts } = await encodeWithCare(path, changed, job.care);
   const { encoded, low_quality, truncated, passages, tokens: read, terms } = counts;
   Object.assign(task.result, { encoded, low_quality, truncated, passages, tokens: read, terms });
   const encodedAt = performance.now();

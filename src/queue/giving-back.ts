@@ -1,14 +1,23 @@
 /** Jobs that a worker cannot do, through no fault of theirs: they go back to the queue unblamed. */
+import os from "node:os";
 import { DelayedError, type Job, type Worker } from "bullmq";
+import type { Config } from "../config/settings.js";
 
 /** Who takes jobs. */
 export interface JobTaker {
   /** Fingerprint of its model. */
   readonly fingerprint: string;
+  /** Its device, which tells it from others ({@link deviceName}). */
+  readonly device: string;
   /** Aborted when it can encode nothing more: then it takes no further job. */
   readonly broken: AbortSignal;
   /** Told what it survived. */
   readonly onError: (error: Error) => void;
+}
+
+/** The device of a process: its host's name and the number of the card there. */
+export function deviceName(config: Pick<Config, "model.device">): string {
+  return `${os.hostname()}/${config["model.device"]}`;
 }
 
 /** Pause before a job that was given back is taken again, milliseconds. */

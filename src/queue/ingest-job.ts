@@ -1,5 +1,6 @@
 /** The job of an ingest: a chunk of a file and how to ingest it. Its size does not depend on the texts. */
 import { z } from "zod";
+import { jobCareSchema } from "./job-care.js";
 
 const chunkSchema = z.object({
   file: z.string(),
@@ -26,6 +27,8 @@ export const ingestJobSchema = z.object({
   passages: z.enum(["merged", "nested", "documents"]),
   /** Encode documents again although neither text nor model changed. */
   force: z.boolean(),
+  /** Where devices broke over it. */
+  care: jobCareSchema.optional(),
 });
 
 /** Data of an ingest job. */

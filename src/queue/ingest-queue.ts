@@ -24,6 +24,7 @@ import {
   type IngestJob,
   type IngestJobResult,
 } from "./ingest-job.js";
+import { careAfter } from "./job-care.js";
 import { jobFailure } from "./job-failure.js";
 import {
   fenceJob,
@@ -223,6 +224,9 @@ export async function startIngestWorker(
         }
         if (isDeviceFailure(thrown)) {
           taker.onError(thrown);
+          const care = careAfter(data.data.care, taker.device, thrown);
+          // A Redis that is away forgets it, and is asked again by the next device.
+          await job.updateData({ ...data.data, care }).catch(taker.onError);
           return await giveBack(job, token, GIVEN_BACK_MS);
         }
         throw jobFailure(thrown);

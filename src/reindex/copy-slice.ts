@@ -137,12 +137,12 @@ async function* windowsOf(
   }
 }
 
-function poison(arrival: Arrival, { crashes, broken_devices: hosts }: SliceRecord): Arrival {
+function poison(arrival: Arrival, { crashes, broken_devices: devices }: SliceRecord): Arrival {
   const problem =
-    hosts.length > 0
+    devices.length > 0
       ? {
           code: "document_breaks_device" as const,
-          reason: `The devices of ${hosts.join(", ")} broke ${crashes} times, the last ones at this document alone.`,
+          reason: `The devices ${devices.join(", ")} broke ${crashes} times, the last ones at this document alone.`,
         }
       : {
           code: "encode_failed" as const,

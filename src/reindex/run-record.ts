@@ -235,7 +235,7 @@ export const sliceSchema = z.object({
   claimed_from: z.number().int().min(0).optional(),
   /** Claims in a row that ended without a word at one place: is a document there killing workers? */
   crashes: z.number().int().min(0),
-  /** Hosts whose device broke at this place since something was done here last. */
+  /** Devices that broke at this place since something was done here last. */
   broken_devices: z.array(z.string()).default([]),
   /** Most documents of a window after such ends, growing again with each checkpoint; 0: no bound. */
   careful: z.number().int().min(0),

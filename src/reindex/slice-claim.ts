@@ -85,14 +85,14 @@ function careOf(before: SliceRecord): Pick<SliceRecord, "crashes" | "careful"> {
 /** Devices that must have broken at a document before it is taken for the cause. */
 const FATAL_DEVICES = 2;
 
-/** What a slice's record says after the device of a host broke at its place. */
+/** What a slice's record says after the device broke at its place. */
 export function afterBrokenDevice(
   before: SliceRecord,
-  host: string,
+  device: string,
 ): Pick<SliceRecord, "crashes" | "careful" | "broken_devices"> {
   const devices = before.position === before.claimed_from ? before.broken_devices : [];
   const { crashes, careful } = afterCrash(before);
-  return { crashes, careful, broken_devices: [...new Set([...devices, host])] };
+  return { crashes, careful, broken_devices: [...new Set([...devices, device])] };
 }
 
 function afterCrash({
@@ -115,10 +115,12 @@ export function carefulWindow({ careful }: SliceRecord): number {
 }
 
 /**
- * True if the next document of a slice ended workers all by itself; where their devices broke, those of
- * several hosts: one alone may be what is broken.
+ * True if the next document of a slice ended workers all by itself; where devices broke, several of
+ * them: one alone may be what is broken.
  */
-export function isFatal({ crashes, careful, broken_devices: hosts }: SliceRecord): boolean {
-  const isDevice = hosts.length > 0;
-  return careful === 1 && crashes >= FATAL_CRASHES && (!isDevice || hosts.length >= FATAL_DEVICES);
+export function isFatal({ crashes, careful, broken_devices: devices }: SliceRecord): boolean {
+  const isDevice = devices.length > 0;
+  return (
+    careful === 1 && crashes >= FATAL_CRASHES && (!isDevice || devices.length >= FATAL_DEVICES)
+  );
 }

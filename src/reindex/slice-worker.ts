@@ -7,7 +7,7 @@ import { readIndexModel } from "../index/csplade-index.js";
 import { demandSameModel, modelPhrase } from "../index/index-meta.js";
 import { traced } from "../observe/tracing.js";
 import { indexModelOf } from "../pipeline/index-model.js";
-import { GIVEN_BACK_MS, OTHERS_MS } from "../queue/giving-back.js";
+import { deviceName, GIVEN_BACK_MS, OTHERS_MS } from "../queue/giving-back.js";
 import { isFinal } from "../queue/job-failure.js";
 import {
   startSliceWorker,
@@ -49,6 +49,7 @@ export async function startReindexWorker(parts: SliceWorkerParts): Promise<Slice
     {
       fingerprint: parts.encoder.manifest.fingerprint,
       broken: parts.encoder.broken,
+      device: deviceName(parts.config),
       onError: (error) => trouble(`The queue: ${error.message}`),
     },
     (job, signals, last) => handle({ ...parts, writer, controls }, name, job, signals, last),
@@ -127,7 +128,7 @@ async function handle(
     }
     const unblamed = isDeviceFailure(thrown);
     const isLast = !unblamed && (last || isFinal(thrown));
-    const care = unblamed ? afterBrokenDevice(claim.record, os.hostname()) : { crashes: 0 };
+    const care = unblamed ? afterBrokenDevice(claim.record, deviceName(config)) : { crashes: 0 };
     await letGo(parts, claim.record, thrown, isLast, care);
     if (!unblamed) throw thrown;
     outcome = "released";

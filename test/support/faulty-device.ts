@@ -5,7 +5,8 @@ import path from "node:path";
 import { packageRoot } from "../../src/config/package-root.js";
 
 /** What can be wrong with a device. */
-export type DeviceFault = "throw" | "throw-from" | "die-from" | "hang" | "kill" | "memory" | "text";
+export type DeviceFault =
+  "throw" | "throw-from" | "die-from" | "hang" | "kill" | "memory" | "text" | "text-ends";
 
 /** A device. */
 export interface FaultyDevice {

@@ -10,6 +10,7 @@
  *   kill       the thread ends in the middle of run; the file is removed
  *   text       run throws as above where a token is in the batch (the file holds its id), and so does
  *              every later run of the session
+ *   text-ends  the same, and no session of the device works any more after it
  *   memory     run finds no memory for batches of more than n tokens (the file holds n)
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -46,11 +47,15 @@ if (!isMainThread && folder !== undefined) {
   Object.defineProperty(InferenceSession, "create", { value: faulty });
 }
 
-/** True if the token of the file `text` is in a batch. */
+/** True if the token of the file `text` or `text-ends` is in a batch. */
 function breaksOn(folder: string, ids: Tensor): boolean {
-  const file = path.join(folder, "text");
-  if (!existsSync(file)) return false;
-  return (ids.data as BigInt64Array).includes(BigInt(readFileSync(file, "utf8")));
+  return ["text", "text-ends"].some((fault) => {
+    const file = path.join(folder, fault);
+    if (!existsSync(file)) return false;
+    const breaks = (ids.data as BigInt64Array).includes(BigInt(readFileSync(file, "utf8")));
+    if (breaks && fault === "text-ends") writeFileSync(path.join(folder, "throw"), "");
+    return breaks;
+  });
 }
 
 function misbehave(folder: string, batch: number, tokens: number): void {

@@ -64,6 +64,24 @@ describe("a worker on a broken device", function () {
     return await runCsplade(folder, args, env);
   }
 
+  /** A text with a token that no other text has. */
+  function breaking(documents: readonly Readonly<Record<string, unknown>>[]) {
+    const tokenizer = createTokenizer(
+      readTokenizerFile(path.join(tinyCheckpoint("bi"), "tokenizer.json")),
+    );
+    const idsOf = (text: string) => firstPassage(text, tokenizer, 64).passages[0]?.ids ?? [];
+    const others = new Set(
+      [KNOWN_GOOD, ...documents.map(({ text }) => String(text))].flatMap(idsOf),
+    );
+    const culprit = ["zebras", "Ωμέγα", "ÿþ", "漢字"].find((word) =>
+      idsOf(word).some((id) => !others.has(id)),
+    );
+    assert.ok(culprit !== undefined);
+    const token = idsOf(culprit).find((id) => !others.has(id));
+    assert.ok(token !== undefined);
+    return { culprit, token };
+  }
+
   for (const fault of ["throw-from", "die-from"] satisfies DeviceFault[]) {
     it(`beside a good one costs a reindexing no document (${fault} its fourth batch)`, async () => {
       const config = configFor(fault);
@@ -104,22 +122,9 @@ describe("a worker on a broken device", function () {
   }
 
   it("that a document breaks, each session of it, costs that document alone, in an ingest and a reindexing", async () => {
-    const tokenizer = createTokenizer(
-      readTokenizerFile(path.join(tinyCheckpoint("bi"), "tokenizer.json")),
-    );
-    const idsOf = (text: string) => firstPassage(text, tokenizer, 64).passages[0]?.ids ?? [];
     const documents = testDocuments(300);
-    const others = new Set(
-      [KNOWN_GOOD, ...documents.map(({ text }) => String(text))].flatMap(idsOf),
-    );
-    const culprit = ["zebras", "Ωμέγα", "ÿþ", "漢字"].find((word) =>
-      idsOf(word).some((id) => !others.has(id)),
-    );
-    assert.ok(culprit !== undefined);
-    device.break(
-      "text",
-      idsOf(culprit).find((id) => !others.has(id)),
-    );
+    const { culprit, token } = breaking(documents);
+    device.break("text", token);
     const config = configFor("text");
     const all = [...documents, { id: "bad", text: culprit }];
     const file = path.join(folder, "breaks.ndjson");
@@ -148,6 +153,44 @@ describe("a worker on a broken device", function () {
     );
     assert.deepEqual([summary.written, summary.dead_letters], [300, 1]);
     assert.deepEqual([...(await deadLettersOf(suite.cluster, summary.run)).keys()], ["bad"]);
+  });
+
+  it("with its process, each device of it, is blamed on the document only after two of them broke over it alone", async () => {
+    const documents = testDocuments(60);
+    const { culprit, token } = breaking(documents);
+    const config = configFor("ends");
+    const file = path.join(folder, "ends.ndjson");
+    const all = [...documents, { id: "bad", text: culprit }];
+    writeFileSync(
+      file,
+      all.map(({ id, ...body }) => JSON.stringify({ _id: id, ...body })).join("\n"),
+    );
+    const args = ["ingest", file, "--index", "broken-ends", "--no-workers", "--quiet", "--json"];
+    const running = runCsplade(folder, args, environmentOf(config));
+    const state = { over: false };
+    void running.then(() => (state.over = true));
+    device.break("text-ends", token);
+    let lives = 0;
+    while (!state.over) {
+      device.mend("throw");
+      const card = { CSPLADE_DEVICE: String(lives % 2) };
+      const worker = await hire(config, { ...device.env, ...card });
+      lives += 1;
+      await Promise.race([once(worker, "exit"), running]);
+      assert.ok(lives < 12, `${lives} workers`);
+    }
+    const { code, out, err } = await running;
+    assert.equal(code, 3, out + err);
+    const { written, failures } = JSON.parse(out) as {
+      written: number;
+      failures: { code: string; count: number }[];
+    };
+    assert.equal(written, 60);
+    assert.deepEqual(
+      failures.map((each) => [each.code, each.count]),
+      [["document_breaks_device", 1]],
+    );
+    assert.ok(lives >= 5, `two over the job, two over the document, one that ends it: ${lives}`);
   });
 
   it("ends a command that works by itself with device_failed, and buries nothing", async () => {

@@ -161,7 +161,7 @@ describe("the queues on", function () {
     await sleep(1); // by then the timer of the test itself runs
     const before = timers();
     const broken = new AbortController().signal;
-    const taker = { fingerprint: "nobody", broken, onError: () => {} };
+    const taker = { fingerprint: "nobody", device: "none", broken, onError: () => {} };
     const worker = await startIngestWorker(suite.config, taker, () =>
       Promise.reject(new Error("There are no jobs of this model.")),
     );

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { KNOWN_GOOD } from "../../../src/encoder/encoder-protocol.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
@@ -159,6 +160,21 @@ describe("an encoder on a device that fails", function () {
     assert.deepEqual(await failuresOf(encoder), []);
     assert.equal(encoder.health().restarts, 1);
     assert.ok(transitions.some(({ reason }) => reason?.includes("no sign")));
+  });
+
+  it("ends a hang in the first inference of a new session too, long before a load is given up", async () => {
+    const encoder = await open();
+    device.break("hang");
+    const answer = encoder.encodeDocuments(texts);
+    while (!transitions.some(({ to }) => to === "failed")) await sleep(20);
+    // The session that takes the place hangs as well, in what it encodes to show that it works.
+    device.break("hang");
+    assert.deepEqual(
+      (await answer).filter(({ failure }) => failure !== undefined),
+      [],
+    );
+    assert.equal(encoder.health().state, "ready");
+    assert.equal(encoder.health().restarts, 2);
   });
 
   it("halves batches when memory runs out, remembers what fitted and says so", async () => {
