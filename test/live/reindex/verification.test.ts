@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pathOf } from "../../../src/cluster/request.js";
+import { deleteIndex } from "../../../src/index/csplade-index.js";
 import { verifyRun } from "../../../src/reindex/verify-run.js";
+import { whileWriting } from "../../support/ingesting.js";
 import { environmentOf, runCsplade } from "../../support/csplade-command.js";
-import { behind, fill, testDocuments } from "../../support/reindexing.js";
+import { behind, contentOf, fill, testDocuments } from "../../support/reindexing.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
 describe("the verification of a reindexing", function () {
@@ -75,6 +78,42 @@ describe("the verification of a reindexing", function () {
       code: "too_many_dead_letters",
     });
     assert.deepEqual(await behind(suite.cluster, "vf-all-search"), ["vf-all"]);
+  });
+
+  /** A reindexing under way of 3,000 documents behind an alias. */
+  async function underWay(index: string) {
+    await demand("PUT", `/${index}`, { aliases: { [`${index}-search`]: {} } });
+    await fill(suite.cluster, index, testDocuments(3_000));
+    const what = { from: [index], alias: `${index}-search`, documents_per_second: 1_500 };
+    const running = suite.run(what);
+    running.catch(() => {});
+    const target = `${index}-search-v1`;
+    await whileWriting(suite.cluster, target);
+    return { running, target };
+  }
+
+  it("finds every document and no dead letter after the new index took no writes for a while and lost its guard", async () => {
+    const { running, target } = await underWay("vf-blocked");
+    const block = (value: true | null) =>
+      demand("PUT", `/${target}/_settings`, { index: { "blocks.write": value } });
+    await block(true);
+    await sleep(4_000);
+    await block(null);
+    const guard = `/_ingest/pipeline/csplade-guard-${suite.encoder.manifest.fingerprint}`;
+    await suite.cluster.send({ method: "DELETE", path: guard });
+    const summary = await running;
+    assert.deepEqual([summary.dead_letters, summary.written], [0, 3_000]);
+    assert.deepEqual(await behind(suite.cluster, "vf-blocked-search"), [target]);
+    assert.equal((await contentOf(suite.cluster, target)).size, 3_000);
+  });
+
+  it("is not reached, and the alias stays, when the new index is deleted under way", async () => {
+    const { running, target } = await underWay("vf-deleted");
+    assert.equal(await deleteIndex(suite.cluster, target), true);
+    await assert.rejects(running, /index_not_found|no such index|There is no index/);
+    assert.deepEqual(await behind(suite.cluster, "vf-deleted-search"), ["vf-deleted"]);
+    const there = await suite.cluster.send({ method: "HEAD", path: `/${target}` });
+    assert.equal(there.status, 404, "no write makes it anew");
   });
 
   it("finds altered, older and missing documents in every shard, also beside empty ones", async () => {
