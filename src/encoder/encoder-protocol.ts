@@ -17,6 +17,8 @@ export interface EncoderThreadData {
   readonly allowCpu: boolean;
   readonly threads: number;
   readonly padTokenId: number;
+  /** What is written behind a text, of models that are read at a prompt. */
+  readonly prompt: { readonly document: string; readonly query: string } | undefined;
 }
 
 /** One window of texts to encode, or to find the literal terms of. */

@@ -39,6 +39,8 @@ interface Loaded {
   readonly space: TermSpace | undefined;
   readonly vocabulary: () => Vocabulary;
   readonly data: EncoderThreadData;
+  /** Tokens that follow those of every text, of models that are read at a prompt. */
+  readonly prompts: { readonly document: readonly number[]; readonly query: readonly number[] };
   /** Tokens of {@link KNOWN_GOOD}. */
   readonly knownGood: readonly number[];
   /** Most tokens of a batch since memory ran out for a larger one. */
@@ -50,6 +52,8 @@ class DeviceFailure extends Error {}
 
 /** A passage with its place in the request, so that results find their way back. */
 interface PlacedPassage extends Passage {
+  /** What the model reads: the passage's tokens and the prompt's. */
+  readonly read: readonly number[];
   readonly text: number;
   vector?: SparseVector;
   words?: readonly LiteralWord[];
@@ -73,7 +77,11 @@ async function load(data: EncoderThreadData): Promise<Loaded> {
   const knownGood = ids.length > 0 ? ids : [0];
   const session = await openSession(data.modelFile, data);
   reply({ type: "loaded" });
-  const loaded = { tokenizer, session, space, vocabulary, data, knownGood, fitting: Infinity };
+  const tokens = (prompt: string | undefined) =>
+    prompt === undefined ? [] : tokenizer.encode(prompt);
+  const prompts = { document: tokens(data.prompt?.document), query: tokens(data.prompt?.query) };
+  const fitting = Infinity;
+  const loaded = { tokenizer, session, space, vocabulary, data, prompts, knownGood, fitting };
   // A device is ready once it has encoded something, not once it has taken the weights.
   await encodeKnownGood(loaded);
   return loaded;
@@ -104,8 +112,13 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
     beat();
     return cutText(loaded.tokenizer, text, request);
   });
+  const prompt = loaded.prompts[request.kind === "queries" ? "query" : "document"];
   const passages = cut.flatMap((text, index) =>
-    text.passages.map((passage): PlacedPassage => ({ ...passage, text: index })),
+    text.passages.map((passage): PlacedPassage => ({
+      ...passage,
+      text: index,
+      read: [...passage.ids, ...prompt],
+    })),
   );
   const encodable = passages.filter((passage) => passage.ids.length > 0);
   const work = await encodeAll(loaded, encodable, request);
@@ -210,7 +223,7 @@ async function encodeAll(
   const beat = beatOf(request);
   const planned = (some: readonly PlacedPassage[]) =>
     planBatches(
-      some.map((passage) => passage.ids.length),
+      some.map((passage) => passage.read.length),
       Math.min(request.token_budget, loaded.fitting),
     ).map((indices) => indices.map((index) => some[index] as PlacedPassage));
   const work = { batches: 0, tokens: 0, padded_tokens: 0 };
@@ -236,7 +249,7 @@ async function encodeAll(
 }
 
 function paddedTokens(batch: readonly PlacedPassage[]): number {
-  return batch.length * Math.max(0, ...batch.map(({ ids }) => ids.length));
+  return batch.length * Math.max(0, ...batch.map(({ read }) => read.length));
 }
 
 /**
@@ -252,7 +265,7 @@ async function encodeBatch(
 ): Promise<void> {
   try {
     const vectors = await loaded.session.run(
-      batch.map((passage) => passage.ids),
+      batch.map((passage) => passage.read),
       loaded.data.padTokenId,
       topK,
     );

@@ -110,6 +110,7 @@ export async function openEncoder(
       threads:
         config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
       padTokenId: manifest.pad_token_id,
+      prompt: manifest.prompt,
     },
     threads: sessions,
     loadTimeoutMs: config["model.load_timeout_ms"],

@@ -10,6 +10,8 @@ const roleLimits = z.object({
   query: z.number().int().min(1).max(65_536),
 });
 
+const prompt = z.string().min(1).max(2_000);
+
 /** Schema of `manifest.json`, format 1. Unknown keys are kept out of the parsed value. */
 export const manifestSchema = z.object({
   format: z.literal(1),
@@ -50,9 +52,12 @@ export const manifestSchema = z.object({
   activation: z.enum(["log1p_relu", "relu"]),
   /**
    * What makes one of a text's many positions: `max`, each row's largest score among them, or
-   * `mean`, the scores of the average hidden vector, as in sentence encoders. Inside the graph too.
+   * `mean`, the scores of the average hidden vector, as in sentence encoders, or `prompt`, the scores
+   * of the last position of a prompt behind the text. Inside the graph too.
    */
-  pooling: z.enum(["max", "mean"]),
+  pooling: z.enum(["max", "mean", "prompt"]),
+  /** What is written behind a text before the model reads it, per role. Its tokens are no part of `max_tokens`. */
+  prompt: z.object({ document: prompt, query: prompt }).optional(),
   /** Longest input in tokens, per role. */
   max_tokens: roleLimits,
   /** Terms kept per text, per role. */

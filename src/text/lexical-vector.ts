@@ -9,6 +9,8 @@
  * `length` is the mean length of the index's texts, and no less than the lexicon's.
  * m(t) is the largest weight that the model gives to any row that is a form of t. The dot product
  * of the first summands is BM25, with the idf of the texts that the model was made from.
+ * A lexicon may keep the model's terms apart: then the summands are terms of their own, which meet
+ * only their like, and those of a document have length a_d together.
  * A query keeps its own words, however much of it the model read. Of the terms that the model adds
  * to them only the heaviest stay: the weaker a guess, the more often it is wrong, and each costs the
  * search a clause.
@@ -67,11 +69,14 @@ export function queryVector(
   const most = Math.min(topK, expansions?.query ?? topK);
   const kept: (readonly [number, number])[] = [];
   const added: LiteralWord[] = [];
+  let foreign = 0;
   for (const term of termsOf(sparseVector(weights))) {
     const isOwn = own.has(term[0]);
-    if (isOwn ? kept.length - added.length === MOST_OWN_WORDS : added.length === most) continue;
+    if (isOwn ? kept.length - foreign === MOST_OWN_WORDS : foreign === most) continue;
     kept.push(term);
-    if (!isOwn) added.push(addedTerm(term[0], space));
+    if (!isOwn) foreign += 1;
+    // Terms apart have no idf of the index: what the model says of them stands.
+    if (!isOwn && space.lexicon.model_terms === "shared") added.push(addedTerm(term[0], space));
   }
   return { vector: sparseVector(kept), words: [...words, ...added] };
 }
@@ -87,6 +92,10 @@ export function documentVector(
   space: TermSpace,
   mean?: number,
 ): LexicalVector {
+  if (space.lexicon.model_terms === "apart") {
+    const [vector] = vectorsApart([{ counted, rows }], topK, space, mean);
+    return vector as LexicalVector;
+  }
   const weights = wordWeights(counted, counted.length, mean, space);
   addShare(weights, byTerm(rows, space), space.lexicon.model_weight.document);
   return { vector: heaviest(weights, topK), words: counted.words };
@@ -106,12 +115,8 @@ export function passageVectors(
   space: TermSpace,
   mean?: number,
 ): LexicalVector[] {
-  const counts = new Map<number, number>();
-  let length = 0;
-  for (const { counted } of passages) {
-    length += counted.length;
-    for (const { id, count } of counted.words) counts.set(id, (counts.get(id) ?? 0) + count);
-  }
+  if (space.lexicon.model_terms === "apart") return vectorsApart(passages, topK, space, mean);
+  const { counts, length } = countWhole(passages);
   const share = space.lexicon.model_weight.document;
   const models = passages.map(({ rows }) => byTerm(rows, space));
   const shared = mean === undefined ? undefined : meanOf(models);
@@ -133,6 +138,47 @@ export function passageVectors(
     const added = heaviest(foreign, Math.min(most, topK));
     return { vector: sparseVector([...termsOf(vector), ...termsOf(added)]), words };
   });
+}
+
+/**
+ * The vectors of a document's passages where the model's terms are apart: words weigh by the whole
+ * document, and the first passage carries the model's terms of all, by their mean.
+ */
+function vectorsApart(
+  passages: readonly ReadPassage[],
+  topK: number,
+  space: TermSpace,
+  mean: number | undefined,
+): LexicalVector[] {
+  const { model_weight, expansions } = space.lexicon;
+  const { counts, length } = countWhole(passages);
+  const models = meanOf(passages.map(({ rows }) => byTerm(rows, space)));
+  const kept = heaviest(models, Math.min(topK, expansions?.document ?? topK));
+  const norm = Math.hypot(...kept.weights);
+  return passages.map(({ counted: { words } }, i) => {
+    const inWhole = words.map((word) => ({ ...word, count: counts.get(word.id) ?? word.count }));
+    const own = heaviest(wordWeights({ words: inWhole }, length, mean, space), topK);
+    if (i > 0 || norm === 0) return { vector: own, words };
+    const terms = Array.from(
+      termsOf(kept),
+      ([id, weight]) => [id, (model_weight.document * weight) / norm] as const,
+    );
+    return { vector: sparseVector([...termsOf(own), ...terms]), words };
+  });
+}
+
+/** How often each word stands in a document, and the document's length. */
+function countWhole(passages: readonly ReadPassage[]): {
+  counts: ReadonlyMap<number, number>;
+  length: number;
+} {
+  const counts = new Map<number, number>();
+  let length = 0;
+  for (const { counted } of passages) {
+    length += counted.length;
+    for (const { id, count } of counted.words) counts.set(id, (counts.get(id) ?? 0) + count);
+  }
+  return { counts, length };
 }
 
 /** The words of a text that count. */

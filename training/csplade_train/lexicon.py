@@ -99,7 +99,9 @@ class Lexicon:
     unit: float = 0.7
     model_weight: dict[str, float] = field(default_factory=lambda: {"document": 0.6, "query": 0.6})
     expansions: dict[str, int] = field(default_factory=lambda: {"query": 5})
-    """Most terms that the model may add to a query's own words; {} leaves as many as fit."""
+    """Most terms that the model may add to a text's own words, by role; {} leaves as many as fit."""
+    model_terms: str = "shared"
+    """`shared`: the model's weights add to those of the words; `apart`: its terms meet only each other."""
 
     @staticmethod
     def of(texts: Iterable[str], least: int = 2, **constants: float) -> Lexicon:
@@ -151,6 +153,7 @@ class Lexicon:
             "unit": self.unit,
             "model_weight": self.model_weight,
             **({"expansions": self.expansions} if self.expansions else {}),
+            **({"model_terms": self.model_terms} if self.model_terms != "shared" else {}),
         }
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
 
@@ -171,6 +174,7 @@ class Lexicon:
             stop_words=frozenset(d["stop_words"]),
             idf_range=(d["idf_range"][0], d["idf_range"][1]),
             expansions=d.get("expansions", {}),
+            model_terms=d.get("model_terms", "shared"),
             **{name: d[name] for name in ("k1", "b", "length", "unit", "model_weight")},
         )
 
@@ -232,9 +236,10 @@ class TermSpace:
                 text = token_bytes(token).decode()
             except UnicodeDecodeError:
                 return None
-        if not text.startswith(" ") or len(text) < 3 or words(text[1:]) != [text[1:]]:
+        word = folded(text[1:])
+        if not text.startswith(" ") or len(word) < 2 or words(word) != [word]:
             return None
-        return None if text[1:] in self.lexicon.stop_words else stem(text[1:])
+        return None if word in self.lexicon.stop_words else stem(word)
 
     def row(self, term: str) -> int | None:
         """The row that stands for a term, if one does."""

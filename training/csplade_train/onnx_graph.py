@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from .quantize import quantize_blocks, quantize_rows
+from .quantize import dequantize_affine, quantize_affine, quantize_blocks, quantize_rows
 
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 PROVIDERS = ("cpu", "cuda")
@@ -43,7 +44,11 @@ ANY = Target()
 class Graph:
     """Collects nodes and initializers; every method returns the name of its result."""
 
-    def __init__(self, precision: str, block: int, target: Target = ANY) -> None:
+    def __init__(
+        self, precision: str, block: int, target: Target = ANY, columns_scaled: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """columns_scaled: with it int8 weights of linear layers are stored in four bits; by the layer's name,
+        what its weight's columns [K] were multiplied by after it was in four bits."""
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}")
         cuda = target.provider == "cuda"
@@ -52,6 +57,8 @@ class Graph:
         self.precision = precision
         self.block = block
         self.half = cuda and precision in ("fp16", "int4")
+        self.packed = columns_scaled is not None
+        self.columns_scaled = columns_scaled or {}
         self.columns = target.columns or (COLUMNS_AT_ONCE if cuda else None)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
@@ -128,12 +135,41 @@ class Graph:
             self.constant(scales, values[1])
         return codes, scales
 
+    def _unpacked(self, name: str, weight: np.ndarray) -> tuple[str, str]:
+        """int8 rows that are stored in four bits with a scale and a least value for each block.
+
+        The runtime computes them when it loads the model, from constants alone.
+        """
+        n, k = weight.shape
+        columns = self.columns_scaled.get(name, np.ones(k, dtype=np.float32))
+        q = quantize_affine(weight / columns, self.block)
+        _, scales = quantize_rows(dequantize_affine(q) * columns)
+        stored = self.op("Cast", self.constant(name + "_packed", q.codes), to=TensorProto.FLOAT)
+        high = self.op("Floor", self.op("Mul", stored, self.floats(1 / 16)))
+        low = self.op("Sub", stored, self.op("Mul", high, self.floats(16.0)))
+        pairs = self.op("Concat", *(self.op("Unsqueeze", half, self.ints(2)) for half in (low, high)), axis=2)
+        value = self.op("Reshape", pairs, self.ints(n, k // self.block, self.block))
+        for operator, part, values in (("Mul", "_scales", q.scales), ("Add", "_least", q.least)):
+            wide = self.op("Cast", self.constant(name + part, values), to=TensorProto.FLOAT)
+            value = self.op(operator, value, self.op("Unsqueeze", wide, self.ints(2)))
+        value = self.op("Reshape", value, self.ints(n, k))
+        value = self.op("Mul", value, self.constant(name + "_columns", columns.astype(np.float32)))
+        value = self.op("Div", value, self.constant(name + "_rows", scales[:, None]))
+        codes = self.op("Cast", self.op("Round", value), to=TensorProto.INT8)
+        return codes, self.constant(name + "_row_scales", scales)
+
     def _integers(self, x: str, axes: tuple[int, ...]) -> tuple[str, str]:
         """x [B, S, K] as uint8 around 128, with one positive scale for what shares the other axes."""
         largest = self.op("ReduceMax", self.op("Abs", x), axes=list(axes), keepdims=1)
         scale = self.op("Div", self.op("Max", largest, self.floats(1e-6)), self.floats(127.0))
         shifted = self.op("Add", self.op("Round", self.op("Div", x, scale)), self.floats(128.0))
         return self.op("Cast", shifted, to=TensorProto.UINT8), scale
+
+    def _remainder(self, x: str) -> str:
+        """What `_integers` loses of x [B, S, K]: with it a second product has 16 bits of x."""
+        codes, scale = self._integers(x, (2,))
+        kept = self.op("Sub", self.op("Cast", codes, to=TensorProto.FLOAT), self.floats(128.0))
+        return self.op("Sub", x, self.op("Mul", kept, scale))
 
     def _integer_product(self, codes: str, weight: str, scales: str) -> str:
         """(codes - 128) @ weight [K, N] times the scale of each column."""
@@ -145,7 +181,8 @@ class Graph:
         """x @ weight.T for weight [N, K]."""
         n, k = weight.shape
         if self.precision == "int8":
-            codes, scales = self._rows(name, weight.astype(np.float32))
+            rows = self._unpacked if self.packed else self._rows
+            codes, scales = rows(name, weight.astype(np.float32))
             values, scale = self._integers(x, (2,))
             turned = self.op("Transpose", codes, perm=[1, 0])
             return self.op("Mul", self._integer_product(values, turned, scales), scale)
@@ -173,11 +210,13 @@ class Graph:
             logits = self._integer_product(values, self.op("Transpose", codes, perm=[1, 0]), scales)
             best = self.op("ReduceMax", logits, axes=[1], keepdims=0)
             return self.op("Mul", best, self.op("Squeeze", scale, self.ints(2)))
-        if self.precision == "int4":
-            logits = self.linear(x, name, weight)
-        else:
-            logits = self.op("MatMul", x, self.op("Transpose", self._factor(name, weight), perm=[1, 0]))
+        logits = self._product(x, name, weight)
         return self.wide(self.op("ReduceMax", logits, axes=[1], keepdims=0))
+
+    def _product(self, x: str, name: str, weight: np.ndarray) -> str:
+        if self.precision == "int4":
+            return self.linear(x, name, weight)
+        return self.op("MatMul", x, self.op("Transpose", self._factor(name, weight), perm=[1, 0]))
 
     def _sliced_max(self, x: str, name: str, weight: np.ndarray, columns: int) -> str:
         """The same, so many rows of `weight` at a time: no tensor has the whole vocabulary and the positions.
@@ -203,8 +242,17 @@ class Graph:
             best.append(self.op("ReduceMax", scores, axes=[1], keepdims=0))
         return self.wide(self.op("Concat", *best, axis=1))
 
+    def projection(self, x: str, name: str, weight: np.ndarray) -> str:
+        """x [B, S, H] @ weight.T, from the initializer that `rows` reads: [B, S, V]."""
+        if self.precision == "int8":
+            codes, scales = self._rows(name, weight)
+            parts = [self._integers(part, (2,)) for part in (x, self._remainder(x))]
+            turned = self.op("Transpose", codes, perm=[1, 0])
+            return self.op("Add", *(self.op("Mul", self._integer_product(v, turned, scales), by) for v, by in parts))
+        return self.wide(self._product(self.narrow(x), name, weight))
+
     def rows(self, ids: str, name: str, weight: np.ndarray) -> str:
-        """weight[ids], from the initializer that max_projection uses."""
+        """weight[ids], from the initializer that the projections use."""
         if self.precision == "int8":
             codes, scales = self._rows(name, weight)
             values = self.op("Cast", self.op("Gather", codes, ids, axis=0), to=TensorProto.FLOAT)

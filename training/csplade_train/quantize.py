@@ -47,6 +47,40 @@ def dequantize_blocks(q: BlockQuantized, k: int) -> np.ndarray:
     return values.reshape(len(q.codes), -1)[:, :k]
 
 
+@dataclass(frozen=True)
+class AffineQuantized:
+    """codes [N, K / 2] uint8, two to a byte, the lower half first; scales and least [N, K / block] float16."""
+
+    codes: np.ndarray
+    scales: np.ndarray
+    least: np.ndarray
+
+
+def quantize_affine(weight: np.ndarray, block: int = 32) -> AffineQuantized:
+    """int4 of W [N, K], each block from its least to its largest value; K is a multiple of `block`.
+
+    Weights that were stored so before (GGUF's Q4_1) come out as they were.
+    """
+    n, k = weight.shape
+    if k % block:
+        raise ValueError(f"{k} inputs are no multiple of the quantization block {block}")
+    cut = weight.reshape(n, -1, block)
+    least = cut.min(-1).astype(np.float16)
+    scales = ((cut.max(-1) - least) / 15).astype(np.float16)
+    safe = np.where(scales == 0, 1, scales).astype(np.float32)
+    codes = np.clip(np.rint((cut - least[..., None]) / safe[..., None]), 0, 15).astype(np.uint8)
+    pairs = codes[..., 0::2] | (codes[..., 1::2] << 4)
+    return AffineQuantized(np.ascontiguousarray(pairs.reshape(n, -1)), scales, least)
+
+
+def dequantize_affine(q: AffineQuantized) -> np.ndarray:
+    """The float weight [N, K] that the codes stand for."""
+    n = len(q.codes)
+    halves = np.stack([q.codes & 15, q.codes >> 4], axis=-1).reshape(n, q.scales.shape[1], -1).astype(np.float32)
+    values = halves * q.scales[..., None].astype(np.float32) + q.least[..., None].astype(np.float32)
+    return values.reshape(n, -1)
+
+
 def quantize_rows(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """int8 codes [N, K] in -127..127 and float32 scales [N] of W [N, K]."""
     scales = (np.abs(weight).max(1) / 127.0).astype(np.float32)

@@ -38,6 +38,7 @@ const vocabulary = {
 };
 const lexicon: Lexicon = {
   format: 1,
+  model_terms: "shared",
   stemmer: "porter2",
   stop_words: new Set(["the"]),
   documents: 1000,
@@ -287,5 +288,60 @@ describe("a lexicon", () => {
     }
     writeFileSync(path.join(folder, "broken.json"), "{");
     assert.throws(() => readLexicon(path.join(folder, "broken.json")), { code: "model_invalid" });
+  });
+});
+
+describe("the model's terms kept apart", () => {
+  const apart = termSpace(
+    { ...lexicon, model_terms: "apart", expansions: { query: 2, document: 2 } },
+    vocabulary,
+  );
+  const model = sparseVector([
+    [COMPUT, 3],
+    [SEA, 4],
+    [PILOT, 1],
+  ]);
+
+  it("never meet the words of a text", () => {
+    const words = lexical("sea", "document", EMPTY_VECTOR, 100, apart).vector;
+    const query = lexical("", "query", model, 100, apart).vector;
+    assert.ok(words.ids.length === 1 && query.ids.length === 2);
+    assert.deepEqual(
+      [...query.ids].filter((id) => words.ids.includes(id)),
+      [],
+    );
+  });
+
+  it("are the heaviest few, and those of a document have one length however heavy they are", () => {
+    for (const factor of [1, 7]) {
+      const rows = sparseVector(Array.from(termsOf(model), ([id, w]) => [id, w * factor] as const));
+      const found = new Map(termsOf(lexical("zebra", "document", rows, 100, apart).vector));
+      close(found.get(COMPUT), 0.5 * 0.6);
+      close(found.get(SEA), 0.5 * 0.8);
+      assert.equal(found.has(PILOT), false);
+    }
+    const query = new Map(termsOf(lexical("zebra", "query", model, 100, apart).vector));
+    close(query.get(SEA), 0.25 * 4);
+  });
+
+  it("of a long document are the mean over its passages, in the first of them", () => {
+    const counted = countWords("sea", apart);
+    const passages = [
+      { counted, rows: sparseVector([[COMPUT, 6]]) },
+      { counted, rows: sparseVector([[SEA, 8]]) },
+    ];
+    const [first, second] = passageVectors(passages, 100, apart, 4);
+    const found = new Map(termsOf(first!.vector));
+    close(found.get(COMPUT), 0.5 * 0.6);
+    close(found.get(SEA), 0.5 * 0.8);
+    assert.equal(second?.vector.ids.length, 1);
+  });
+
+  it("are no words that an index's idf weighs", () => {
+    const { words } = lexical("zebra", "query", model, 100, apart);
+    assert.deepEqual(
+      words.map(({ term }) => term),
+      ["zebra"],
+    );
   });
 });

@@ -1,0 +1,74 @@
+import assert from "node:assert/strict";
+import path from "node:path";
+import { packageRoot } from "../../../src/config/package-root.js";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { readVocabulary } from "../../../src/sparse/vocabulary.js";
+import { readTokenizerFile } from "../../../src/text/tokenizer.js";
+import { testConfig } from "../../support/tiny-checkpoints.js";
+
+/** Ids from here on are words of the text itself. */
+const HASHED = 0x8000_0000;
+
+describe("models/csplade-smollm2-135m-prompt", function () {
+  this.timeout(120_000);
+  const directory = path.join(packageRoot, "models", "csplade-smollm2-135m-prompt");
+  let encoder: Encoder;
+
+  before(async () => {
+    encoder = await openEncoder(testConfig({ "model.path": directory, "model.threads": 2 }));
+  });
+  after(() => encoder.close());
+
+  /** The words that the model adds to a question, as its vocabulary writes them. */
+  async function added(question: string): Promise<string[]> {
+    const vocabulary = readVocabulary(readTokenizerFile(path.join(directory, "tokenizer.json")));
+    const [encoded] = await encoder.encodeQueries([question]);
+    const ids = Array.from(encoded?.passages[0]?.vector.ids ?? []).filter((id) => id < HASHED);
+    return ids.map((id) =>
+      Buffer.from(vocabulary.bytes(id) ?? [])
+        .toString()
+        .trim()
+        .toLowerCase(),
+    );
+  }
+
+  const MEANT = [
+    ["a person who studies stars", "astronom"],
+    ["how do plants make food from light", "photos"],
+    ["disease you get from mosquitoes", "malaria"],
+  ] as const;
+  for (const [question, beginning] of MEANT) {
+    it(`reads ${JSON.stringify(question)} by its meaning`, async () => {
+      const words = await added(question);
+      assert.ok(
+        words.some((word) => word.startsWith(beginning)),
+        words.join(" "),
+      );
+      assert.ok(words.length <= 28);
+    });
+  }
+
+  it("gives a text the same vector whatever it is encoded with", async () => {
+    const texts = [
+      "The sea is salt.",
+      "Bread is baked of flour and water. ".repeat(9),
+      "Owls hunt.",
+    ];
+    const together = await encoder.encodeDocuments(texts);
+    for (const [i, text] of texts.entries()) {
+      const [alone] = await encoder.encodeDocuments([text]);
+      const [a, b] = [alone, together[i]].map((encoded) => encoded?.passages[0]?.vector);
+      assert.deepEqual(a?.ids, b?.ids);
+      a?.weights.forEach((weight, k) => assert.ok(Math.abs(weight - (b?.weights[k] ?? 0)) < 1e-3));
+    }
+  });
+
+  it("gives the terms of a document one length beside its own words", async () => {
+    const [encoded] = await encoder.encodeDocuments(["The comet passed the sun in March."]);
+    const { ids, weights } = encoded?.passages[0]?.vector ?? { ids: [], weights: [] };
+    const model = Array.from(weights).filter((_, k) => (ids[k] as number) < HASHED);
+    assert.ok(model.length > 20 && model.length <= 76, `${model.length}`);
+    assert.ok(Math.abs(Math.hypot(...model) - 10) < 0.01);
+    assert.equal(ids.length - model.length, 4);
+  });
+});

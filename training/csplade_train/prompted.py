@@ -1,0 +1,269 @@
+"""A whole causal language model as a checkpoint, untrained: the words that it would write at a prompt.
+
+The model reads a text and a prompt behind it ("Keywords:").  Its next-word distribution there says what
+the text is about (PromptReps, Zhuang et al. 2024; TILDE, Zhuang and Zuccon 2021).  With p_r the
+probability of row r of the vocabulary, and b_t what is ordinary for the term t that r is a form of,
+
+    m(r) = relu(log p_r - b_t - threshold)        b_t = mean over many texts of max over forms r of t of log p_r
+
+Rows that are no form of a word never weigh.  The output layer runs at one position of a text instead
+of all, so a text costs one causal pass of the trunk.  A lexical part (lexicon.py) holds the text's own words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from . import tokenizer as tok
+from .base import Base
+from .checkpoints import Description, cleared, write_manifest
+from .lexicon import Lexicon, TermSpace
+from .onnx_graph import Graph, assembled, save
+from .onnx_trunk import positions_and_bias, stack
+
+ACTIVATION = "relu"
+POOLING = "prompt"
+NEVER = 1.0e4
+"""Bias of rows that are no words: no log-probability passes it."""
+
+TRUNK = {
+    "attention_norm.weight": "input_layernorm.weight",
+    "attention.q.weight": "self_attn.q_proj.weight",
+    "attention.k.weight": "self_attn.k_proj.weight",
+    "attention.v.weight": "self_attn.v_proj.weight",
+    "attention.o.weight": "self_attn.o_proj.weight",
+    "mlp_norm.weight": "post_attention_layernorm.weight",
+    "gate.weight": "mlp.gate_proj.weight",
+    "up.weight": "mlp.up_proj.weight",
+    "down.weight": "mlp.down_proj.weight",
+}
+"""Our names of a layer's weights, and Llama's."""
+
+
+class Sizes:
+    """Sizes of a base model's trunk, as `onnx_trunk.stack` asks for them."""
+
+    def __init__(self, base: Base) -> None:
+        c = base.config
+        self.hidden = int(c["hidden"])
+        self.heads = int(c["heads"])
+        self.key_value_heads = int(c["key_value_heads"])
+        self.head_size = self.hidden // self.heads
+        self.intermediate = int(c["intermediate"])
+        self.norm_epsilon = float(c["norm_epsilon"])
+        self.theta = float(c["rope_theta"])
+        self.layers = 1 + max(int(n.split(".")[2]) for n in base.state if n.startswith("model.layers."))
+        self.vocabulary = len(base.state["model.embed_tokens.weight"])
+
+
+def build(
+    base: Base,
+    bias: np.ndarray,
+    precision: str,
+    positions: int,
+    columns_scaled: dict[str, np.ndarray] | None = None,
+    block: int = 32,
+) -> onnx.ModelProto:
+    """The ONNX model: the whole trunk, causal; the output layer at each text's last position.
+
+    bias [V]: what a row's log-probability must exceed; `positions` bounds texts with their prompt;
+    columns_scaled: of `smoothed`, for int8.
+    """
+    c = Sizes(base)
+    g = Graph(precision, block, columns_scaled=columns_scaled)
+
+    def weight(name: str) -> np.ndarray | None:
+        layers, number, rest = name.split(".", 2)
+        theirs = TRUNK.get(rest)
+        return None if theirs is None else _numpy(base, f"model.{layers}.{number}.{theirs}")
+
+    position, mask = positions_and_bias(g, "input_ids", "attention_mask", positions, causal=True)
+    angles = np.arange(positions)[:, None] / c.theta ** (np.arange(0, c.head_size, 2, dtype=np.float64) / c.head_size)
+    embedding = _numpy(base, "model.embed_tokens.weight")
+    x = stack(g, g.rows("input_ids", "embedding", embedding), weight, c, position, mask, angles)
+    # The last real position [B, 1] of each text: texts are padded on the right.
+    length = g.op("ReduceSum", "attention_mask", g.ints(1), keepdims=1)
+    last = g.op("Max", g.op("Sub", length, g.ints(1)), g.ints(0))
+    x = g.op("GatherND", x, last, batch_dims=1)
+    norm = g.constant("norm.weight", _numpy(base, "model.norm.weight"))
+    x = g.op("SimplifiedLayerNormalization", x, norm, axis=-1, epsilon=c.norm_epsilon)
+    logits = g.op("Squeeze", g.projection(g.op("Unsqueeze", x, g.ints(1)), "embedding", embedding), g.ints(1))
+    weights = g.op("Sub", g.op("LogSoftmax", logits, axis=-1), g.constant("bias", bias.astype(np.float32)))
+    nonempty = g.op("Cast", g.op("Min", length, g.ints(1)), to=TensorProto.FLOAT)
+    return assembled(g, "csplade_prompt", g.op("Mul", g.op("Relu", weights), nonempty), c.vocabulary)
+
+
+def _numpy(base: Base, name: str) -> np.ndarray:
+    return base.state[name].float().numpy()
+
+
+def causal_model(base: Base) -> Any:
+    """The base as transformers' model, ready to read."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    c = Sizes(base)
+    config = LlamaConfig(
+        vocab_size=c.vocabulary, hidden_size=c.hidden, num_hidden_layers=c.layers, num_attention_heads=c.heads,
+        num_key_value_heads=c.key_value_heads, intermediate_size=c.intermediate, rms_norm_eps=c.norm_epsilon,
+        rope_parameters={"rope_type": "default", "rope_theta": c.theta}, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(base.state, strict=False)
+    model.tie_weights()
+    return model.eval()
+
+
+def prompted_rows(base: Base, texts: Sequence[str], prompt: str, limit: int) -> list[list[int]]:
+    """Token ids of texts, cut to `limit`, with the prompt's behind them."""
+    tokenizer = Tokenizer.from_str(base.tokenizer_json)
+    tail = tokenizer.encode(prompt, add_special_tokens=False).ids
+    return [ids + tail for ids in tok.encode_batch(tokenizer, list(texts), limit)]
+
+
+@torch.no_grad()
+def input_maxima(model: Any, rows: Sequence[list[int]]) -> dict[str, Tensor]:
+    """Largest magnitude of each input of each linear layer of `model` over texts of token ids."""
+    found: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Callable[[torch.nn.Module, tuple[Tensor, ...]], None]:
+        def look(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            largest = inputs[0].abs().flatten(0, -2).max(0).values
+            found[name] = torch.maximum(found[name], largest) if name in found else largest
+
+        return look
+
+    hooks = [
+        m.register_forward_pre_hook(watch(n))
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and n.startswith("model.layers.")
+    ]
+    for row in rows:
+        model.model(input_ids=torch.tensor([row]), use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def smoothed(base: Base, maxima: dict[str, Tensor], share: float = 0.5) -> tuple[Base, dict[str, np.ndarray]]:
+    """The same function with the magnitudes of activations moved into weights, for integer products.
+
+    A few inputs of a language model's layers are far larger than the others, and one scale for all
+    of them leaves the others no digits (SmoothQuant, Xiao et al. 2023).  With the base comes what the
+    columns of each linear layer of the graph were multiplied by.
+    """
+    columns: dict[str, Tensor] = {}
+    c = Sizes(base)
+    state = dict(base.state)
+
+    def scale(inputs: str, weights: list[str]) -> Tensor:
+        largest = torch.stack([state[w].abs().amax(0) for w in weights]).amax(0).clamp(min=1e-5)
+        return (maxima[inputs].clamp(min=1e-5) ** share / largest ** (1 - share)).clamp(min=1e-5)
+
+    for n in range(c.layers):
+        p = f"model.layers.{n}."
+        attention, mlp = p + "self_attn.", p + "mlp."
+        for name, norm, readers in (
+            ("qkv", p + "input_layernorm.weight", [attention + f"{m}_proj.weight" for m in "qkv"]),
+            ("gate_up", p + "post_attention_layernorm.weight", [mlp + "gate_proj.weight", mlp + "up_proj.weight"]),
+        ):
+            s = columns[f"layers.{n}.{name}"] = scale(readers[0].removesuffix(".weight"), readers)
+            state[norm] = state[norm] / s
+            state |= {r: state[r] * s for r in readers}
+        up, down = mlp + "up_proj.weight", mlp + "down_proj.weight"
+        s = columns[f"layers.{n}.down"] = scale(mlp + "down_proj", [down])
+        state[up], state[down] = state[up] / s[:, None], state[down] * s
+        # Several heads read the same values: they share a scale.
+        value, output = attention + "v_proj.weight", attention + "o_proj.weight"
+        groups = (c.key_value_heads, c.heads // c.key_value_heads, c.head_size)
+        s = scale(attention + "o_proj", [output]).view(groups).amax(1)
+        state[value] = state[value] / s.flatten()[:, None]
+        columns[f"layers.{n}.o"] = s[:, None, :].expand(groups).flatten()
+        state[output] = state[output] * columns[f"layers.{n}.o"]
+    return replace(base, state=state), {name: s.numpy() for name, s in columns.items()}
+
+
+@torch.no_grad()
+def bias_of(
+    base: Base, model: Any, space: TermSpace, texts: Sequence[str], prompt: str, limit: int, threshold: float
+) -> np.ndarray:
+    """bias [V] of `build`, from texts cut to `limit` tokens; rows of one term share theirs.
+
+    model: of `causal_model`.
+    """
+    vocabulary = Sizes(base).vocabulary
+    terms = np.full(vocabulary, -1, dtype=np.int64)
+    terms[: len(space.of_row)] = space.of_row.numpy()
+    known, column = np.unique(terms[terms >= 0], return_inverse=True)
+    order = np.argsort(column, kind="stable")
+    rows = np.flatnonzero(terms >= 0)[order]
+    starts = np.searchsorted(column[order], np.arange(len(known)))
+    total = np.zeros(len(known))
+    encoded = sorted(prompted_rows(base, texts, prompt, limit), key=len)
+    at = 0
+    while at < len(encoded):
+        end = at + 1
+        while end < len(encoded) and (end - at + 1) * len(encoded[end]) <= 2000:
+            end += 1
+        batch = encoded[at:end]
+        ids = torch.zeros(len(batch), len(batch[-1]), dtype=torch.long)
+        for i, row_ids in enumerate(batch):
+            ids[i, : len(row_ids)] = torch.tensor(row_ids)
+        last = torch.tensor([len(row_ids) - 1 for row_ids in batch])
+        state = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(batch)), last]
+        logs = torch.log_softmax(model.lm_head(state).float(), -1)[:, torch.from_numpy(rows)].numpy()
+        total += np.maximum.reduceat(logs, starts, axis=1).sum(0)
+        at = end
+    bias = np.full(vocabulary, NEVER, dtype=np.float32)
+    bias[rows] = np.repeat(total / len(encoded), np.diff([*starts, len(rows)])) + threshold
+    return bias
+
+
+def fingerprint(base: Base, bias: np.ndarray, prompts: dict[str, str], lexicon: Lexicon) -> str:
+    """16 hexadecimal digits that name the weight space, the same at every precision."""
+    digest = hashlib.sha256(f"causal/{POOLING}/{ACTIVATION}".encode())
+    for name, value in sorted(base.state.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.float().numpy(), dtype="<f4").tobytes())
+    digest.update(np.ascontiguousarray(bias, dtype="<f4").tobytes())
+    digest.update(base.tokenizer_json.encode())
+    digest.update("\0".join(prompts[role] for role in sorted(prompts)).encode())
+    digest.update(replace(lexicon, expansions={k: v for k, v in lexicon.expansions.items() if k != "query"}).to_json().encode())
+    return digest.hexdigest()[:16]
+
+
+def write(
+    directory: Path,
+    base: Base,
+    bias: np.ndarray,
+    prompts: dict[str, str],
+    lexicon: Lexicon,
+    precision: str,
+    about: Description,
+    maxima: dict[str, Tensor] | None = None,
+    block: int = 32,
+) -> dict[str, object]:
+    """Write a checkpoint directory; returns its manifest.
+
+    prompts: what follows a text of each role; maxima: of `input_maxima`, for int8.
+    """
+    cleared(directory)
+    (directory / "tokenizer.json").write_text(base.tokenizer_json, encoding="utf-8")
+    positions = max(about.max_tokens.values()) + 64
+    exported, columns = smoothed(base, maxima) if precision == "int8" and maxima is not None else (base, None)
+    save(build(exported, bias, precision, positions, columns, block), directory / "model.onnx")
+    lexicon.write(directory)
+    name = fingerprint(base, bias, prompts, lexicon)
+    described = replace(about, prompt=prompts)
+    vocabulary = Sizes(base).vocabulary
+    return write_manifest(directory, described, precision, vocabulary, name, "causal", ACTIVATION, POOLING)
