@@ -64,7 +64,7 @@ export async function prepareWindow(
   context: WindowContext,
   arrivals: readonly Arrival[],
 ): Promise<PreparedWindow> {
-  const { run, info } = context;
+  const { run, info, slice } = context;
   const counts = noCounts();
   counts.read = arrivals.length;
   const states = await readStates(context, arrivals);
@@ -72,8 +72,9 @@ export async function prepareWindow(
     arrivals.flatMap((arrival, i) => (states[i] === undefined ? [] : [[arrival, states[i]]])),
   );
   const current = arrivals.filter((arrival) => {
-    const { version } = stored.get(arrival) ?? NOTHING_STORED;
-    return version === undefined || version <= arrival.version;
+    const state = stored.get(arrival) ?? NOTHING_STORED;
+    if (slice.after_swap && isForeign(state, info)) return false;
+    return state.version === undefined || state.version <= arrival.version;
   });
   counts.superseded = arrivals.length - current.length;
   const { judged, refusals } = await judgeDocuments({ info, encoding: run.encoding }, current);
@@ -85,6 +86,14 @@ export async function prepareWindow(
   counts.unchanged = judged.length - work.length;
   await findVectors(context, work);
   return { next: (arrivals.at(-1) as Arrival).next, counts, work, refusals, stored };
+}
+
+/**
+ * An application wrote it: the guard took the hash off. In `documents` mode what lacks one may also
+ * be a document of ours that a crash left incomplete.
+ */
+function isForeign({ version, hash }: StoredState, info: IndexInfo): boolean {
+  return info.passages !== "documents" && version !== undefined && hash === undefined;
 }
 
 async function readStates(

@@ -5,6 +5,8 @@ import { pathOf } from "../../../src/cluster/request.js";
 import { behind, contentOf, fill, testDocuments } from "../../support/reindexing.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 
+const textOf = (document: unknown) => (document as { text?: string } | undefined)?.text;
+
 describe("an alias that is moved", function () {
   this.timeout(300_000);
   let suite: ReindexSuite;
@@ -123,7 +125,7 @@ describe("an alias that is moved", function () {
     assert.equal(settings["sw-live"]?.settings.index.blocks, undefined, "nobody is held any more");
   });
 
-  it("leaves alone what an application adds through it while --follow removes what the source deletes", async () => {
+  it("leaves alone what an application adds and changes through it while --follow copies what the source changes and deletes", async () => {
     await fill(suite.cluster, "sw-follow", testDocuments(50));
     const stop = new AbortController();
     const seen = { state: "" };
@@ -134,6 +136,13 @@ describe("an alias that is moved", function () {
     running.catch(() => {});
     while (seen.state !== "following") await sleep(200);
     await demand("PUT", "/sw-follow-search/_doc/mine", { text: "Written by an application." });
+    await demand("PUT", "/sw-follow-search/_doc/d2", { text: "Changed by an application." });
+    for (const [id, text] of [
+      ["d2", "Changed in the source as well."],
+      ["d3", "Changed in the source alone."],
+    ] as const) {
+      await demand("PUT", `/sw-follow/_doc/${id}`, { text });
+    }
     const gone = await suite.cluster.send({ method: "DELETE", path: "/sw-follow/_doc/d1" });
     assert.equal(gone.status, 200);
     let content = new Map<string, unknown>();
@@ -147,6 +156,8 @@ describe("an alias that is moved", function () {
     assert.equal(content.has("d1"), false, "a delete in the source follows");
     assert.ok(content.has("mine"), "the application's document stays");
     assert.equal(content.size, 50);
+    assert.equal(textOf(content.get("d2")), "Changed by an application.");
+    assert.equal(textOf(content.get("d3")), "Changed in the source alone.");
   });
 
   it("leads to no state from long ago of a document that is gone whenever a pass reads and there whenever one sweeps", async () => {
