@@ -4,7 +4,7 @@
  * - `encoder`: the whole pipeline against the encoder alone, same model and same texts;
  * - `workers`: two worker processes on two cores against one on one core;
  * - `overhead`: the pipeline with a stub for the encoder against a bare loop over the bulk API
- *   that sends the same documents, made beforehand.
+ *   that sends the same documents, made beforehand; and an ingest of a file of them likewise.
  *
  *   npm run bench:reindex -- [--only encoder,workers,overhead] [--rounds 5] [--json FILE]
  *     --documents N        documents of `encoder` and `workers` (1500)
@@ -38,6 +38,7 @@ import { benchFlags } from "./bench-flags.js";
 import { describeMachine, packageVersion, writeReport, type BenchTable } from "./bench-report.js";
 import { withBenchServers } from "./bench-server.js";
 import { countCpu, type CpuTime } from "./cpu-time.js";
+import { ingestOf } from "./ingest-rate.js";
 import { mixedTexts } from "./mixed-texts.js";
 import { inRounds, median, pairedRatio, type PairedRatio } from "../src/encoder/paired-rounds.js";
 import { stubEncoder } from "./stub-encoder.js";
@@ -122,7 +123,7 @@ await withBenchServers(options, async ({ opensearchUrl, redisUrl }) => {
   try {
     if (parts.includes("encoder")) found.encoder = await againstEncoder(bench);
     if (parts.includes("workers")) found.workers = await twoWorkers(bench);
-    if (parts.includes("overhead")) found.overhead = await againstBareLoop(bench);
+    if (parts.includes("overhead")) Object.assign(found, await againstBareLoop(bench));
   } finally {
     await cluster.close();
   }
@@ -221,7 +222,7 @@ async function twoWorkers({ config, cluster }: Bench): Promise<Found> {
 }
 
 /** The pipeline with vectors that cost nothing, and a loop that only sends bulk requests. */
-async function againstBareLoop({ config: given, cluster }: Bench): Promise<Found> {
+async function againstBareLoop({ config: given, cluster }: Bench): Promise<Record<string, Found>> {
   const count = Number(flags["stub-documents"]);
   const config = {
     ...given,
@@ -256,17 +257,20 @@ async function againstBareLoop({ config: given, cluster }: Bench): Promise<Found
     return { rate, cpu };
   };
   const pipeline = () => copy({ config, cluster }, encoder, "bench-overhead", true);
-  const [whole = [], two = [], four = []] = await inRounds(
+  const ingest = await ingestOf({ config, cluster, encoder, onTrouble: say }, texts);
+  const [whole = [], two = [], four = [], fromFile = []] = await inRounds(
     rounds,
-    [pipeline, bare(2), bare(4)],
+    [pipeline, bare(2), bare(4), () => ingest.once()],
     progress("overhead"),
   );
+  await ingest.end();
   const best = median(ratesOf(four)) > median(ratesOf(two)) ? four : two;
   const row = ratioRow("pipeline, stub encoder", "a bare bulk loop", whole, best, 0.8);
+  const ingestRow = ratioRow("ingest, stub encoder", "a bare bulk loop", fromFile, best, 0.8);
   const at = (copied: readonly Copied[]) => median(ratesOf(copied)).toFixed(0);
   const cost = (copied: readonly Copied[], where: keyof CpuTime) =>
     median(copied.map(({ cpu }) => cpu[where])).toFixed(0);
-  return {
+  const overhead = {
     ...row,
     figures: {
       ...row.figures,
@@ -284,6 +288,7 @@ async function againstBareLoop({ config: given, cluster }: Bench): Promise<Found
         `${cost(whole, "cluster_us")} against ${cost(best, "cluster_us")}.`,
     ],
   };
+  return { overhead, ingest: ingestRow };
 }
 
 /** Reindexes a source once, timing the copying. Its CPU time is that of the whole run. */
