@@ -4,6 +4,7 @@
  * something fails (checkpoints, lost locks, waiting writes), not how fast anything is: that it is
  * told.
  */
+import { randomNumbers } from "../test/support/random-numbers.js";
 
 /** What a simulation is driven by; `bench/reindex-rates.json` holds values and where they are from. */
 export interface ReindexRates {
@@ -132,7 +133,7 @@ interface Waiting {
 
 /** Runs one scenario to its end. Same seed, same outcome. */
 export function simulateReindex(rates: ReindexRates, scenario: Scenario): ReindexOutcome {
-  const random = generator(scenario.seed);
+  const random = randomNumbers(scenario.seed);
   const { failures } = scenario;
   const encodesPerSecond = rates.worker_tokens_per_second / rates.tokens_per_document;
   const clusterPerSecond = rates.cluster_documents_per_second_per_node * rates.cluster_nodes;
@@ -300,15 +301,4 @@ function scale(
     const more = Math.min(step, wanted - workers.length);
     for (let number = 0; number < more; number++) workers.push({ readyAt, held: [] });
   }
-}
-
-/** Uniform numbers in [0, 1), the same for the same seed (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
 }

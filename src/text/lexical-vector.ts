@@ -116,14 +116,13 @@ export function passageVectors(
   mean?: number,
 ): LexicalVector[] {
   if (space.lexicon.model_terms === "apart") return vectorsApart(passages, topK, space, mean);
-  const { counts, length } = countWhole(passages);
+  const { counts, weigh } = wholeOf(passages, mean, space);
   const share = space.lexicon.model_weight.document;
   const models = passages.map(({ rows }) => byTerm(rows, space));
   const shared = mean === undefined ? undefined : meanOf(models);
   const most = Math.max(...models.map((model) => model.size));
   return passages.map(({ counted: { words } }, i) => {
-    const inWhole = words.map((word) => ({ ...word, count: counts.get(word.id) ?? word.count }));
-    const weights = wordWeights({ words: inWhole }, length, mean, space);
+    const weights = weigh(words);
     const own = new Set(weights.keys());
     const model = shared ?? models[i] ?? new Map<number, number>();
     addShare(weights, shared === undefined ? model : only(model, (id) => own.has(id)), share);
@@ -151,13 +150,12 @@ function vectorsApart(
   mean: number | undefined,
 ): LexicalVector[] {
   const { model_weight, expansions } = space.lexicon;
-  const { counts, length } = countWhole(passages);
+  const { weigh } = wholeOf(passages, mean, space);
   const models = meanOf(passages.map(({ rows }) => byTerm(rows, space)));
   const kept = heaviest(models, Math.min(topK, expansions?.document ?? topK));
   const norm = Math.hypot(...kept.weights);
   return passages.map(({ counted: { words } }, i) => {
-    const inWhole = words.map((word) => ({ ...word, count: counts.get(word.id) ?? word.count }));
-    const own = heaviest(wordWeights({ words: inWhole }, length, mean, space), topK);
+    const own = heaviest(weigh(words), topK);
     if (i > 0 || norm === 0) return { vector: own, words };
     const terms = Array.from(
       termsOf(kept),
@@ -167,10 +165,14 @@ function vectorsApart(
   });
 }
 
-/** How often each word stands in a document, and the document's length. */
-function countWhole(passages: readonly ReadPassage[]): {
+/** How often each word stands in a document, and what a passage's words weigh by the whole of it. */
+function wholeOf(
+  passages: readonly ReadPassage[],
+  mean: number | undefined,
+  space: TermSpace,
+): {
   counts: ReadonlyMap<number, number>;
-  length: number;
+  weigh: (words: readonly LiteralWord[]) => Map<number, number>;
 } {
   const counts = new Map<number, number>();
   let length = 0;
@@ -178,7 +180,13 @@ function countWhole(passages: readonly ReadPassage[]): {
     length += counted.length;
     for (const { id, count } of counted.words) counts.set(id, (counts.get(id) ?? 0) + count);
   }
-  return { counts, length };
+  return {
+    counts,
+    weigh(words) {
+      const inWhole = words.map((word) => ({ ...word, count: counts.get(word.id) ?? word.count }));
+      return wordWeights({ words: inWhole }, length, mean, space);
+    },
+  };
 }
 
 /** The words of a text that count. */

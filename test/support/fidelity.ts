@@ -21,7 +21,8 @@ import { rollBack } from "../../src/reindex/rollback.js";
 import { openRunStore } from "../../src/reindex/run-store.js";
 import { compare, inWords, isClean, sumOf, type FidelityReport } from "./fidelity-report.js";
 import { hostileDocuments, type HostileDocuments } from "./hostile-documents.js";
-import { Ledger, randomNumbers, textsOf, write, type Write } from "./writers.js";
+import { randomNumbers } from "./random-numbers.js";
+import { Ledger, textsOf, write, type Write } from "./writers.js";
 
 /** What an experiment runs on. */
 export interface FidelityParts {

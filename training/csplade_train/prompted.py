@@ -26,7 +26,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from . import tokenizer as tok
-from .base import Base
+from .base import LAYER_WEIGHTS, Base
+from .batches import padded
 from .checkpoints import Description, cleared, write_manifest
 from .lexicon import Lexicon, TermSpace
 from .onnx_graph import Graph, assembled, save
@@ -36,20 +37,6 @@ ACTIVATION = "relu"
 POOLING = "prompt"
 NEVER = 1.0e4
 """Bias of rows that are no words: no log-probability passes it."""
-
-TRUNK = {
-    "attention_norm.weight": "input_layernorm.weight",
-    "attention.q.weight": "self_attn.q_proj.weight",
-    "attention.k.weight": "self_attn.k_proj.weight",
-    "attention.v.weight": "self_attn.v_proj.weight",
-    "attention.o.weight": "self_attn.o_proj.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "gate.weight": "mlp.gate_proj.weight",
-    "up.weight": "mlp.up_proj.weight",
-    "down.weight": "mlp.down_proj.weight",
-}
-"""Our names of a layer's weights, and Llama's."""
-
 
 class Sizes:
     """Sizes of a base model's trunk, as `onnx_trunk.stack` asks for them."""
@@ -85,7 +72,7 @@ def build(
 
     def weight(name: str) -> np.ndarray | None:
         layers, number, rest = name.split(".", 2)
-        theirs = TRUNK.get(rest)
+        theirs = LAYER_WEIGHTS.get(rest)
         return None if theirs is None else _numpy(base, f"model.{layers}.{number}.{theirs}")
 
     position, mask = positions_and_bias(g, "input_ids", "attention_mask", positions, causal=True)
@@ -216,10 +203,8 @@ def bias_of(
         while end < len(encoded) and (end - at + 1) * len(encoded[end]) <= 2000:
             end += 1
         batch = encoded[at:end]
-        ids = torch.zeros(len(batch), len(batch[-1]), dtype=torch.long)
-        for i, row_ids in enumerate(batch):
-            ids[i, : len(row_ids)] = torch.tensor(row_ids)
-        last = torch.tensor([len(row_ids) - 1 for row_ids in batch])
+        ids, mask = padded(batch)
+        last = mask.sum(1) - 1
         state = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(batch)), last]
         logs = torch.log_softmax(model.lm_head(state).float(), -1)[:, torch.from_numpy(rows)].numpy()
         total += np.maximum.reduceat(logs, starts, axis=1).sum(0)
