@@ -20,7 +20,7 @@ import {
   documentSteps,
   vectorShape,
 } from "../index/index-document.js";
-import { NOTHING_STORED, type StoredState } from "../index/stored-state.js";
+import { NOTHING_STORED, type DocumentPlace, type StoredState } from "../index/stored-state.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { DocumentProblem, SourceDocument } from "../sources/source-document.js";
 import { encodeWorthwhile, judgeTexts } from "./worth-encoding.js";
@@ -38,6 +38,11 @@ export interface DocumentPath {
   readonly encoder: Encoder;
   readonly metrics?: WorkerMetrics | undefined;
   readonly signal: AbortSignal;
+  /**
+   * Documents are written only over what was found stored of them: what somebody else wrote in between
+   * stays. Not in `documents` mode.
+   */
+  readonly overStored?: boolean;
 }
 
 /** A document as its source gave it, with whatever the one who brings it wants to know again. */
@@ -79,6 +84,8 @@ export interface JudgedDocuments<A extends Arriving> {
 export interface ReadyDocument<A extends Arriving = Arriving> {
   readonly judged: JudgedDocument<A>;
   readonly steps: DocumentSteps;
+  /** The steps that write it over another state than the one that was looked at. */
+  readonly stepsOver: (place: DocumentPlace) => DocumentSteps;
 }
 
 /** What encoding some documents came to. */
@@ -162,22 +169,26 @@ export async function encodeDocuments<A extends Arriving>(
   for (const each of judged) {
     const { arrival, worth, vectors } = each;
     const { routing, version } = arrival;
-    const document = {
+    const { hash, text_hash, stored } = each;
+    const found = path.overStored === true ? (stored.place ?? "nothing") : undefined;
+    const at = (over: DocumentPlace | "nothing" | undefined) => ({
       ...each.document,
       ...(routing === undefined ? {} : { routing }),
       ...(version === undefined ? {} : { version }),
-    };
+      ...(over === undefined ? {} : { over }),
+    });
     try {
       if (vectors !== undefined) {
-        ready.push({ judged: each, steps: carriedSteps(info, document, vectors, each) });
+        const carried = (over: typeof found) => carriedSteps(info, at(over), vectors, each);
+        ready.push({ judged: each, steps: carried(found), stepsOver: carried });
         counts.reused += 1;
         continue;
       }
       const result = demandEncoded(results.get(each), worth);
-      const { hash, text_hash, stored } = each;
       const context = { shape: path.encoding, hash, text_hash, stored };
-      const steps = documentSteps(info, document, result.passages, context);
-      ready.push({ judged: each, steps });
+      const encodedAt = (over: typeof found) =>
+        documentSteps(info, at(over), result.passages, context);
+      ready.push({ judged: each, steps: encodedAt(found), stepsOver: encodedAt });
       count(counts, result, worth);
     } catch (thrown) {
       refusals.push(refusalOf(arrival, thrown));
@@ -193,14 +204,14 @@ export async function encodeDocuments<A extends Arriving>(
  */
 export async function writeReady<A extends Arriving>(
   writer: BulkWriter,
-  ready: readonly ReadyDocument<A>[],
+  ready: readonly Pick<ReadyDocument<A>, "judged" | "steps">[],
   signal?: AbortSignal,
 ): Promise<{ readonly results: readonly WriteResult[]; readonly refusals: Refusal<A>[] }> {
   const steps = ready.map((each) => each.steps);
   const results = await writeDocuments(writer, steps, signal);
   const refusals = results.flatMap((result, i): Refusal<A>[] => {
     if (result.status !== "failed") return [];
-    const { arrival } = (ready[i] as ReadyDocument<A>).judged;
+    const { arrival } = (ready[i] as (typeof ready)[number]).judged;
     return [{ arrival, code: "document_rejected", reason: result.reason }];
   });
   return { results, refusals };

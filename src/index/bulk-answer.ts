@@ -28,6 +28,9 @@ const itemSchema = z.object({
   _id: z.string(),
   status: z.number().int(),
   result: z.string().optional(),
+  _version: z.number().optional(),
+  _seq_no: z.number().optional(),
+  _primary_term: z.number().optional(),
   error: z.unknown().optional(),
 });
 
@@ -89,7 +92,14 @@ function judgeWhole(status: number, body: unknown): BulkVerdict {
 function judgeItem(operation: BulkOperation, item: z.infer<typeof itemSchema>): ItemVerdict {
   const { status, error } = item;
   if (error === undefined && (status < 300 || (status === 404 && operation.action === "delete"))) {
-    return settled({ status: "written", result: item.result ?? "unknown" });
+    const { _version: version, _seq_no: seq_no, _primary_term: primary_term } = item;
+    return settled({
+      status: "written",
+      result: item.result ?? "unknown",
+      ...(version === undefined || seq_no === undefined || primary_term === undefined
+        ? {}
+        : { place: { version, seq_no, primary_term } }),
+    });
   }
   const reason = reasonOf({ error });
   const conditional =

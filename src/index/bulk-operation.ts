@@ -40,7 +40,16 @@ export interface BulkOperation {
 
 /** What became of one operation. */
 export type WriteResult =
-  | { readonly status: "written"; readonly result: string }
+  | {
+      readonly status: "written";
+      readonly result: string;
+      /** Of a `create`: where the new document stands. */
+      readonly place?: {
+        readonly version: number;
+        readonly seq_no: number;
+        readonly primary_term: number;
+      };
+    }
   /** Not written because the cluster already has it: a newer version, or the id of a `create`. */
   | { readonly status: "skipped"; readonly reason: string }
   /** Refused for good; the reason is the cluster's. */

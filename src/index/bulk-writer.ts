@@ -77,6 +77,9 @@ export function bulkWriterOptions(config: Config): BulkWriterOptions {
 /** Bounds the parsing of one answer when operations are tiny (deletes). */
 const MOST_OPERATIONS = 5_000;
 
+/** Where a document stands that a `create` made. */
+const PLACES = ",items.create._version,items.create._seq_no,items.create._primary_term";
+
 /** A lone operation that the cluster's memory protection refuses this often fails. */
 const MOST_LONE_REFUSALS = 5;
 
@@ -224,7 +227,7 @@ export function createBulkWriter(cluster: Cluster, options: BulkWriterOptions): 
         method: "POST",
         path: "/_bulk",
         query: {
-          filter_path: "items.*._id,items.*.status,items.*.result,items.*.error",
+          filter_path: "items.*._id,items.*.status,items.*.result,items.*.error" + PLACES,
           require_alias: true,
         },
         body,

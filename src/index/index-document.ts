@@ -17,7 +17,8 @@ import {
   WHOLE_SEAL,
 } from "./index-meta.js";
 import { passageId } from "./passage-id.js";
-import type { StoredState } from "./stored-state.js";
+import type { DocumentPlace, StoredState } from "./stored-state.js";
+import { stampHash } from "./write-stamp.js";
 
 /** A document to be stored. */
 export interface IndexableDocument {
@@ -29,6 +30,11 @@ export interface IndexableDocument {
   readonly routing?: string;
   /** Version kept outside the cluster: an older one never overwrites a newer one. */
   readonly version?: number;
+  /**
+   * Written only over this very state of it, or only if there is none, whatever the version says. The
+   * cluster then counts versions itself. Not for `documents` mode, whose steps follow each other.
+   */
+  readonly over?: DocumentPlace | "nothing";
 }
 
 /** One encoded passage. */
@@ -155,7 +161,7 @@ export function documentSteps(
   context: DocumentContext,
 ): BulkOperation[][] {
   checkDocument(info, document);
-  const ours = [modelOf(info), ...hashesOf(context)];
+  const ours = [modelOf(info), ...hashesOf(document, context)];
   if (info.passages === "merged") {
     const vectors = passages.map((passage) => passage.vector);
     const features = vectors.length === 0 ? "{}" : featuresOf(maxMerge(vectors), context.shape);
@@ -187,14 +193,14 @@ export function carriedSteps(
   const carried = Object.entries(vectors).flatMap(([name, value]): NewMember[] =>
     value === undefined ? [] : [[name, JSON.stringify(value)]],
   );
-  const ours = [...carried, modelOf(info), ...hashesOf(context)];
+  const ours = [...carried, modelOf(info), ...hashesOf(document, context)];
   return [[put(info, document, document.body, ours)]];
 }
 
 /** The operations that remove a document, in steps as {@link documentSteps}. */
 export function deletionSteps(
   info: IndexInfo,
-  document: Pick<IndexableDocument, "id" | "routing" | "version">,
+  document: Pick<IndexableDocument, "id" | "routing" | "version" | "over">,
   stored: StoredState,
 ): BulkOperation[][] {
   if (info.passages !== "documents") return [[remove(info, document, document.id)]];
@@ -235,7 +241,7 @@ function passageSteps(
   const stale = numbers(count, stored.passages).map((n) =>
     remove(info, document, passageId(document.id, n)),
   );
-  const complete = child(0, [countOf(count), ...hashesOf(context)]);
+  const complete = child(0, [countOf(count), ...hashesOf(document, context)]);
   if (others.length + stale.length === 0) return [[complete]];
   const record = child(0, [countOf(Math.max(count, stored.passages))]);
   // The record that is there already covers passages that grow no further than it says,
@@ -276,10 +282,17 @@ function modelOf(info: IndexInfo): NewMember {
   return ["csplade_model", JSON.stringify(info.model.fingerprint)];
 }
 
-function hashesOf(hashes: Pick<DocumentContext, "hash" | "text_hash">): NewMember[] {
-  const { hash, text_hash } = hashes;
+function hashesOf(
+  { version: source, over }: IndexableDocument,
+  { hash, text_hash }: Pick<DocumentContext, "hash" | "text_hash">,
+): NewMember[] {
+  // The first version of a document, or the next one: what the cluster will count.
+  const counted = over === undefined ? source : over === "nothing" ? 1 : over.version + 1;
+  const stamp = source === undefined || counted === undefined ? {} : { written: counted, source };
   return [
-    ...(hash === undefined ? [] : [["csplade_hash", JSON.stringify(hash)] as const]),
+    ...(hash === undefined
+      ? []
+      : [["csplade_hash", JSON.stringify(stampHash({ hash, ...stamp }))] as const]),
     ...(text_hash === undefined ? [] : [["csplade_text_hash", JSON.stringify(text_hash)] as const]),
   ];
 }
@@ -292,7 +305,7 @@ function featuresOf(vector: SparseVector, shape: VectorShape): string {
 
 function put(
   info: IndexInfo,
-  { id, routing, version }: IndexableDocument,
+  { id, routing, version, over }: IndexableDocument,
   body: JsonObject,
   ours: readonly NewMember[],
 ): BulkOperation {
@@ -305,27 +318,33 @@ function put(
   return {
     index: info.name,
     id,
-    action: "index",
+    action: over === "nothing" ? "create" : "index",
     document: new JsonText(text),
-    ...versioning(routing, version),
+    ...(routing === undefined ? {} : { routing }),
+    ...conditionOf(version, over),
     ...(info.guard === "default_pipeline" ? { pipeline: "_none" } : {}),
   };
 }
 
 function remove(
   info: IndexInfo,
-  { routing, version }: Pick<IndexableDocument, "routing" | "version">,
+  { routing, version, over }: Pick<IndexableDocument, "routing" | "version" | "over">,
   id: string,
 ): BulkOperation {
-  return { index: info.name, id, action: "delete", ...versioning(routing, version) };
+  return {
+    index: info.name,
+    id,
+    action: "delete",
+    ...(routing === undefined ? {} : { routing }),
+    ...conditionOf(version, over),
+  };
 }
 
 /** `external_gte`, because passage 0 is written twice with the same version. */
-function versioning(routing: string | undefined, version: number | undefined) {
-  return {
-    ...(routing === undefined ? {} : { routing }),
-    ...(version === undefined ? {} : { version, version_type: "external_gte" as const }),
-  };
+function conditionOf(version: number | undefined, over: IndexableDocument["over"]) {
+  if (over === "nothing") return {};
+  if (over !== undefined) return { if_seq_no: over.seq_no, if_primary_term: over.primary_term };
+  return version === undefined ? {} : { version, version_type: "external_gte" as const };
 }
 
 function numbers(from: number, to: number): number[] {

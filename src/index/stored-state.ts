@@ -6,6 +6,15 @@ import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexInfo } from "./csplade-index.js";
 import { passageId } from "./passage-id.js";
+import { readStamp } from "./write-stamp.js";
+
+/** A state of a document as the cluster knows it: it is gone when the document is written again. */
+export interface DocumentPlace {
+  readonly seq_no: number;
+  readonly primary_term: number;
+  /** The cluster's `_version`. */
+  readonly version: number;
+}
 
 /** What is stored of one document. */
 export interface StoredState {
@@ -13,8 +22,12 @@ export interface StoredState {
   readonly hash: string | undefined;
   /** Upper bound of its passages in `documents` mode; 0 if it is absent. */
   readonly passages: number;
-  /** Its version; absent if it is. */
+  /** Its version: that of its source, where its stamp says so. Absent if the document is. */
   readonly version?: number;
+  /** Where it stands; absent if the document is. */
+  readonly place?: DocumentPlace;
+  /** The `_version` that the write of its hash gave it (see `StampedHash`), where it was noted. */
+  readonly written?: number;
   /** Hash of the text its vectors were made from, where it was kept. */
   readonly text_hash?: string;
 }
@@ -36,6 +49,8 @@ const answerSchema = z.object({
       _id: z.string(),
       found: z.boolean().optional(),
       _version: z.number().optional(),
+      _seq_no: z.number().optional(),
+      _primary_term: z.number().optional(),
       error: z.unknown().optional(),
       _source: z
         .object({
@@ -111,10 +126,16 @@ async function readSome(
     }
     if (found.found !== true) return NOTHING_STORED;
     const { csplade_hash, csplade_text_hash, csplade_passage_count } = found._source ?? {};
+    const { _version: version, _seq_no: seq_no, _primary_term: primary_term } = found;
+    const stamp = csplade_hash === undefined ? undefined : readStamp(csplade_hash);
     return {
-      hash: csplade_hash,
+      hash: stamp?.hash,
       passages: csplade_passage_count ?? 0,
-      ...(found._version === undefined ? {} : { version: found._version }),
+      ...(version === undefined ? {} : { version: stamp?.source ?? version }),
+      ...(version === undefined || seq_no === undefined || primary_term === undefined
+        ? {}
+        : { place: { version, seq_no, primary_term } }),
+      ...(stamp?.written === undefined ? {} : { written: stamp.written }),
       ...(csplade_text_hash === undefined ? {} : { text_hash: csplade_text_hash }),
     };
   });

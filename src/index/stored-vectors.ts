@@ -4,6 +4,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
 import type { DocumentKey } from "./stored-state.js";
+import { readStamp } from "./write-stamp.js";
 
 /** The vector fields of a stored document and the hashes of what they were made from. */
 export interface StoredVectors {
@@ -67,7 +68,8 @@ export async function readVectors(
     );
     for (const { _id, _source } of answerSchema.parse(body).docs) {
       if (_source === undefined) continue;
-      const { csplade_hash: hash, csplade_text_hash: text_hash, ...vectors } = _source;
+      const { csplade_hash, csplade_text_hash: text_hash, ...vectors } = _source;
+      const hash = csplade_hash === undefined ? undefined : readStamp(csplade_hash).hash;
       const passages = vectors[PASSAGES_FIELD] ?? [];
       // Passages whose vectors are left out of the source are still there, with their offsets.
       const lacking = passages.some((passage) => passage[VECTOR_FIELD] === undefined);

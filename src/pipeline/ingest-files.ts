@@ -3,7 +3,13 @@ import { createHash, randomUUID } from "node:crypto";
 import path from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
-import { givenIdentity, identityOf, type GivenIdentity } from "../config/document-identity.js";
+import {
+  givenIdentity,
+  identityOf,
+  identityPhrase,
+  settingsOfIdentity,
+  type GivenIdentity,
+} from "../config/document-identity.js";
 import { settings, type Config, type SettingName } from "../config/settings.js";
 import { meanLength } from "../documents/mean-length.js";
 import type { Encoder } from "../encoder/encoder.js";
@@ -240,7 +246,7 @@ async function spoolInputs(
 /**
  * What is asked for, and not only left at its default: by the letters that are replayed, so that mended
  * documents take the places of those that failed, and by the command.
- * @throws CspladeError `config_invalid` if the two name different id fields.
+ * @throws CspladeError `config_invalid` where the two say different things.
  */
 async function askedIdentity({
   config,
@@ -254,15 +260,14 @@ async function askedIdentity({
   const given = givenIdentity(config, isGiven);
   if (fromDeadLetters !== true) return given;
   const noted = await identityOfLetters(inputs);
-  if (
-    given.id_field !== undefined &&
-    noted.id_field !== undefined &&
-    given.id_field !== noted.id_field
-  ) {
+  for (const part of Object.keys(given) as (keyof GivenIdentity)[]) {
+    const [then, now] = [noted[part], given[part]];
+    if (then === undefined || now === undefined || isDeepStrictEqual(then, now)) continue;
+    const setting = settingsOfIdentity(part).join(", ");
     throw new CspladeError(
       "config_invalid",
-      `The ids of the failed documents come from "${noted.id_field}", but ingest.id_field is "${given.id_field}".`,
-      { hint: "Leave the id field out: a replay uses the one that the letters note." },
+      `The failed documents were read with ${setting} "${identityPhrase(then)}", but this command says "${identityPhrase(now)}".`,
+      { hint: `Leave ${setting} out: a replay uses what the letters note.` },
     );
   }
   return { ...noted, ...given };

@@ -352,11 +352,8 @@ async function sweep(parts: Coordination, run: RunRecord): Promise<RunRecord> {
   const first = await nextSlice(store, run);
   const slices: SliceRecord[] = [];
   for (const [part, settled] of up_to.entries()) {
-    // What was written after the swap may be an application's own.
-    const last =
-      run.previous === undefined ? settled : Math.min(settled, run.swapped_at?.[part] ?? -1);
-    if (last < 0) continue;
-    const range = { from: 0, to: last + 1, documents: 0 };
+    if (settled < 0) continue;
+    const range = { from: 0, to: settled + 1, documents: 0 };
     const slice = { number: first + slices.length, pass: number, task: "sweep", part } as const;
     slices.push(openSlice(run, { ...slice, ...range }));
   }

@@ -103,6 +103,7 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
       ? {}
       : { deletes_seen: await deletesSeen(cluster, found.index.index, patience.signal) }),
     slice_documents: config["reindex.slice_documents"],
+    stamped: true,
     control: {
       paused: false,
       documents_per_second: request.documents_per_second ?? null,

@@ -153,6 +153,8 @@ export const runSchema = z.object({
   /** An index of the same model whose vectors are taken over where the text is the same. */
   reuse: z.string().optional(),
   slice_documents: z.number().int().min(1),
+  /** Its documents say which write stored them (`StampedHash`); those of older versions of csplade do not. */
+  stamped: z.boolean().default(false),
   control: controlSchema,
   /** Passes that are planned, in order; the last one may be under way. Of a long run the newest. */
   passes: z.array(passSchema),

@@ -16,7 +16,7 @@ import {
 } from "../documents/document-path.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import type { BulkOperation } from "../index/bulk-operation.js";
+import type { BulkOperation, WriteResult } from "../index/bulk-operation.js";
 import type { BulkWriter } from "../index/bulk-writer.js";
 import type { IndexInfo } from "../index/csplade-index.js";
 import { writeDocuments } from "../index/document-write.js";
@@ -73,7 +73,7 @@ export async function prepareWindow(
   );
   const current = arrivals.filter((arrival) => {
     const state = stored.get(arrival) ?? NOTHING_STORED;
-    if (slice.after_swap && isForeign(state, info)) return false;
+    if (slice.after_swap && isForeign(state, context)) return false;
     return state.version === undefined || state.version <= arrival.version;
   });
   counts.superseded = arrivals.length - current.length;
@@ -89,11 +89,22 @@ export async function prepareWindow(
 }
 
 /**
- * An application wrote it: the guard took the hash off. In `documents` mode what lacks one may also
- * be a document of ours that a crash left incomplete.
+ * An application wrote it: another version than that of the write that left the hash, or no hash, which
+ * the guard took off. In `documents` mode what lacks one may also be a document of ours that a crash left
+ * incomplete.
  */
-function isForeign({ version, hash }: StoredState, info: IndexInfo): boolean {
-  return info.passages !== "documents" && version !== undefined && hash === undefined;
+function isForeign(
+  { place, hash, written }: StoredState,
+  { run, info }: Pick<WindowContext, "run" | "info">,
+): boolean {
+  if (place === undefined) return false;
+  if (hash === undefined) return info.passages !== "documents";
+  return written === undefined ? run.stamped : written !== place.version;
+}
+
+/** After the swap applications write too: only the very state that was looked at is replaced. */
+function isOverStored({ slice, info }: WindowContext): boolean {
+  return slice.after_swap && info.passages !== "documents";
 }
 
 async function readStates(
@@ -144,7 +155,8 @@ export async function encodeWindow(
 ): Promise<EncodedWindow> {
   const { encoder, metrics, info, run, patience } = context;
   const { signal } = patience;
-  const path = { encoder, metrics, info, encoding: run.encoding, signal };
+  const overStored = isOverStored(context);
+  const path = { encoder, metrics, info, encoding: run.encoding, signal, overStored };
   const { ready, refusals, counts } = await encodeDocuments(path, window.work);
   const { encoded, low_quality, reused, truncated, tokens } = counts;
   Object.assign(window.counts, { encoded, low_quality, reused, truncated, tokens });
@@ -160,6 +172,7 @@ export async function writeWindow(
   const { counts, ready, stored } = window;
   const started = performance.now();
   const written = await writeReady(writer, ready, patience.signal);
+  await stampAgain(context, ready, written.results);
   for (const { status } of written.results) {
     if (status === "written") counts.written += 1;
     else if (status === "skipped") counts.superseded += 1;
@@ -172,13 +185,31 @@ export async function writeWindow(
   return counts;
 }
 
+/**
+ * A document that was deleted a moment ago and comes again goes on with its old version, which nobody can
+ * ask for: its stamp says 1. It is written once more with what the cluster counted.
+ */
+async function stampAgain(
+  { writer, patience }: WindowContext,
+  ready: EncodedWindow["ready"],
+  results: readonly WriteResult[],
+): Promise<void> {
+  const again = results.flatMap((result, i) => {
+    const place = result.status === "written" ? result.place : undefined;
+    if (place === undefined || place.version === 1) return [];
+    return [(ready[i] as EncodedWindow["ready"][number]).stepsOver(place)];
+  });
+  await writeDocuments(writer, again, patience.signal);
+}
+
 /** Keeps the reasons; what an older version of such a document left in the target is removed. */
 async function buryRefusals(
-  { writer, run, slice, info, patience }: WindowContext,
+  context: WindowContext,
   refusals: readonly Refusal<Arrival>[],
   stored: ReadonlyMap<Arrival, StoredState>,
 ): Promise<void> {
   if (refusals.length === 0) return;
+  const { writer, run, slice, info, patience } = context;
   const letters: BulkOperation[] = refusals.map(({ arrival, code, reason }) =>
     deadLetterOperation({
       run: run.run,
@@ -199,7 +230,9 @@ async function buryRefusals(
   }
   const stale = refusals.flatMap(({ arrival }) => {
     const there = stored.get(arrival);
-    return there?.version === undefined ? [] : [deletionSteps(info, arrival, there)];
+    if (there?.place === undefined) return [];
+    const over = isOverStored(context) ? { over: there.place } : {};
+    return [deletionSteps(info, { ...arrival, ...over }, there)];
   });
   await writeDocuments(writer, stale, patience.signal);
 }

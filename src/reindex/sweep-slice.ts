@@ -10,6 +10,7 @@ import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { writeDocuments } from "../index/document-write.js";
 import { deletionSteps } from "../index/index-document.js";
+import { readStamp } from "../index/write-stamp.js";
 import { readDocuments, type StoredDocument } from "../sources/index-source.js";
 import { noCounts } from "./run-record.js";
 import type { SliceClaim } from "./slice-claim.js";
@@ -49,17 +50,20 @@ export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<Sl
     const current = await patiently(patience, () => versionsIn(task, page));
     const outdated = page.flatMap((document, i) => {
       const there = current[i];
+      if (after_swap) return there === undefined && isOfRun(task, part, document) ? [document] : [];
       // One more than the version that is there: a newer one, written meanwhile, stays.
-      if (there === undefined) return [{ document, version: document.version + 1 }];
-      if (after_swap || there <= document.version) return [];
-      return [{ document, version: Math.max(document.version, there - 1) }];
+      if (there === undefined) return [{ ...document, version: document.version + 1 }];
+      if (there <= document.version) return [];
+      return [{ ...document, version: Math.max(document.version, there - 1) }];
     });
     const results = await writeDocuments(
       writer,
-      outdated.map(({ document, version }) => {
+      outdated.map((document) => {
         const passages = Number(fieldsOf(document).csplade_passage_count ?? 0);
         const stored = { hash: undefined, passages };
-        return deletionSteps(info, { ...document, id: sourceId(document), version }, stored);
+        // Past the swap only the very state that was looked at goes.
+        const over = after_swap && info.passages !== "documents" ? { over: document } : {};
+        return deletionSteps(info, { ...document, ...over, id: sourceId(document) }, stored);
       }),
       signal,
     );
@@ -72,7 +76,14 @@ export async function sweepSlice(task: SliceTask, claim: SliceClaim): Promise<Sl
   return "done";
 }
 
-const OUR_FIELDS = ["csplade_parent", "csplade_passage_count"];
+const OUR_FIELDS = ["csplade_hash", "csplade_parent", "csplade_passage_count"];
+
+/** After the swap an application may have written a document, or changed one of the run's. */
+function isOfRun({ run }: SliceTask, part: number, document: StoredDocument): boolean {
+  if (document.seq_no <= (run.swapped_at?.[part] ?? -1)) return true;
+  const { csplade_hash } = fieldsOf(document);
+  return typeof csplade_hash === "string" && readStamp(csplade_hash).written === document.version;
+}
 
 /** In `documents` mode the first passage stands for its document. */
 function filterOf(passages: string): { filter?: object } {

@@ -125,6 +125,10 @@ describe("the identity of documents", function () {
       code: "config_invalid",
       message: /"sku".*"url"/,
     });
+    await assert.rejects(ingest(index, mended, { "ingest.text_fields": ["body"] }, true), {
+      code: "config_invalid",
+      message: /"name,body".*"body"/,
+    });
     assert.equal((await ingest(index, mended, {}, true)).written, 1);
     assert.deepEqual([...(await contentOf(suite.cluster, index)).keys()], ["a#0"]);
     const { text_fields, pruning } = await readIndexModel(suite.cluster, index);

@@ -160,6 +160,89 @@ describe("an alias that is moved", function () {
     assert.equal(textOf(content.get("d3")), "Changed in the source alone.");
   });
 
+  it("keeps what an application writes between the look of --follow and its write, and a part that it changed in a bulk request", async () => {
+    const target = "sw-between-new";
+    await fill(suite.cluster, "sw-between", testDocuments(30));
+    const alias = "sw-between-search";
+    const stop = new AbortController();
+    const seen = { state: "" };
+    let meanwhile: (() => Promise<unknown>) | undefined;
+    const cluster: Cluster = {
+      ...suite.cluster,
+      async demand(request, doing) {
+        const answer = await suite.cluster.demand(request, doing);
+        const isLook = request.path === pathOf(target, "_mget");
+        if (isLook && JSON.stringify(request.body).includes('"d4"')) {
+          const write = meanwhile;
+          meanwhile = undefined;
+          await write?.();
+        }
+        return answer;
+      },
+    };
+    const running = suite.run(
+      { from: ["sw-between"], alias, target },
+      {
+        cluster,
+        follow: true,
+        signal: stop.signal,
+        onProgress: (now) => (seen.state = now.run.state),
+      },
+    );
+    running.catch(() => {});
+    while (seen.state !== "following") await sleep(200);
+    const theirs = "Changed by an application.";
+    const inBulk = (id: string) =>
+      suite.cluster.demand(
+        {
+          method: "POST",
+          path: "/_bulk",
+          body: `${JSON.stringify({ update: { _index: alias, _id: id } })}\n${JSON.stringify({ doc: { text: theirs } })}\n`,
+        },
+        "Updating",
+      );
+    await inBulk("d3");
+    meanwhile = async () => {
+      await demand("PUT", `/${alias}/_doc/d4`, { text: theirs });
+      await inBulk("d5");
+      await demand("PUT", `/${alias}/_doc/new`, { text: theirs });
+    };
+    const change = (text: string, ids: readonly string[]) =>
+      fill(
+        suite.cluster,
+        "sw-between",
+        ids.map((id) => ({ id, text })),
+      );
+    const until = async (isDone: (content: Map<string, unknown>) => boolean) => {
+      for (let i = 0; i < 120; i++) {
+        const content = await contentOf(suite.cluster, target);
+        if (isDone(content)) return content;
+        await sleep(500);
+      }
+      return contentOf(suite.cluster, target);
+    };
+    await change("The source's first.", ["d3", "d4", "d5", "new", "d6", "d7", "late"]);
+    await until((content) => textOf(content.get("late")) === "The source's first.");
+    assert.equal(meanwhile, undefined, "the application wrote between look and write");
+    // What was written after the swap is followed on; it can go, and come again.
+    for (const id of ["late", "d7"]) {
+      await suite.cluster.send({ method: "DELETE", path: `/sw-between/_doc/${id}` });
+    }
+    await until((content) => !content.has("late") && !content.has("d7"));
+    await change("The source's second.", ["late", "d6", "d3", "d4"]);
+    await until((content) => textOf(content.get("late")) === "The source's second.");
+    await change("The source's third.", ["late", "d6"]);
+    const content = await until((now) => textOf(now.get("late")) === "The source's third.");
+    stop.abort();
+    await assert.rejects(running);
+    const texts = ["d3", "d4", "d5", "new", "d6", "d7", "late"].map((id) =>
+      textOf(content.get(id)),
+    );
+    const last = "The source's third.";
+    assert.deepEqual(texts, [theirs, theirs, theirs, theirs, last, undefined, last]);
+    assert.equal(content.size, 31);
+  });
+
   it("leads to no state from long ago of a document that is gone whenever a pass reads and there whenever one sweeps", async () => {
     const source = "sw-comes";
     await fill(suite.cluster, source, testDocuments(20));

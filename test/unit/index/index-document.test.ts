@@ -8,6 +8,7 @@ import {
   checkDocument,
   deletionSteps,
   documentSteps,
+  type IndexableDocument,
   type PassageVector,
   type VectorShape,
 } from "../../../src/index/index-document.js";
@@ -84,6 +85,32 @@ describe("index document", () => {
         ],
       ],
     );
+  });
+
+  it("merged: is written only over the state that was looked at, and stamped with the version it will have", () => {
+    const at = (over: IndexableDocument["over"]) => {
+      const context = { shape, hash: "h", stored: NOTHING_STORED };
+      const target = { ...document, version: 21, ...(over === undefined ? {} : { over }) };
+      const [[operation] = []] = documentSteps(info("merged"), target, passages, context);
+      const { action, version, if_seq_no, if_primary_term } = operation ?? {};
+      const { csplade_hash } = plain(operation).document;
+      return { action, version, if_seq_no, if_primary_term, csplade_hash };
+    };
+    const none = { version: undefined, if_seq_no: undefined, if_primary_term: undefined };
+    assert.deepEqual(at(undefined), {
+      ...none,
+      action: "index",
+      version: 21,
+      csplade_hash: "h@21",
+    });
+    assert.deepEqual(at("nothing"), { ...none, action: "create", csplade_hash: "h@1:21" });
+    assert.deepEqual(at({ seq_no: 5, primary_term: 2, version: 7 }), {
+      action: "index",
+      version: undefined,
+      if_seq_no: 5,
+      if_primary_term: 2,
+      csplade_hash: "h@8:21",
+    });
   });
 
   it("nested: keeps each passage's vector with its place in the text", () => {
