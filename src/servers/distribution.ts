@@ -25,6 +25,8 @@ import { downloadArtifacts, type DownloadOptions } from "./download.js";
 import { withFolderLock } from "./folder-lock.js";
 import { demandDiskSpace, makeFolder } from "./home.js";
 import { ensureJava, type Java, type JavaSearch } from "./java.js";
+import { addNativeKnnGuard, nativeKnnGuard } from "./native-knn-guard.js";
+import { pluginDescriptor } from "./plugin-descriptor.js";
 import { filterZip, unpackZip } from "./zip.js";
 
 /** An OpenSearch that is ready to start. */
@@ -91,7 +93,8 @@ export async function ensureDistribution(
   options: DownloadOptions & JavaSearch = {},
 ): Promise<Distribution> {
   const lock = distributionLock(version);
-  const folder = path.join(cache, "opensearch", `${version}-${lockDigest(lock)}`);
+  const digest = lockDigest(lock, [nodeLauncher, nativeKnnGuard]);
+  const folder = path.join(cache, "opensearch", `${version}-${digest}`);
   await makeFolder(cache);
   return await withFolderLock(
     cache,
@@ -111,7 +114,7 @@ export async function ensureDistribution(
         await downloadArtifacts(lock.artifacts, downloads, options);
         options.onProgress?.(`assembling OpenSearch ${version}`);
         await makeFolder(path.dirname(folder));
-        await assemble(lock, downloads, folder);
+        await assemble(lock, downloads, folder, java);
       }
       return { lock, folder, java };
     },
@@ -130,7 +133,12 @@ async function removeUnfinished(cache: string): Promise<void> {
   }
 }
 
-async function assemble(lock: DistributionLock, downloads: string, folder: string): Promise<void> {
+async function assemble(
+  lock: DistributionLock,
+  downloads: string,
+  folder: string,
+  java: Java,
+): Promise<void> {
   const building = await mkdtemp(path.join(path.dirname(folder), ".building-"));
   try {
     // OpenSearch looks into these even where they are empty.
@@ -151,9 +159,10 @@ async function assemble(lock: DistributionLock, downloads: string, folder: strin
     for (const module of lock.modules) {
       await writeFile(
         path.join(building, "modules", module.name, "plugin-descriptor.properties"),
-        descriptor(lock, module),
+        pluginDescriptor(lock, module),
       );
     }
+    await addNativeKnnGuard(building, lock, java);
     await writeFile(path.join(building, "NodeLauncher.java"), nodeLauncher);
     await chmod(building, 0o755);
     await rename(building, folder);
@@ -168,16 +177,4 @@ async function onlyBreakIterators(from: string, folder: string, file: string): P
     path.join(folder, file),
     (name) => !name.startsWith("META-INF/services/") || name === breakIterators,
   );
-}
-
-function descriptor(lock: DistributionLock, module: DistributionLock["modules"][number]): string {
-  return `description=${module.name}
-name=${module.name}
-version=${lock.version}
-opensearch.version=${lock.version}
-java.version=${lock.start === "node" ? 11 : lock.java.min}
-classname=${module.classname}
-extended.plugins=${module.extends.join(",")}
-has.native.controller=false
-`;
 }

@@ -1,6 +1,7 @@
 /** One OpenSearch node on loopback: its configuration, its command line, and when it is healthy. */
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { launcherOf, type Distribution } from "./distribution.js";
 import { makeServerFolder, type Home } from "./home.js";
@@ -134,11 +135,21 @@ const rootAnswer = z.object({ version: z.object({ number: z.string() }) });
 const processAnswer = z.object({
   nodes: z.record(z.string(), z.object({ process: z.object({ id: z.number() }) })),
 });
-const healthAnswer = z.object({ status: z.enum(["green", "yellow", "red"]) });
+const healthAnswer = z.object({
+  status: z.enum(["green", "yellow", "red"]),
+  unassigned_shards: z.number(),
+  initializing_shards: z.number(),
+  number_of_pending_tasks: z.number(),
+  number_of_in_flight_fetch: z.number(),
+});
+
+/** What a node that is red for good is asked again after, in milliseconds. */
+const settledMs = 1_000;
 
 /**
- * Whether the node on `port` is process `pid` and can be searched and written
- * (cluster health yellow or green). Never throws: no answer is `false`.
+ * Whether the node on `port` is process `pid` and can be searched and written: cluster health yellow
+ * or green, or red with nothing left to try. One damaged index does not keep the others from
+ * starting. Never throws: no answer is `false`.
  */
 export async function isOpenSearchHealthy(
   port: number,
@@ -156,8 +167,21 @@ export async function isOpenSearchHealthy(
     rootAnswer.parse(await ask("/"));
     const nodes = Object.values(processAnswer.parse(await ask("/_nodes/_local/process")).nodes);
     if (nodes[0]?.process.id !== pid) return false;
-    return healthAnswer.parse(await ask("/_cluster/health")).status !== "red";
+    const health = async () => healthAnswer.parse(await ask("/_cluster/health"));
+    const first = await health();
+    if (first.status !== "red") return true;
+    if (!hasTriedAll(first)) return false;
+    await sleep(settledMs);
+    const second = await health();
+    return second.status !== "red" || hasTriedAll(second);
   } catch {
     return false;
   }
+}
+
+/** No shard is being looked for or opened, and some could not be. */
+function hasTriedAll(health: z.infer<typeof healthAnswer>): boolean {
+  const underWay =
+    health.initializing_shards + health.number_of_pending_tasks + health.number_of_in_flight_fetch;
+  return underWay === 0 && health.unassigned_shards > 0;
 }

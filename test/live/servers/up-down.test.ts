@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readdir, rm } from "node:fs/promises";
 import net from "node:net";
+import path from "node:path";
 import { findFreePort } from "../../../src/servers/port.js";
 import {
   serverStatus,
@@ -11,6 +13,8 @@ import {
 import { csplade } from "../../support/csplade-command.js";
 import { endHome } from "../../support/process-end.js";
 import { makeTestFolder, sharedCache } from "../../support/servers.js";
+
+type Settings = Record<string, { settings: { index: { uuid: string } } }>;
 
 describe("csplade up and down", () => {
   let home: string;
@@ -95,6 +99,35 @@ describe("csplade up and down", () => {
     await start();
     const answer = (await (await fetch(document)).json()) as { _source: unknown };
     assert.deepEqual(answer._source, { text: "still here" });
+  });
+
+  it("starts beside an index whose files are damaged, and the other indices are searched", async function () {
+    this.timeout(240_000); // two starts of OpenSearch, on a machine that may be busy
+    const opensearchPort = await findFreePort();
+    const start = () =>
+      startServers({ home, cache: sharedCache(), opensearchPort, servers: ["opensearch"] });
+    const { opensearch } = await start();
+    const url = opensearch!.url;
+    const ask = async (path: string, method = "GET", body?: object) => {
+      const headers = { "content-type": "application/json" };
+      const request = { method, headers, ...(body && { body: JSON.stringify(body) }) };
+      return (await (await fetch(url + path, request)).json()) as Record<string, unknown>;
+    };
+    const uuids: Record<string, string> = {};
+    for (const index of ["whole", "damaged"]) {
+      await ask(`/${index}/_doc/1?refresh=true`, "PUT", { text: index });
+      await ask(`/${index}/_flush`, "POST");
+      const answer = (await ask(`/${index}/_settings`)) as Settings;
+      uuids[index] = answer[index]!.settings.index.uuid;
+    }
+    await stopServers(home);
+    const [data] = await readdir(path.join(home, "data"));
+    const shard = path.join(home, "data", data!, "nodes", "0", "indices", uuids.damaged!, "0");
+    await rm(path.join(shard, "index"), { recursive: true });
+    await start();
+    assert.equal((await ask("/_cluster/health")).status, "red");
+    assert.deepEqual((await ask("/whole/_doc/1"))._source, { text: "whole" });
+    assert.equal((await ask("/whole/_doc/2", "PUT", { text: "new" })).result, "created");
   });
 
   it("stops what it started when the other server cannot start", async () => {

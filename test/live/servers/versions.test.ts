@@ -45,6 +45,49 @@ describe("variants of the embedded OpenSearch", function () {
     return (hits as { hits: { _score: number }[] }).hits[0]?._score;
   };
 
+  /** Indices with a vector field, by what its mapping says besides its type. */
+  const vectorIndex = (field: object, knn = true) => ({
+    settings: { index: { knn } },
+    mappings: { properties: { v: { type: "knn_vector", dimension: 2, ...field } } },
+  });
+  const refusal = /has no native library for the k-NN engine faiss .*lucene/;
+
+  /** Fields of native engines are refused however they come, and others work. */
+  const demandGuarded = async (url: string, major: number) => {
+    const faiss = { method: { name: "hnsw", engine: "faiss" } };
+    const requests: [string, object][] = [
+      ["refused", vectorIndex({})],
+      ["refused", vectorIndex(faiss)],
+      ["refused", vectorIndex({ data_type: "byte", method: faiss.method })],
+      ["_index_template/refused", { index_patterns: ["r*"], template: vectorIndex(faiss) }],
+    ];
+    for (const [path, body] of requests) {
+      const answer = await send("PUT", `${url}/${path}`, body);
+      assert.equal(answer.status, 400, JSON.stringify(answer));
+      assert.match(JSON.stringify(answer), refusal);
+    }
+    await send("PUT", `${url}/later`, { settings: { index: { knn: true } } });
+    const later = await send("PUT", `${url}/later/_mapping`, vectorIndex(faiss).mappings);
+    assert.match(JSON.stringify(later), refusal);
+    const nmslib = await send(
+      "PUT",
+      `${url}/old`,
+      vectorIndex({ method: { name: "hnsw", engine: "nmslib" } }),
+    );
+    assert.equal(nmslib.status, 400);
+    if (major < 3) assert.match(JSON.stringify(nmslib), /the k-NN engine nmslib/);
+    // Without an index of vectors they are only stored.
+    assert.deepEqual((await send("PUT", `${url}/flat`, vectorIndex({}, false))).acknowledged, true);
+    const lucene = { method: { name: "hnsw", engine: "lucene", space_type: "l2" } };
+    await send("PUT", `${url}/near`, vectorIndex(lucene));
+    for (const index of ["flat", "near"]) {
+      await send("PUT", `${url}/${index}/_doc/1?refresh=true`, { v: [1, 2] });
+    }
+    const query = { knn: { v: { vector: [1, 2], k: 1 } } };
+    const { hits } = await send("POST", `${url}/near/_search`, { query });
+    assert.equal((hits as { hits: { _score: number }[] }).hits[0]?._score, 1);
+  };
+
   it("3.6.0 runs on the downloaded Java, Thai words included, which that Java cannot split by itself", async () => {
     const url = await start({ java: { env: {}, folders: [] } });
     assert.equal(await scoreOf(url), 4);
@@ -56,9 +99,15 @@ describe("variants of the embedded OpenSearch", function () {
     assert.deepEqual(words, ["การ", "ที่", "ได้", "ต้อง", "แสดง", "ว่า", "งาน", "ดี"]);
   });
 
+  it("a field of an engine whose native library is absent is refused with a sentence, and the node lives", async () => {
+    await demandGuarded(await start({}), 3);
+  });
+
   it("2.19.1 runs with the same plugins and scores the same", async function () {
     // npm run setup installs a JDK that fits where it may install anything.
     if (findJdk(distributionLock("2.19.1")) === undefined) this.skip();
-    assert.equal(await scoreOf(await start({ opensearchVersion: "2.19.1" })), 4);
+    const url = await start({ opensearchVersion: "2.19.1" });
+    assert.equal(await scoreOf(url), 4);
+    await demandGuarded(url, 2);
   });
 });
