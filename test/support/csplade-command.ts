@@ -59,9 +59,13 @@ export async function runCsplade(
   args: readonly string[],
   env: NodeJS.ProcessEnv = {},
   input = "",
+  deadlineMs?: number,
 ): Promise<CspladeEnd> {
   const child = startCsplade(folder, args, env);
   child.stdin.end(input);
+  const timer =
+    deadlineMs === undefined ? undefined : setTimeout(() => child.kill("SIGTERM"), deadlineMs);
+  child.on("close", () => clearTimeout(timer));
   const code = new Promise<number | null>((resolve) => child.on("close", resolve));
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
   return { code: await code, out, err };

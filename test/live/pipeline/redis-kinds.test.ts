@@ -46,13 +46,15 @@ describe("the queues on", function () {
       JSON.stringify({ _id: id, ...body }),
     );
     writeFileSync(file, lines.join("\n") + "\n");
-    return runCsplade(folder, ["ingest", file, "--index", index, "--quiet", "--json"], {
+    const env = {
       ...environmentOf(suite.config),
       REDIS_URL: url,
       CSPLADE_JOB_DOCUMENTS: "20",
       CSPLADE_LOCK_MS: "2000",
       ...more,
-    });
+    };
+    // Whoever hangs says for what.
+    return runCsplade(folder, ["ingest", file, "--index", index, "--json"], env, "", 110_000);
   }
 
   function assertWritten({ code, out, err }: Awaited<ReturnType<typeof ingest>>, count: number) {
@@ -108,10 +110,8 @@ describe("the queues on", function () {
       assertWritten(await running, 3_000);
       // The worker's own connections lead to the new primary too: it takes what comes now, alone.
       const late = ["ingest", path.join(folder, "kinds-address.ndjson"), "--index", "kinds-late"];
-      const alone = await runCsplade(folder, [...late, "--no-workers", "--quiet", "--json"], {
-        ...environmentOf(suite.config),
-        REDIS_URL: behind.url,
-      });
+      const env = { ...environmentOf(suite.config), REDIS_URL: behind.url };
+      const alone = await runCsplade(folder, [...late, "--no-workers", "--json"], env, "", 110_000);
       assertWritten(alone, 3_000);
     } finally {
       worker.kill("SIGKILL");
