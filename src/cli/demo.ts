@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { LoadedConfig } from "../config/load-config.js";
+import { calledBy } from "../config/package-root.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -71,8 +72,8 @@ async function demo(loaded: LoadedConfig, documents: number, signal: AbortSignal
       await searchAndPrint({ config, cluster, encoder, index: INDEX, question, size: 3, signal });
     }
     printLine("\nThe servers go on. Ask your own:");
-    printLine(`  npm run csplade -- search --index ${INDEX} "a person who studies stars"`);
-    printLine("  npm run csplade -- down");
+    printLine(`  ${calledBy} search --index ${INDEX} "a person who studies stars"`);
+    printLine(`  ${calledBy} down`);
   } finally {
     await encoder.close();
     await cluster.close();

