@@ -5,6 +5,7 @@
 import { readFileSync } from "node:fs";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
+import { OUR_DOMAIN } from "./packed-weights.js";
 
 /** How often an operator stands in a graph, subgraphs included. */
 export interface OperatorCount {
@@ -23,6 +24,8 @@ export interface GraphFile {
   readonly widened_bytes: number;
   /** Of the weights, those in half precision. */
   readonly half_bytes: number;
+  /** Of the weights, those in four bits that are unpacked to eight before the runtime sees them. */
+  readonly packed_bytes: number;
   /** `metadata_props`: notes of the exporter. */
   readonly notes: ReadonlyMap<string, string>;
 }
@@ -41,6 +44,7 @@ const ELEMENT_BYTES: Readonly<Record<number, number>> = {
   21: 0.5, // UINT4
   22: 0.5, // INT4
 };
+const UINT8 = 2;
 const HALF = new Set([10, 16]);
 
 interface Found {
@@ -48,6 +52,9 @@ interface Found {
   readonly notes: Map<string, string>;
   /** Names of half-precision weights, and their bytes. */
   readonly halves: Map<string, number>;
+  /** Names of packed weights, and the bytes of all weights of one byte an element. */
+  readonly packed: Set<string>;
+  readonly bytes: Map<string, number>;
   /** What Cast nodes read. */
   readonly cast: Set<string>;
   weights: number;
@@ -62,6 +69,8 @@ export function readGraphFile(file: string): GraphFile {
     operators: new Map(),
     notes: new Map(),
     halves: new Map(),
+    packed: new Set(),
+    bytes: new Map(),
     cast: new Set(),
     weights: 0,
   };
@@ -89,6 +98,7 @@ export function readGraphFile(file: string): GraphFile {
     weight_bytes: found.weights,
     half_bytes: sum(halves),
     widened_bytes: sum(halves.filter(([name]) => found.cast.has(name))),
+    packed_bytes: sum([...found.bytes].filter(([name]) => found.packed.has(name))),
     notes: found.notes,
   };
 }
@@ -127,6 +137,10 @@ function readNode(node: Uint8Array, found: Found): void {
         11: (graph) => readGraph(graph, found),
       }),
   });
+  if (domain === OUR_DOMAIN) {
+    found.packed.add(inputs[0] ?? "");
+    return;
+  }
   const name = domain === "" || domain === "ai.onnx" ? operator : `${domain}.${operator}`;
   found.operators.set(name, (found.operators.get(name) ?? 0) + 1);
   if (operator === "Cast") for (const input of inputs) found.cast.add(input);
@@ -148,6 +162,7 @@ function readWeight(tensor: Uint8Array, found: Found): void {
   }
   const bytes = elements * (ELEMENT_BYTES[type] ?? 4);
   found.weights += bytes;
+  if (type === UINT8) found.bytes.set(name, bytes);
   if (HALF.has(type)) found.halves.set(name, bytes);
 }
 

@@ -10,6 +10,7 @@ import { existsSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { MIN_WEIGHT, type SparseVector } from "../sparse/sparse-vector.js";
+import { readUnpacked } from "./packed-weights.js";
 
 /** How a session is opened. */
 export interface SessionOptions {
@@ -81,20 +82,24 @@ async function createSession(
   modelFile: string,
   options: SessionOptions,
 ): Promise<InferenceSession> {
+  const settings: InferenceSession.SessionOptions = {
+    executionProviders: [
+      options.provider === "cuda" ? { name: "cuda", deviceId: options.device ?? 0 } : "cpu",
+    ],
+    ...(options.provider === "cuda" && options.allowCpu === false
+      ? { extra: { session: { disable_cpu_ep_fallback: "1" } } }
+      : {}),
+    intraOpNumThreads: options.threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    graphOptimizationLevel: "all",
+    logSeverityLevel: 3,
+  };
   try {
-    return await InferenceSession.create(modelFile, {
-      executionProviders: [
-        options.provider === "cuda" ? { name: "cuda", deviceId: options.device ?? 0 } : "cpu",
-      ],
-      ...(options.provider === "cuda" && options.allowCpu === false
-        ? { extra: { session: { disable_cpu_ep_fallback: "1" } } }
-        : {}),
-      intraOpNumThreads: options.threads,
-      interOpNumThreads: 1,
-      executionMode: "sequential",
-      graphOptimizationLevel: "all",
-      logSeverityLevel: 3,
-    });
+    const unpacked = readUnpacked(modelFile);
+    return await (unpacked === undefined
+      ? InferenceSession.create(modelFile, settings)
+      : InferenceSession.create(unpacked, settings));
   } catch (cause) {
     const reason = messageOf(cause);
     if (options.provider === "cuda" && /provider|cuda|cudnn|\.so|backend/i.test(reason)) {

@@ -23,7 +23,7 @@ export interface ProviderFit {
 export interface MemoryEstimate {
   /** Weights as they are stored. */
   readonly stored: number;
-  /** Weights as the session holds them: half precision is widened where nothing computes in it. */
+  /** Weights as the session holds them: half precision is widened where nothing computes in it, four bits to eight. */
   readonly weights: number;
   /** Scores of the vocabulary for one batch of `model.token_budget` tokens, the largest tensor. */
   readonly scores: number;
@@ -50,7 +50,7 @@ function estimate(graph: GraphFile, config: Config, vocabulary: number): MemoryE
   const widened = onCuda ? graph.widened_bytes : graph.half_bytes;
   const columns = Number(graph.notes.get(COLUMNS_NOTE) ?? vocabulary);
   const computesInHalf = onCuda && graph.half_bytes > graph.widened_bytes;
-  const weights = graph.weight_bytes + widened;
+  const weights = graph.weight_bytes + widened + graph.packed_bytes;
   const scores = tokenBudgetOf(config) * columns * (computesInHalf ? 2 : 4);
   const whileLoading = widened > 0 ? graph.weight_bytes : 0;
   const total = weights + Math.max(scores, whileLoading);

@@ -13,7 +13,8 @@
  * only their like, and those of a document have length a_d together.
  * A query keeps its own words, however much of it the model read. Of the terms that the model adds
  * to them only the heaviest stay: the weaker a guess, the more often it is wrong, and each costs the
- * search a clause.
+ * search a clause. Where a lexicon bounds the terms of a query, one of many words gets fewer guesses, and
+ * one of very many keeps the heaviest of its words.
  */
 import type { LiteralWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
@@ -48,6 +49,9 @@ const LONGEST = 4;
 /** Most own words of a query, the heaviest: it must fit into one search. */
 const MOST_OWN_WORDS = 256;
 
+/** Terms of the model that a query has room for, where a lexicon bounds its terms, however many words it has. */
+const FEWEST_ADDED = 12;
+
 /**
  * A query's vector.
  * @param rows the model's weights by row of its vocabulary.
@@ -59,20 +63,22 @@ export function queryVector(
   topK: number,
   space: TermSpace,
 ): LexicalVector {
-  const { unit, model_weight, expansions } = space.lexicon;
+  const { unit, model_weight, expansions, query_terms } = space.lexicon;
   const weights = new Map<number, number>();
   for (const { id, count, idf } of words) {
     weights.set(id, (weights.get(id) ?? 0) + (count * Math.sqrt(idf)) / unit);
   }
   const own = new Set(weights.keys());
   addShare(weights, byTerm(rows, space), model_weight.query);
-  const most = Math.min(topK, expansions?.query ?? topK);
+  const all = query_terms ?? Infinity;
+  const mostOwn = Math.min(MOST_OWN_WORDS, Math.max(1, all - FEWEST_ADDED));
+  const most = Math.min(topK, expansions?.query ?? topK, all - Math.min(own.size, mostOwn));
   const kept: (readonly [number, number])[] = [];
   const added: LiteralWord[] = [];
   let foreign = 0;
   for (const term of termsOf(sparseVector(weights))) {
     const isOwn = own.has(term[0]);
-    if (isOwn ? kept.length - foreign === MOST_OWN_WORDS : foreign === most) continue;
+    if (isOwn ? kept.length - foreign === mostOwn : foreign === most) continue;
     kept.push(term);
     if (!isOwn) foreign += 1;
     // Terms apart have no idf of the index: what the model says of them stands.

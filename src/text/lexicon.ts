@@ -44,6 +44,8 @@ const lexiconSchema = z.object({
       document: z.number().int().min(0).max(100_000).optional(),
     })
     .optional(),
+  /** Most terms of a query, its own words and the model's together. */
+  query_terms: z.number().int().min(1).max(1024).optional(),
   /**
    * `shared`: what the model gives to a word adds to the weight that the text itself gives it.
    * `apart`: the model's terms meet only the model's; those of a document have length 1 together.

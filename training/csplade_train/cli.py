@@ -312,6 +312,7 @@ def read_at_prompt(a: argparse.Namespace) -> None:
         Lexicon.read(a.lexicon / lexicon_file.FILE) if a.lexicon else Lexicon.of(texts),
         model_weight={"document": a.document_weight, "query": a.query_weight},
         expansions={"document": a.document_terms, "query": a.query_terms},
+        query_terms=a.most_query_terms,
         model_terms="apart",
     )
     sample = random.Random(a.seed).sample(texts, min(a.sample, len(texts)))
@@ -329,7 +330,7 @@ def read_at_prompt(a: argparse.Namespace) -> None:
         license=a.license,
         training={"texts": len(sample), "steps": 0},
     )
-    prompts = {role: prompt for role in lexicon_file.ROLES}
+    prompts = dict.fromkeys(lexicon_file.ROLES, prompt)
     print(json.dumps(prompted.write(a.out, source, bias, prompts, lexicon, a.precision, about, maxima), indent=2))
 
 
@@ -476,11 +477,12 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--lexicon", type=Path, help="checkpoint directory whose lexicon is taken")
     p.add_argument("--sample", type=int, default=2500, help="texts that are measured")
     p.add_argument("--length", type=int, default=96, help="tokens of a passage")
-    p.add_argument("--threshold", type=float, default=1.0, help="log-probability above the usual from which a word counts")
+    p.add_argument("--threshold", type=float, default=1.0, help="log-probability above the usual that counts")
     p.add_argument("--document-weight", type=float, default=10.0)
     p.add_argument("--query-weight", type=float, default=0.045)
     p.add_argument("--document-terms", type=int, default=76)
     p.add_argument("--query-terms", type=int, default=28)
+    p.add_argument("--most-query-terms", type=int, default=40, help="with the question's own words")
     p.add_argument("--precision", default="int8", choices=PRECISIONS)
     p.add_argument("--name", default="csplade-smollm2-135m-prompt")
     p.add_argument("--base-name", default="SmolLM2-135M-Instruct")

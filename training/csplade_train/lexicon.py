@@ -100,6 +100,8 @@ class Lexicon:
     model_weight: dict[str, float] = field(default_factory=lambda: {"document": 0.6, "query": 0.6})
     expansions: dict[str, int] = field(default_factory=lambda: {"query": 5})
     """Most terms that the model may add to a text's own words, by role; {} leaves as many as fit."""
+    query_terms: int | None = None
+    """Most terms of a query, its own words and the model's together; the encoder of `src/` heeds it."""
     model_terms: str = "shared"
     """`shared`: the model's weights add to those of the words; `apart`: its terms meet only each other."""
 
@@ -153,6 +155,7 @@ class Lexicon:
             "unit": self.unit,
             "model_weight": self.model_weight,
             **({"expansions": self.expansions} if self.expansions else {}),
+            **({"query_terms": self.query_terms} if self.query_terms is not None else {}),
             **({"model_terms": self.model_terms} if self.model_terms != "shared" else {}),
         }
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n"
@@ -174,6 +177,7 @@ class Lexicon:
             stop_words=frozenset(d["stop_words"]),
             idf_range=(d["idf_range"][0], d["idf_range"][1]),
             expansions=d.get("expansions", {}),
+            query_terms=d.get("query_terms"),
             model_terms=d.get("model_terms", "shared"),
             **{name: d[name] for name in ("k1", "b", "length", "unit", "model_weight")},
         )

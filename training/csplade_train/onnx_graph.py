@@ -19,6 +19,8 @@ COLUMNS_AT_ONCE = 8192
 COLUMNS_NOTE = "csplade.projection_columns"
 """Key of the model's metadata with the number of rows multiplied at once; csplade doctor reads it."""
 MICROSOFT = "com.microsoft"
+OURS = "csplade"
+UNPACK = "UnpackRows"
 LARGEST_FILE = 2_000_000_000
 """Bytes of weights above which they go to a file beside the model: one protobuf message holds less than 2 GiB."""
 
@@ -76,6 +78,15 @@ class Graph:
 
     def floats(self, value: float) -> str:
         return self.constant(f"f_{value}", np.array(value, dtype=np.float32))
+
+    def within(self, name: str, value: float | list[int]) -> str:
+        """A constant as a node, which a function of a model needs."""
+        if name not in self._names:
+            self._names.add(name)
+            kind = np.int64 if isinstance(value, list) else np.float32
+            tensor = numpy_helper.from_array(np.array(value, dtype=kind), name)
+            self.nodes.append(helper.make_node("Constant", [], [name], value=tensor))
+        return name
 
     def op(
         self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", name: str | None = None, **attributes: object
@@ -138,25 +149,16 @@ class Graph:
     def _unpacked(self, name: str, weight: np.ndarray) -> tuple[str, str]:
         """int8 rows that are stored in four bits with a scale and a least value for each block.
 
-        The runtime computes them when it loads the model, from constants alone.
+        A node of ours: the encoder unpacks them when it loads the model; any other program computes `unpacking`.
         """
-        n, k = weight.shape
-        columns = self.columns_scaled.get(name, np.ones(k, dtype=np.float32))
+        columns = self.columns_scaled.get(name, np.ones(weight.shape[1], dtype=np.float32)).astype(np.float32)
         q = quantize_affine(weight / columns, self.block)
-        _, scales = quantize_rows(dequantize_affine(q) * columns)
-        stored = self.op("Cast", self.constant(name + "_packed", q.codes), to=TensorProto.FLOAT)
-        high = self.op("Floor", self.op("Mul", stored, self.floats(1 / 16)))
-        low = self.op("Sub", stored, self.op("Mul", high, self.floats(16.0)))
-        pairs = self.op("Concat", *(self.op("Unsqueeze", half, self.ints(2)) for half in (low, high)), axis=2)
-        value = self.op("Reshape", pairs, self.ints(n, k // self.block, self.block))
-        for operator, part, values in (("Mul", "_scales", q.scales), ("Add", "_least", q.least)):
-            wide = self.op("Cast", self.constant(name + part, values), to=TensorProto.FLOAT)
-            value = self.op(operator, value, self.op("Unsqueeze", wide, self.ints(2)))
-        value = self.op("Reshape", value, self.ints(n, k))
-        value = self.op("Mul", value, self.constant(name + "_columns", columns.astype(np.float32)))
-        value = self.op("Div", value, self.constant(name + "_rows", scales[:, None]))
-        codes = self.op("Cast", self.op("Round", value), to=TensorProto.INT8)
-        return codes, self.constant(name + "_row_scales", scales)
+        scales = self.constant(name + "_row_scales", quantize_rows(dequantize_affine(q) * columns)[1])
+        stored = [
+            self.constant(name + part, value)
+            for part, value in (("_packed", q.codes), ("_scales", q.scales), ("_least", q.least), ("_columns", columns))
+        ]
+        return self.op(UNPACK, *stored, scales, domain=OURS), scales
 
     def _integers(self, x: str, axes: tuple[int, ...]) -> tuple[str, str]:
         """x [B, S, K] as uint8 around 128, with one positive scale for what shares the other axes."""
@@ -268,6 +270,25 @@ class Graph:
         return self.wide(self.op("Gather", self._factor(name, weight), ids, axis=0))
 
 
+def unpacking() -> onnx.FunctionProto:
+    """What a node UNPACK computes, for programs that do not know it: `_unpacked`'s int8 codes [N, K]."""
+    g = Graph("fp32", 32)
+    stored = g.op("Cast", "packed", to=TensorProto.FLOAT)
+    high = g.op("Floor", g.op("Mul", stored, g.within("sixteenth", 1 / 16)))
+    low = g.op("Sub", stored, g.op("Mul", high, g.within("sixteen", 16.0)))
+    pairs = g.op("Concat", *(g.op("Unsqueeze", half, g.within("two", [2])) for half in (low, high)), axis=2)
+    blocks = g.op("Concat", g.op("Shape", "scales"), g.within("rest", [-1]), axis=0)
+    value = g.op("Reshape", pairs, blocks)
+    for operator, part in (("Mul", "scales"), ("Add", "least")):
+        wide = g.op("Cast", part, to=TensorProto.FLOAT)
+        value = g.op(operator, value, g.op("Unsqueeze", wide, g.within("two", [2])))
+    value = g.op("Mul", g.op("Reshape", value, g.within("flat", [0, -1])), "columns")
+    value = g.op("Div", value, g.op("Unsqueeze", "rows", g.within("one", [1])))
+    g.op("Cast", g.op("Round", value), to=TensorProto.INT8, name="codes")
+    inputs = ["packed", "scales", "least", "columns", "rows"]
+    return helper.make_function(OURS, UNPACK, inputs, ["codes"], g.nodes, [helper.make_opsetid("", 17)])
+
+
 def assembled(
     g: Graph, name: str, weights: str, vocabulary: int, term_ids: np.ndarray | None = None
 ) -> onnx.ModelProto:
@@ -297,7 +318,11 @@ def assembled(
         g.initializers,
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9, producer_name="csplade_train")
+    functions = [unpacking()] if g.packed else []
+    opsets += [helper.make_opsetid(OURS, 1)] if g.packed else []
+    model = helper.make_model(
+        graph, opset_imports=opsets, ir_version=9, producer_name="csplade_train", functions=functions
+    )
     helper.set_model_props(model, {COLUMNS_NOTE: str(min(g.columns or vocabulary, vocabulary))})
     return model
 

@@ -38,6 +38,7 @@ POOLING = "prompt"
 NEVER = 1.0e4
 """Bias of rows that are no words: no log-probability passes it."""
 
+
 class Sizes:
     """Sizes of a base model's trunk, as `onnx_trunk.stack` asks for them."""
 
@@ -223,7 +224,8 @@ def fingerprint(base: Base, bias: np.ndarray, prompts: dict[str, str], lexicon: 
     digest.update(np.ascontiguousarray(bias, dtype="<f4").tobytes())
     digest.update(base.tokenizer_json.encode())
     digest.update("\0".join(prompts[role] for role in sorted(prompts)).encode())
-    digest.update(replace(lexicon, expansions={k: v for k, v in lexicon.expansions.items() if k != "query"}).to_json().encode())
+    asked = replace(lexicon, expansions={k: v for k, v in lexicon.expansions.items() if k != "query"}, query_terms=None)
+    digest.update(asked.to_json().encode())
     return digest.hexdigest()[:16]
 
 

@@ -26,7 +26,8 @@ def made(directory: Path, precision: str) -> tuple[Path, base.Base]:
     lines = "".join(json.dumps({"_id": str(n), "text": text}) + "\n" for n, text in enumerate(TEXTS))
     (directory / "texts.jsonl").write_text(lines, encoding="utf-8")
     words = ["--model", str(source), "--texts", str(directory / "texts.jsonl"), "--out", str(directory / "out")]
-    numbers = ["--length", "24", "--sample", "40", "--threads", "1"]
+    # What a random model says is usual, give or take a little.
+    numbers = ["--length", "24", "--sample", "40", "--threads", "1", "--threshold", "-1"]
     assert cli.main(["read-at-prompt", *words, *numbers, "--prompt", "\\n\\nba ke", "--precision", precision]) == 0
     return directory / "out", base.load(source)
 
@@ -59,10 +60,11 @@ def test_weights_are_log_probabilities_above_the_usual_ones(tmp_path: Path, prec
     assert lexicon is not None and lexicon.model_terms == "apart"
     space = TermSpace(Tokenizer.from_str(source.tokenizer_json), lexicon)
     sampled = random.Random(5).sample(TEXTS, 40)
-    bias = prompted.bias_of(source, prompted.causal_model(source), space, sampled, "\n\nba ke", 24, 1.0)
+    bias = prompted.bias_of(source, prompted.causal_model(source), space, sampled, "\n\nba ke", 24, -1.0)
     rows = prompted.prompted_rows(source, TEXTS[:7], "\n\nba ke", 24)
     found = vectors(directory, rows, manifest["vocabulary_size"])
     assert np.abs(found - expected(source, bias, rows)).max() < tolerance
+    assert (found > 0.5).any()
     assert not found[:, bias >= prompted.NEVER].any()
     alone = np.concatenate([vectors(directory, [row], manifest["vocabulary_size"]) for row in rows])
     assert np.abs(found - alone).max() < 1e-3

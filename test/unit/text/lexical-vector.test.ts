@@ -345,3 +345,30 @@ describe("the model's terms kept apart", () => {
     );
   });
 });
+
+describe("a lexicon that bounds the terms of a query", () => {
+  const letters = "abcdefghij";
+  /** Words without a stem, each a row of the vocabulary. */
+  const nameOf = (n: number) => `q${letters[Math.floor(n / 10)]}${letters[n % 10]}q`;
+  const named = {
+    size: 100,
+    bytes: (id: number) => new TextEncoder().encode(` ${nameOf(id)}`),
+  };
+  const bounded = termSpace(
+    { ...lexicon, model_terms: "apart", expansions: { query: 28 }, query_terms: 40 },
+    named,
+  );
+
+  it("gives fewer guesses to a query of many words, and leaves out its lightest beyond", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 90 }), fc.integer({ min: 0, max: 99 }), (own, most) => {
+        const text = Array.from({ length: own }, (_, n) => nameOf(n).repeat(2)).join(" ");
+        const guesses = sparseVector(Array.from({ length: most }, (_, n) => [n, 1 + n / 100]));
+        const { vector } = queryVector(countWords(text, bounded), guesses, 64, bounded);
+        const added = [...vector.ids].filter((id) => id < 100).length;
+        assert.equal(vector.ids.length - added, Math.min(own, 28));
+        assert.equal(added, Math.min(most, 28, 40 - Math.min(own, 28)));
+      }),
+    );
+  });
+});
