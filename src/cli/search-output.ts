@@ -12,8 +12,19 @@ const SHOWN_TERMS = 10;
 const SHOWN_TEXT = 160;
 const BEFORE_BEST = 50;
 
-/** Prints an answer; `explain` shows every term with both of its weights. */
-export function printAnswer(answer: Answer, explain: boolean): void {
+/** How an answer is shown. */
+export interface Shown {
+  /** Every term with both of its weights. */
+  readonly explain?: boolean;
+  /** Fields of the documents to show beside their texts; in a table, in place of the title. */
+  readonly fields?: readonly string[] | undefined;
+  /** Hits that were skipped. */
+  readonly from?: number;
+}
+
+/** Prints an answer with the terms of each hit. */
+export function printAnswer(answer: Answer, shown: Shown = {}): void {
+  const { explain = false, from = 0 } = shown;
   for (const note of answer.notes) printLine(pc.yellow(note));
   if (answer.truncated)
     printLine(pc.yellow("The question is longer than the model reads; its end was cut off."));
@@ -22,7 +33,55 @@ export function printAnswer(answer: Answer, explain: boolean): void {
     printLine(`${pc.dim("query:")} ${terms.join(pc.dim(" · "))}`);
   }
   if (answer.hits.length === 0) printLine("No document matches.");
-  answer.hits.forEach((hit, index) => printHit(hit, index + 1, answer, explain));
+  answer.hits.forEach((hit, index) => printHit(hit, from + index + 1, answer, shown));
+  printFooter(answer);
+}
+
+/** Longest value in a cell of a table, characters. */
+const CELL = 60;
+
+/** Prints an answer as a table: a hit a line. */
+export function printTable(answer: Answer, { fields, from = 0 }: Shown = {}): void {
+  for (const note of answer.notes) printLine(pc.yellow(note));
+  const names = fields ?? [answer.title_field];
+  const rows = answer.hits.map((hit, index) => [
+    String(from + index + 1),
+    hit.score.toFixed(3),
+    hit.id,
+    ...names.map((name) => valueText(hit.source, name).slice(0, CELL)),
+  ]);
+  const table = [["rank", "score", "id", ...names], ...rows];
+  const widths = table[0]?.map((_, column) =>
+    Math.max(...table.map((row) => row[column]?.length ?? 0)),
+  );
+  for (const [i, row] of table.entries()) {
+    // Numbers stand to the right.
+    const cells = row.map((cell, column) =>
+      column < 2 ? cell.padStart(widths?.[column] ?? 0) : cell.padEnd(widths?.[column] ?? 0),
+    );
+    const line = cells.join("  ").trimEnd();
+    printLine(i === 0 ? pc.bold(line) : line);
+  }
+  printFooter(answer);
+}
+
+/** A field's value, `a.b` within an object, as one line. */
+function valueText(source: Readonly<Record<string, unknown>>, name: string): string {
+  let value: unknown = source[name];
+  if (value === undefined) {
+    value = name
+      .split(".")
+      .reduce<unknown>(
+        (at, part) => (at === null || typeof at !== "object" ? undefined : Reflect.get(at, part)),
+        source,
+      );
+  }
+  if (value === undefined) return "";
+  return (typeof value === "string" ? value : JSON.stringify(value)).replace(/\s+/g, " ");
+}
+
+function printFooter(answer: Answer): void {
+  if (answer.aggregations !== undefined) printLine(JSON.stringify(answer.aggregations, null, 2));
   const about = answer.total_relation === "gte" ? "at least " : "";
   printLine(
     pc.dim(
@@ -32,7 +91,12 @@ export function printAnswer(answer: Answer, explain: boolean): void {
   );
 }
 
-function printHit(hit: NamedHit, rank: number, answer: Answer, explain: boolean): void {
+function printHit(
+  hit: NamedHit,
+  rank: number,
+  answer: Answer,
+  { explain = false, fields = [] }: Shown,
+): void {
   const title = hit.source[answer.title_field];
   const heading = typeof title === "string" ? title : hit.id;
   printLine(
@@ -43,6 +107,10 @@ function printHit(hit: NamedHit, rank: number, answer: Answer, explain: boolean)
     if (typeof text === "string" && text !== "") {
       printLine(`    ${snippet(text, hit.spans[field] ?? [])}`);
     }
+  }
+  for (const field of fields) {
+    if (field === answer.title_field || answer.text_fields.includes(field)) continue;
+    printLine(`    ${pc.dim(`${field}:`)} ${valueText(hit.source, field)}`);
   }
   if (explain) {
     for (const term of hit.terms) {

@@ -1,11 +1,13 @@
 /** `csplade search`: a question against an index, with the terms that matched. */
+import { createReadStream } from "node:fs";
+import { text } from "node:stream/consumers";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import open from "open";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { openQueryEncoder } from "../encoder/query-encoder.js";
-import { messageOf } from "../errors/csplade-error.js";
-import { JsonObject } from "../json/json-object.js";
+import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { readModeOptions, type ModeOptions } from "../query/mode-options.js";
 import type { QueryClause } from "../query/query-clause.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
@@ -13,7 +15,8 @@ import { openSearcher, type Answer, type Searcher } from "../searcher/searcher.j
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printLine } from "./outcome.js";
-import { printAnswer } from "./search-output.js";
+import { answerText, hitLines, outputs, runText, type Output } from "./search-formats.js";
+import { printAnswer, printTable } from "./search-output.js";
 
 /** A search as asked on the command line. */
 export interface Question {
@@ -23,7 +26,10 @@ export interface Question {
   readonly index: string;
   readonly question: string;
   readonly size: number;
+  readonly from?: number | undefined;
   readonly filter?: QueryClause | undefined;
+  /** Sorting and aggregations, as the cluster takes them. */
+  readonly around?: Readonly<Record<string, unknown>> | undefined;
   /** `plain` without it. */
   readonly mode?: SearchMode | undefined;
   readonly options?: ModeOptions | undefined;
@@ -33,6 +39,13 @@ export interface Question {
 interface SearchFlags {
   readonly index: string;
   readonly size: number;
+  readonly from: number;
+  readonly sort?: readonly object[];
+  readonly fields?: readonly string[];
+  readonly aggs?: string;
+  readonly output: Output;
+  readonly queryId: string;
+  readonly open?: true;
   readonly filter?: QueryClause;
   readonly mode: SearchMode;
   readonly options?: unknown;
@@ -49,6 +62,13 @@ export function searchCommand(): Command {
     .argument("<question>", "what to look for")
     .requiredOption("--index <name>", "index, alias or pattern, or several with commas between")
     .option("--size <n>", "hits to show", parseSize, 10)
+    .option("--from <n>", "hits to skip", parseSize, 0)
+    .option("--sort <fields>", "by fields instead of score: year:desc,_score", parseSort)
+    .option("--fields <names>", "fields of the documents to show, with commas between", parseNames)
+    .option(
+      "--aggs <file>",
+      "aggregations over all matching documents: a file of DSL, - for standard input",
+    )
     .option("--filter <dsl>", "OpenSearch query DSL as JSON that hits must satisfy", parseFilter)
     .addOption(new Option("--mode <mode>", "how to search").choices(searchModes).default("plain"))
     .option("--options <json>", "options of the mode, as JSON", parseJson)
@@ -60,7 +80,12 @@ export function searchCommand(): Command {
     )
     .option("--explain", "show the query's terms and every matching term with both weights")
     .option("--dashboards", "search nothing; print a query to paste into Discover's Lucene bar")
-    .option("--json", "print one JSON object")
+    .option("--open", "search nothing; open the gateway's console at this question")
+    .addOption(
+      new Option("--output <form>", "how to print the answer").choices(outputs).default("text"),
+    )
+    .option("--query-id <id>", "with --output trec: id of the question in the run", "1")
+    .option("--json", "the same as --output json")
     .addHelpText(
       "after",
       `
@@ -81,6 +106,9 @@ Modes and their options:
 
 Examples:
   csplade search --index wordnet "fear of closed spaces"
+  csplade search --index wordnet --output table --from 10 "fear of closed spaces"
+  csplade search --index wordnet --fields title --output ndjson "fear of heights" | jq .source
+  csplade search --index wordnet --output trec --query-id q7 --size 1000 "fear of heights" > fear.run
   csplade search --index wordnet --filter '{"term":{"part_of_speech.keyword":"verb"}}' "to sleep"
   csplade search --index wordnet --mode hybrid --options '{"technique":"min_max"}' "fear of heights"
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
@@ -90,13 +118,18 @@ Examples:
         command.opts(),
         flags.queryEncoder === undefined ? {} : { "query.encoder": flags.queryEncoder },
       ).values;
+      if (flags.open) {
+        await openConsole(config, flags.index, question);
+        return;
+      }
       const options = readModeOptions(flags.mode, flags.options ?? {});
+      const around = await readAround(flags);
       const cluster = connectCluster(config);
       try {
         const encoder = await openQueryEncoder(config);
         try {
           await untilInterrupted(async (signal) => {
-            const asked = { ...flags, config, cluster, encoder, question, options, signal };
+            const asked = { ...flags, config, cluster, encoder, question, options, around, signal };
             if (flags.dashboards) {
               const { query } = await searcherFor(asked).query(flags.index, question, {
                 filter: flags.filter,
@@ -104,8 +137,7 @@ Examples:
               printJson(query);
               return;
             }
-            if (flags.json) printLine(answerText(await ask(asked, "stored")));
-            else printAnswer(await ask(asked), flags.explain === true);
+            await print(asked, flags);
           });
         } finally {
           await encoder.close();
@@ -116,29 +148,94 @@ Examples:
     });
 }
 
+async function print(asked: Question, flags: SearchFlags): Promise<void> {
+  const { fields, queryId } = flags;
+  switch (flags.json ? "json" : flags.output) {
+    case "text":
+      printAnswer(await ask(asked), { explain: flags.explain === true, fields, from: flags.from });
+      return;
+    case "table":
+      printTable(await ask(asked), { fields, from: flags.from });
+      return;
+    case "json":
+      printLine(answerText(await ask(asked, "stored"), fields));
+      return;
+    case "ndjson":
+      for (const line of hitLines(await ask(asked, "stored"), fields)) printLine(line);
+      return;
+    case "trec":
+      printLine(runText(await ask(asked), queryId));
+  }
+}
+
+/** @throws CspladeError `usage` for a file of aggregations that is none. */
+async function readAround({ sort, aggs }: SearchFlags): Promise<Readonly<Record<string, unknown>>> {
+  // With a sort the cluster leaves scores out unless it is asked for them.
+  const sorted = sort === undefined ? {} : { sort, track_scores: true };
+  return aggs === undefined ? sorted : { ...sorted, aggs: await readObject(aggs) };
+}
+
+async function readObject(file: string): Promise<object> {
+  const stream = file === "-" ? process.stdin : createReadStream(file);
+  try {
+    const value: unknown = JSON.parse(await text(stream));
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;
+    throw new SyntaxError("it is no JSON object");
+  } catch (cause) {
+    throw new CspladeError(
+      "usage",
+      `The aggregations in ${file} cannot be read: ${messageOf(cause)}`,
+      {
+        cause,
+        hint: 'They are an object such as {"years":{"terms":{"field":"year"}}}, without "aggs" around it.',
+      },
+    );
+  }
+}
+
+/**
+ * Opens the console in the browser, and prints where it is for those who have none here.
+ * @throws CspladeError `server_failed` if the gateway does not answer.
+ */
+async function openConsole(config: Config, index: string, question: string): Promise<void> {
+  const { "gateway.host": host, "gateway.port": port } = config;
+  const base = `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${port}`;
+  const asked = new URLSearchParams({ question, index });
+  const url = `${base}/_csplade/console?${asked.toString()}`;
+  try {
+    await fetch(`${base}/_csplade/health`, { signal: AbortSignal.timeout(5_000) });
+  } catch (cause) {
+    throw new CspladeError(
+      "server_failed",
+      `The gateway at ${base} does not answer: ${messageOf(cause)}`,
+      {
+        cause,
+        hint: "Start it with csplade serve, or say where it is: CSPLADE_GATEWAY_HOST, CSPLADE_GATEWAY_PORT.",
+      },
+    );
+  }
+  printLine(url);
+  const opener = await open(url);
+  opener.on("error", () => {});
+}
+
 /**
  * Encodes and searches.
  * @throws CspladeError as {@link Searcher.search}.
  */
 async function ask(asked: Question, source?: "stored"): Promise<Answer> {
-  const { index, question, size, filter, mode, options, signal } = asked;
+  const { index, question, size, from, filter, mode, options, around, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
     mode,
     size,
+    from,
     filter,
+    around,
     explain: true,
     ...(source === undefined ? {} : { source }),
     signal,
   });
-}
-
-/** An answer as JSON, in which each `source` is the document's own text. */
-function answerText({ hits, ...answer }: Answer): string {
-  const texts = hits.map(({ source, source_text, ...hit }) =>
-    JsonObject.of(hit).with([["source", source_text ?? JSON.stringify(source)]]),
-  );
-  return JsonObject.of(answer).with([["hits", `[${texts.join(",")}]`]]);
 }
 
 function searcherFor({ config, cluster, encoder }: Question): Searcher {
@@ -157,13 +254,28 @@ function searcherFor({ config, cluster, encoder }: Question): Searcher {
 
 /** {@link ask}, printed for people. */
 export async function searchAndPrint(question: Question): Promise<void> {
-  printAnswer(await ask(question), false);
+  printAnswer(await ask(question));
 }
 
 function parseSize(text: string): number {
   const size = Number(text);
   if (Number.isInteger(size) && size >= 0 && size <= 10_000) return size;
   throw new InvalidArgumentError("It is a whole number from 0 to 10000.");
+}
+
+/** `year:desc,_score` as the cluster takes it. */
+function parseSort(text: string): object[] {
+  return parseNames(text).map((part) => {
+    const [, field = "", order = field === "_score" ? "desc" : "asc"] =
+      /^(.+?)(?::(asc|desc))?$/.exec(part) ?? [];
+    return { [field]: order };
+  });
+}
+
+function parseNames(text: string): string[] {
+  const names = text.split(",").map((name) => name.trim());
+  if (names.every((name) => name !== "")) return names;
+  throw new InvalidArgumentError("It is a list with commas between, such as title,year.");
 }
 
 function parseJson(text: string): unknown {

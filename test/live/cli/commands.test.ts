@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { runCsplade, startCsplade, type CspladeEnd } from "../../support/csplade-command.js";
+import { findFreePort } from "../../../src/servers/port.js";
 import { testServers } from "../../support/servers.js";
 import { tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
@@ -153,6 +154,95 @@ describe("the csplade program", function () {
     const again = await run(["ann", "cli-docs", "--into", "cli-docs-ann"]);
     assert.equal(again.code, 1);
     assert.match(again.err, /already exists/);
+  });
+
+  it("sorts, skips, counts and cuts what it shows, for people and for programs", async () => {
+    const lines = [
+      '{"_id":"a","text":"a fear of heights","year":2001,"price":1.10}',
+      '{"_id":"b","text":"a fear of spiders","year":1990,"price":9007199254740993}',
+      '{"_id":"c","text":"no fear at all","year":2010,"price":3}',
+    ];
+    const filled = await run(["ingest", "-", "--index", "cli-shown"], {}, lines.join("\n"));
+    assert.equal(filled.code, 0, filled.err);
+    const search = (...flags: string[]) =>
+      run(["search", "--index", "cli-shown", ...flags, "fear"]);
+
+    const table = await search("--output", "table", "--sort", "year:desc", "--fields", "year,text");
+    assert.deepEqual(
+      table.out
+        .split("\n")
+        .slice(0, 4)
+        .map((line) => line.trim().split(/\s+/).toSpliced(1, 1).join(" ")),
+      [
+        "rank id year text",
+        "1 c 2010 no fear at all",
+        "2 a 2001 a fear of heights",
+        "3 b 1990 a fear of spiders",
+      ],
+    );
+
+    const cut = await search(
+      "--output",
+      "ndjson",
+      "--sort",
+      "year",
+      "--size",
+      "1",
+      "--fields",
+      "price",
+    );
+    assert.equal(cut.out.trim().split("\n").length, 1);
+    assert.ok(cut.out.includes('"source":{"price":9007199254740993}'), cut.out);
+
+    const aggs = path.join(folder, "years.json");
+    writeFileSync(aggs, '{"latest":{"max":{"field":"year"}}}');
+    const counted = await search("--json", "--aggs", aggs, "--from", "2");
+    const { hits, aggregations } = JSON.parse(counted.out) as SearchJson & {
+      aggregations: { latest: { value: number } };
+    };
+    assert.deepEqual([hits.length, aggregations.latest.value], [1, 2010]);
+    assert.match((await search("--aggs", aggs)).out, /"latest"/);
+    const broken = await run(["search", "--index", "cli-shown", "--aggs", "-", "x"], {}, "[]");
+    assert.match(broken.err, /The aggregations in - cannot be read[^]*hint:/);
+
+    const ranked = await search("--output", "trec", "--query-id", "q7");
+    const columns = ranked.out
+      .trim()
+      .split("\n")
+      .map((line) => line.split(" "));
+    assert.deepEqual(
+      columns.map(([query, q0, , rank, , tag]) => [query, q0, rank, tag]),
+      [
+        ["q7", "Q0", "1", "csplade-plain"],
+        ["q7", "Q0", "2", "csplade-plain"],
+        ["q7", "Q0", "3", "csplade-plain"],
+      ],
+    );
+  });
+
+  it("opens the console of the gateway at a question, and says what starts one", async () => {
+    const asked = ["search", "--index", "cli-shown", "--open", "fear of heights"];
+    const none = await run(asked, { CSPLADE_GATEWAY_PORT: "1" });
+    assert.match(none.err, /gateway at http:\/\/127\.0\.0\.1:1 does not answer[^]*csplade serve/);
+    const port = await findFreePort();
+    const gateway = start(["serve"], { CSPLADE_GATEWAY_PORT: String(port) });
+    try {
+      // No browser is to come up where tests run.
+      const nowhere = { CSPLADE_GATEWAY_PORT: String(port), PATH: "", BROWSER: "none" };
+      for (let i = 0; ; i++) {
+        const opened = await run(asked, nowhere);
+        if (opened.code === 0) {
+          const url = `http://127.0.0.1:${port}/_csplade/console?question=fear+of+heights&index=cli-shown`;
+          assert.equal(opened.out.trim(), url);
+          assert.equal((await fetch(url)).status, 200);
+          break;
+        }
+        assert.ok(i < 60, opened.err);
+        await sleep(500);
+      }
+    } finally {
+      gateway.kill("SIGTERM");
+    }
   });
 
   it("narrows a search by a filter in the cluster's DSL, and refuses one that is none", async () => {
