@@ -5,12 +5,9 @@
  * caller sends back for the next page.
  */
 import type { Node } from "jsonc-parser";
-import { readFixedIdf, type FixedIdf } from "../query/fixed-idf.js";
+import { carriesIdf, idfSortKey, readFixedIdf, type FixedIdf } from "../query/fixed-idf.js";
 import { property } from "./query-walk.js";
 import type { Edit } from "./text-edits.js";
-
-/** A field that no index has; names that begin so are csplade's. */
-const KEY = "csplade_idf";
 
 /** The sort of a search, to be carried on. Offsets are UTF-16 units of the whole text. */
 export interface Paging {
@@ -32,8 +29,7 @@ export function pagingOf(body: Node, base: number): Paging | undefined {
   if (sort === undefined || property(body, "collapse") !== undefined) return undefined;
   if (property(property(body, "query"), "hybrid") !== undefined) return undefined;
   const keys = keysOf(sort);
-  // By the score alone the cluster gives no sort values, and takes none.
-  if (keys.length < 2 || !keys.includes("_score")) return undefined;
+  if (!carriesIdf(keys)) return undefined;
   const after = property(body, "search_after");
   const carried: unknown = after?.children?.[keys.length]?.value;
   const place = {
@@ -53,7 +49,7 @@ export function carriedIdf({ carried }: Paging): FixedIdf | undefined {
 
 /** The edits that add the key. @param idf as `writeFixedIdf` gives it. */
 export function carryOn({ start, end }: Paging, idf: string): Edit[] {
-  const key = JSON.stringify({ [KEY]: { unmapped_type: "keyword", missing: idf } });
+  const key = JSON.stringify(idfSortKey(idf));
   if (start === undefined) return [{ start: end - 1, end: end - 1, content: `,${key}` }];
   return [
     { start, end: start, content: "[" },

@@ -79,6 +79,22 @@ export function readFixedIdf(text: string): FixedIdf | undefined {
   };
 }
 
+/** A field that no index has; names that begin so are csplade's. */
+const SORT_FIELD = "csplade_idf";
+
+/**
+ * A sort key that sorts nothing: every hit has the same value, a text of {@link writeFixedIdf}, which
+ * the cluster puts behind the sort values that the caller sends back for the next page.
+ */
+export function idfSortKey(idf: string): Readonly<Record<string, object>> {
+  return { [SORT_FIELD]: { unmapped_type: "keyword", missing: idf } };
+}
+
+/** Whether a sort by these fields can be carried on: by the score alone the cluster gives no values. */
+export function carriesIdf(fields: readonly string[]): boolean {
+  return fields.length > 1 && fields.includes("_score");
+}
+
 function keyOf(words: readonly LiteralWord[]): Buffer {
   const ids = Uint32Array.from(words, ({ id }) => id);
   return createHash("sha256").update(Buffer.from(ids.buffer)).digest().subarray(0, KEY_BYTES);

@@ -9,9 +9,11 @@ import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
 import { indexModelOf } from "../pipeline/index-model.js";
-import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
+import { createCorpusIdf, type WeighedVector, type WordedVector } from "../query/corpus-idf.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
+import type { FixedIdf } from "../query/fixed-idf.js";
 import { literalSpans, type LiteralSpan } from "../query/literal-spans.js";
+import { pagedSort } from "../query/paged-sort.js";
 import { chooseDialect } from "../query/query-dialect.js";
 import {
   translateQuery,
@@ -154,17 +156,13 @@ export function openSearcher(options: SearcherOptions): Searcher {
     { names, plan }: SearchedIndices,
     question: string,
     signal: AbortSignal | undefined,
-  ): Promise<Encoded & { readonly notes: readonly string[] }> {
+    before?: FixedIdf,
+  ): Promise<Encoded & Pick<WeighedVector, "notes" | "fixed">> {
     const whole = await encodeWhole(question, signal);
     const { fields } = searchedFields(plan.passages);
-    const { vector, notes } = await corpusIdf.weigh(whole, {
-      cluster,
-      index,
-      indices: names,
-      fields,
-      signal,
-    });
-    return { ...whole, vector: pruned(vector), notes };
+    const target = { cluster, index, indices: names, fields, signal };
+    const { vector, ...weighed } = await corpusIdf.weigh(whole, target, before);
+    return { ...whole, ...weighed, vector: pruned(vector) };
   }
 
   const pruned = (vector: SparseVector) =>
@@ -181,12 +179,22 @@ export function openSearcher(options: SearcherOptions): Searcher {
       const { signal } = asked;
       const found = await lookUp(index, signal);
       const { plan } = found;
-      const { vector, words, notes, truncated } = await encodeFor(index, found, question, signal);
+      const searched = searchedFields(plan.passages, plan.ann);
+      // Clusters take no further key beside `collapse`.
+      const paged = searched.collapse === undefined ? pagedSort(asked.around) : undefined;
+      const { vector, words, notes, truncated, fixed } = await encodeFor(
+        index,
+        found,
+        question,
+        signal,
+        paged?.before,
+      );
       const names = termNames(vocabulary, words);
       const { hits, ...result } = await search(cluster, {
         ...asked,
         ...among(found, asked),
-        ...searchedFields(plan.passages, plan.ann),
+        ...searched,
+        around: paged?.carryOn(fixed) ?? asked.around,
         index,
         vector,
         text: question,
