@@ -88,6 +88,7 @@ export function cspladeSystems(
       prune(vector, { prune_type: "top_k", prune_ratio: 12 }),
     ),
     mode("two_phase", "", twoPhase),
+    mode("two_phase", "pagination_depth 10", { ...twoPhase, two_phase: { pagination_depth: 10 } }),
     ...(pruned === undefined
       ? []
       : [

@@ -11,6 +11,7 @@ import {
   type FollowOptions,
 } from "../../../src/pipeline/followed-documents.js";
 import { csplade } from "../../support/csplade-command.js";
+import { openIngestSuite } from "../../support/ingesting.js";
 import { openReindexSuite, type ReindexSuite } from "../../support/reindex-suite.js";
 import { contentOf, fill, testDocuments } from "../../support/reindexing.js";
 
@@ -177,6 +178,35 @@ describe("csplade follow", function () {
     const other = await follow("in-nested", { config: nested });
     assert.equal(other.encoded, 0, "the text is the same");
     await assert.rejects(follow("in-nested"), { code: "index_invalid" });
+  });
+
+  it("encodes what an application changes in an index that an ingest made, by a single update too", async () => {
+    const files = await openIngestSuite("in-ingested");
+    try {
+      const index = "in-ingested";
+      const texts = [0, 1, 2].map((i) => ({ _id: `d${i}`, text: `the text of number ${i}` }));
+      const file = files.write("in-ingested.ndjson", texts);
+      assert.equal((await files.ingest(index, [file])).written, 3);
+      const before = await vectorOf(index, "d1");
+      await post(`/${index}/_update/d1?refresh=true`, { doc: { text: "of something else" } });
+      const updated = await vectorOf(index, "d1");
+      assert.equal(updated.csplade_hash, undefined, "the vector is known to be of another text");
+      assert.equal((await follow(index)).encoded, 1);
+      const after = await vectorOf(index, "d1");
+      assert.equal(after.text, "of something else");
+      assert.notDeepEqual(after.csplade, before.csplade);
+      const [encoded] = await encoder.encodeDocuments(["of something else"]);
+      const { ids } = encoded!.passages[0]!.vector;
+      const stored = Object.keys(after.csplade as object);
+      assert.ok(stored.length > 0 && stored.every((id) => ids.includes(Number(id))));
+      assert.equal((await follow(index)).encoded, 0);
+      // The file's own text is written again, not taken for unchanged.
+      const again = await files.ingest(index, [file]);
+      assert.deepEqual([again.written, again.skipped], [1, 2]);
+      assert.equal((await vectorOf(index, "d1")).text, texts[1]!.text);
+    } finally {
+      await files.close();
+    }
   });
 
   it("gives the index no pipeline, so that what applications write keeps its bytes, and leaves theirs alone", async () => {
