@@ -17,6 +17,7 @@ const STATUS: Partial<Record<ErrorCode, number>> = {
   cluster_unreachable: 502,
   cluster_busy: 503,
   cluster_rejected: 502,
+  cluster_answer_invalid: 502,
   cluster_unsupported: 502,
   encode_unsupported: 501,
   deadline_exceeded: 504,

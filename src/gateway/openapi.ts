@@ -106,12 +106,14 @@ export function openApiDocument(): Readonly<Record<string, unknown>> {
         request: schemaOf(comparisonSchema, "input"),
         answer: z.looseObject({}),
         failure: clusterError,
-        statuses: [400, 401, 403, 404, 413, 429, 500, 502, 503, 504],
+        statuses: [400, 401, 403, 404, 413, 429, 500, 501, 502, 503, 504],
         secured: false,
+        others: AS_CLUSTER,
       }),
       [`${CONSOLE}/indices`]: get("Indices of the gateway's model", "application/json", {
         failure: clusterError,
-        statuses: [401, 403, 502, 504],
+        statuses: [401, 403, 429, 500, 502, 503, 504],
+        others: AS_CLUSTER,
       }),
       [`${CONSOLE}/console`]: get("The console, a page for people", "text/html"),
       "/health": get("The process can encode; 503 once it cannot any more", "application/json", {
@@ -132,7 +134,9 @@ export function openApiDocument(): Readonly<Record<string, unknown>> {
   };
 }
 
-const ENCODING = [401, 413, 422, 429, 500, 503, 504] as const;
+const ENCODING = [401, 413, 422, 429, 500, 501, 503, 504] as const;
+
+const AS_CLUSTER = "Any other refusal of the cluster, as it is";
 
 interface Posted {
   readonly summary: string;
@@ -142,9 +146,11 @@ interface Posted {
   readonly statuses: readonly number[];
   /** Whether the encode routes' key is asked for. */
   readonly secured?: boolean;
+  readonly others?: string;
 }
 
-function post({ summary, request, answer, failure, statuses, secured = true }: Posted): object {
+function post(posted: Posted): object {
+  const { summary, request, answer, secured = true } = posted;
   return {
     post: {
       summary,
@@ -152,19 +158,26 @@ function post({ summary, request, answer, failure, statuses, secured = true }: P
       requestBody: { required: true, content: json(request) },
       responses: {
         200: { description: "The answer, one per text in order", content: json(schemaOf(answer)) },
-        ...failures(failure, statuses),
+        ...failures(posted),
       },
     },
   };
 }
 
-function failures(failure: z.ZodType, statuses: readonly number[]): object {
-  return Object.fromEntries(
-    statuses.map((status) => [
-      status,
-      { description: REASONS[status] ?? "", content: json(schemaOf(failure)) },
-    ]),
-  );
+function failures({
+  failure,
+  statuses,
+  others,
+}: Pick<Posted, "failure" | "statuses" | "others">): object {
+  const content = json(schemaOf(failure));
+  const described = statuses.map((status): [number, object] => [
+    status,
+    { description: REASONS[status] ?? "", content },
+  ]);
+  return {
+    ...Object.fromEntries(described),
+    ...(others === undefined ? {} : { default: { description: others, content } }),
+  };
 }
 
 const REASONS: Readonly<Record<number, string>> = {
@@ -177,6 +190,7 @@ const REASONS: Readonly<Record<number, string>> = {
   424: "A text cannot be encoded",
   429: "The encoder's queue is full; Retry-After says how long to wait",
   500: "A text cannot be encoded",
+  501: "This process has no model that encodes documents",
   502: "The cluster cannot be reached, or answered something unexpected",
   503: "The encoder is broken, the gateway ends, or the cluster is busy",
   504: "The deadline is over",
@@ -185,9 +199,9 @@ const REASONS: Readonly<Record<number, string>> = {
 function get(
   summary: string,
   type: string,
-  failing?: { readonly failure: z.ZodType; readonly statuses: readonly number[] },
+  failing?: Pick<Posted, "failure" | "statuses" | "others">,
 ): object {
-  const failed = failing === undefined ? {} : failures(failing.failure, failing.statuses);
+  const failed = failing === undefined ? {} : failures(failing);
   return {
     get: {
       summary,

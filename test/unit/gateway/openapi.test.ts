@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
+import { CspladeError, type ErrorCode } from "../../../src/errors/csplade-error.js";
+import { startGateway } from "../../../src/gateway/gateway.js";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";
 import {
   startRecordingUpstream,
   type RecordingUpstream,
 } from "../../support/recording-upstream.js";
+import { answerLookups } from "../../support/sent-as-is.js";
+import { testConfig } from "../../support/tiny-checkpoints.js";
 
 interface Described {
   readonly requestBody?: { readonly content: Content };
@@ -99,6 +103,75 @@ describe("/openapi.json", function () {
     }
     upstream.answer = (_request, response) => response.destroy();
     assert.equal(await described(route, body, { authorization: "Bearer none" }), 502);
+  });
+
+  /** What an encoder throws (`src/encoder`, `src/text`), and what nobody expects. */
+  const ENCODER_ERRORS: readonly ErrorCode[] = [
+    ...(["encode_failed", "encode_unsupported", "document_breaks_device"] as const),
+    ...(["device_failed", "device_hung", "model_invalid", "model_not_found"] as const),
+    ...(["provider_unavailable", "provider_unsuitable", "deadline_exceeded", "aborted"] as const),
+  ];
+
+  it("names every status that an error of the encoder has, on every route that encodes", async () => {
+    const lookups = answerLookups(() => gateway);
+    const cluster = await startRecordingUpstream();
+    cluster.answer = (request, response) =>
+      lookups({ ...request, url: `/prefix${request.url}` }, response);
+    let thrown: Error = new Error("unexpected");
+    const fail = () => Promise.reject(thrown);
+    const failing = await startGateway({
+      config: testConfig({ "gateway.port": 0, "opensearch.url": cluster.url }),
+      encoder: { ...gateway.encoder, encodeDocuments: fail, encodeQueries: fail },
+    });
+    try {
+      const errors = [thrown, ...ENCODER_ERRORS.map((code) => new CspladeError(code, "A test."))];
+      const routes = [
+        ...ROUTES.map(([route, bodyOf]) => [route, bodyOf(["a"])] as const),
+        ["/_csplade/compare", { index: "docs", question: "a" }] as const,
+      ];
+      for (const error of errors) {
+        thrown = error;
+        for (const [route, body] of routes) {
+          const answer = await fetch(failing.url + route, {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify(body),
+          });
+          const text = await answer.text();
+          const found = paths[route]?.post?.responses;
+          assert.ok(answer.status >= 400, text);
+          const known = found?.[answer.status]?.content["application/json"]?.schema;
+          assert.ok(known, `${route} answers ${answer.status}: ${text}`);
+          for (const name of known.required ?? []) {
+            assert.ok(Object.hasOwn(JSON.parse(text) as object, name), text);
+          }
+        }
+      }
+    } finally {
+      await failing.close(100);
+      await cluster.close();
+    }
+  });
+
+  it("names every status of the list of indices, and says that the cluster's own may be others", async () => {
+    const route = "/_csplade/indices";
+    const known = paths[route]?.get?.responses ?? {};
+    const refusal = '{"error":{"type":"t","reason":"r","root_cause":[]},"status":429}';
+    for (const status of [401, 403, 429, 500, 503]) {
+      upstream.answer = (_request, response) =>
+        response.writeHead(status, { "content-type": "application/json" }).end(refusal);
+      const answer = await fetch(gateway.url + route);
+      assert.ok(known[answer.status], `${answer.status}: ${await answer.text()}`);
+    }
+    upstream.answer = (_request, response) =>
+      response.writeHead(200, { "content-type": "application/json" }).end("{not JSON");
+    const garbled = await fetch(gateway.url + route);
+    assert.ok(known[garbled.status], `${garbled.status}: ${await garbled.text()}`);
+    upstream.answer = (_request, response) => response.destroy();
+    assert.equal((await fetch(gateway.url + route)).status, 502);
+    for (const named of [known, paths["/_csplade/compare"]?.post?.responses]) {
+      assert.ok(named?.default);
+    }
   });
 
   it("says that exactly one of two keys is to be given", () => {
