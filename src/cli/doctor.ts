@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { connectCluster } from "../cluster/cluster.js";
 import type { LoadedConfig } from "../config/load-config.js";
 import { withoutPasswords } from "../config/without-passwords.js";
+import { settingRows, type SettingRow } from "../config/settings-table.js";
 import { settings, type Config, type Setting, type SettingName } from "../config/settings.js";
 import { openCheckpoint, type CheckpointDirectory } from "../encoder/checkpoint-directory.js";
 import { CUDA_OPERATORS_VERSION } from "../encoder/cuda-operators.js";
@@ -28,6 +29,7 @@ export function doctorCommand(): Command {
   return configuredCommand("doctor")
     .description("Print every setting with its origin, and check model, cluster and Redis.")
     .option("--json", "one JSON object: {settings, checks}, or with --tune {tuning, settings}")
+    .option("--settings", "explain every setting instead: variable, default, values, meaning")
     .option("--tune", "find the fastest encoder settings of this machine instead")
     .option("--seconds <n>", "with --tune: about how long to measure", "60")
     .option("--write <file>", "with --tune: store what was found in this settings file")
@@ -36,7 +38,13 @@ export function doctorCommand(): Command {
       "\nExamples:\n  csplade doctor\n  OPENSEARCH_URL=https://search:9200 csplade doctor --json" +
         "\n  csplade doctor --tune --write csplade.yaml",
     )
-    .action(async (flags: TuneFlags & { tune?: true }, command: Command) => {
+    .action(async (flags: TuneFlags & { tune?: true; settings?: true }, command: Command) => {
+      if (flags.settings) {
+        const rows = settingRows();
+        if (flags.json) printJson(rows);
+        else for (const row of rows) printRow(row);
+        return;
+      }
       const loaded = configOf(command.opts());
       if (flags.tune) {
         await runTuning(loaded, flags);
@@ -83,6 +91,12 @@ function shownValue(value: unknown, { secret }: Setting): unknown {
     return secret === true ? shown.replace(/[?#].*$/, "") : shown;
   }
   return secret === true && value !== undefined ? "(hidden)" : value;
+}
+
+function printRow({ name, env, default: fallback, values, help }: SettingRow): void {
+  const usual = fallback === "" ? "not set" : fallback;
+  printLine(`${pc.bold(name.padEnd(30))} ${env.padEnd(32)} ${usual}  ${pc.dim(`(${values})`)}`);
+  printLine(`    ${help}`);
 }
 
 function printSettings(shown: readonly ShownSetting[]): void {
