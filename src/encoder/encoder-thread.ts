@@ -29,6 +29,7 @@ import {
   type EncoderThreadData,
   type EncoderWork,
 } from "./encoder-protocol.js";
+import { TEXT_AGAIN } from "./manifest.js";
 import { isMemoryExhausted } from "./memory-exhausted.js";
 import { openSession, type OnnxSession } from "./onnx-session.js";
 
@@ -39,13 +40,16 @@ interface Loaded {
   readonly space: TermSpace | undefined;
   readonly vocabulary: () => Vocabulary;
   readonly data: EncoderThreadData;
-  /** Tokens that follow those of every text, of models that are read at a prompt. */
-  readonly prompts: { readonly document: readonly number[]; readonly query: readonly number[] };
+  /** What follows every text, of models that are read at a prompt. */
+  readonly prompts: { readonly document: PromptTokens; readonly query: PromptTokens };
   /** Tokens of {@link KNOWN_GOOD}. */
   readonly knownGood: readonly number[];
   /** Most tokens of a batch since memory ran out for a larger one. */
   fitting: number;
 }
+
+/** Tokens of a prompt's parts; the text stands again between each two. */
+type PromptTokens = readonly (readonly number[])[];
 
 /** The device failed, whatever the texts. */
 class DeviceFailure extends Error {}
@@ -78,7 +82,7 @@ async function load(data: EncoderThreadData): Promise<Loaded> {
   const session = await openSession(data.modelFile, data);
   reply({ type: "loaded" });
   const tokens = (prompt: string | undefined) =>
-    prompt === undefined ? [] : tokenizer.encode(prompt);
+    prompt === undefined ? [[]] : prompt.split(TEXT_AGAIN).map((part) => tokenizer.encode(part));
   const prompts = { document: tokens(data.prompt?.document), query: tokens(data.prompt?.query) };
   const fitting = Infinity;
   const loaded = { tokenizer, session, space, vocabulary, data, prompts, knownGood, fitting };
@@ -117,7 +121,7 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
     text.passages.map((passage): PlacedPassage => ({
       ...passage,
       text: index,
-      read: [...passage.ids, ...prompt],
+      read: behindText(passage.ids, prompt),
     })),
   );
   const encodable = passages.filter((passage) => passage.ids.length > 0);
@@ -138,6 +142,10 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
     },
     transfer,
   );
+}
+
+function behindText(ids: readonly number[], prompt: PromptTokens): number[] {
+  return prompt.flatMap((part) => [...ids, ...part]);
 }
 
 /** Tells the main thread that work goes on. */

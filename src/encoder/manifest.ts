@@ -10,6 +10,9 @@ const roleLimits = z.object({
   query: z.number().int().min(1).max(65_536),
 });
 
+/** In a prompt: the text once more. What is read twice is read knowing its end, as `echo` does. */
+export const TEXT_AGAIN = "{text}";
+
 const prompt = z.string().min(1).max(2_000);
 
 /** Schema of `manifest.json`, format 1. Unknown keys are kept out of the parsed value. */
@@ -56,7 +59,10 @@ export const manifestSchema = z.object({
    * of the last position of a prompt behind the text. Inside the graph too.
    */
   pooling: z.enum(["max", "mean", "prompt"]),
-  /** What is written behind a text before the model reads it, per role. Its tokens are no part of `max_tokens`. */
+  /**
+   * What is written behind a text before the model reads it, per role; where it has {@link TEXT_AGAIN}
+   * the text stands again. Its tokens are no part of `max_tokens`.
+   */
   prompt: z.object({ document: prompt, query: prompt }).optional(),
   /** Longest input in tokens, per role. */
   max_tokens: roleLimits,

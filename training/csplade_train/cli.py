@@ -318,19 +318,19 @@ def read_at_prompt(a: argparse.Namespace) -> None:
     sample = random.Random(a.seed).sample(texts, min(a.sample, len(texts)))
     print(f"measuring {len(sample):,} of {len(texts):,} texts", file=sys.stderr, flush=True)
     model = prompted.causal_model(source)
-    prompt = a.prompt.replace("\\n", "\n")
+    prompt, query_prompt = (p.replace("\\n", "\n") for p in (a.prompt, a.query_prompt))
+    prompts = {"document": prompt, "query": query_prompt}
     space = TermSpace(tokenizer, lexicon)
     bias = prompted.bias_of(source, model, space, sample, prompt, a.length, a.threshold)
     maxima = prompted.input_maxima(model, prompted.prompted_rows(source, sample[:64], prompt, a.length))
     about = checkpoints.Description(
         name=a.name,
         base={"name": a.base_name, "source": a.source, "license": a.license},
-        max_tokens={"document": a.length, "query": a.length},
+        max_tokens={"document": a.length, "query": prompted.fitting(tokenizer, query_prompt, a.length)},
         top_k={"document": 256, "query": 64},
         license=a.license,
         training={"texts": len(sample), "steps": 0},
     )
-    prompts = dict.fromkeys(lexicon_file.ROLES, prompt)
     print(json.dumps(prompted.write(a.out, source, bias, prompts, lexicon, a.precision, about, maxima), indent=2))
 
 
@@ -474,12 +474,14 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--texts", type=Path, required=True, help="NDJSON of ordinary texts: what a word's usual weight is")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--prompt", default="\\n\\nKeywords:", help="what follows a text; backslash n is a new line")
+    again = "\\n\\n{text}\\n\\nKeywords:"
+    p.add_argument("--query-prompt", default=again, help="what follows a question; {text}: the question once more")
     p.add_argument("--lexicon", type=Path, help="checkpoint directory whose lexicon is taken")
     p.add_argument("--sample", type=int, default=2500, help="texts that are measured")
     p.add_argument("--length", type=int, default=96, help="tokens of a passage")
     p.add_argument("--threshold", type=float, default=1.0, help="log-probability above the usual that counts")
     p.add_argument("--document-weight", type=float, default=10.0)
-    p.add_argument("--query-weight", type=float, default=0.045)
+    p.add_argument("--query-weight", type=float, default=0.06)
     p.add_argument("--document-terms", type=int, default=76)
     p.add_argument("--query-terms", type=int, default=28)
     p.add_argument("--most-query-terms", type=int, default=40, help="with the question's own words")

@@ -35,6 +35,10 @@ from .onnx_trunk import positions_and_bias, stack
 
 ACTIVATION = "relu"
 POOLING = "prompt"
+TEXT_AGAIN = "{text}"
+"""In a prompt: the text once more."""
+PROMPT_POSITIONS = 64
+"""Positions of the graph beyond the longest text."""
 NEVER = 1.0e4
 """Bias of rows that are no words: no log-probability passes it."""
 
@@ -113,10 +117,20 @@ def causal_model(base: Base) -> Any:
 
 
 def prompted_rows(base: Base, texts: Sequence[str], prompt: str, limit: int) -> list[list[int]]:
-    """Token ids of texts, cut to `limit`, with the prompt's behind them."""
+    """Token ids of texts, cut to `limit`, with the prompt's behind them and the text again where it says so."""
     tokenizer = Tokenizer.from_str(base.tokenizer_json)
-    tail = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return [ids + tail for ids in tok.encode_batch(tokenizer, list(texts), limit)]
+    parts = _parts(tokenizer, prompt)
+    return [[i for part in parts for i in ids + part] for ids in tok.encode_batch(tokenizer, list(texts), limit)]
+
+
+def _parts(tokenizer: Tokenizer, prompt: str) -> list[list[int]]:
+    return [tokenizer.encode(part, add_special_tokens=False).ids for part in prompt.split(TEXT_AGAIN)]
+
+
+def fitting(tokenizer: Tokenizer, prompt: str, length: int) -> int:
+    """Most tokens of a text that a graph for texts of `length` tokens has positions for, as often as it is read."""
+    parts = _parts(tokenizer, prompt)
+    return min(length, (length + PROMPT_POSITIONS - sum(map(len, parts))) // len(parts))
 
 
 @torch.no_grad()
@@ -246,7 +260,7 @@ def write(
     """
     cleared(directory)
     (directory / "tokenizer.json").write_text(base.tokenizer_json, encoding="utf-8")
-    positions = max(about.max_tokens.values()) + 64
+    positions = max(about.max_tokens.values()) + PROMPT_POSITIONS
     exported, columns = smoothed(base, maxima) if precision == "int8" and maxima is not None else (base, None)
     save(build(exported, bias, precision, positions, columns, block), directory / "model.onnx")
     lexicon.write(directory)

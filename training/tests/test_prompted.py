@@ -19,6 +19,9 @@ from csplade_train.lexicon import TermSpace, lexicon_of
 from csplade_train.quantize import dequantize_affine, quantize_affine
 
 TEXTS = [p.passage for p in pairs(60)]
+LENGTH = 96
+THRESHOLD = -0.5
+"""Below what is usual: a random model says everything about equally often."""
 
 
 def made(directory: Path, precision: str) -> tuple[Path, base.Base]:
@@ -26,9 +29,9 @@ def made(directory: Path, precision: str) -> tuple[Path, base.Base]:
     lines = "".join(json.dumps({"_id": str(n), "text": text}) + "\n" for n, text in enumerate(TEXTS))
     (directory / "texts.jsonl").write_text(lines, encoding="utf-8")
     words = ["--model", str(source), "--texts", str(directory / "texts.jsonl"), "--out", str(directory / "out")]
-    # What a random model says is usual, give or take a little.
-    numbers = ["--length", "24", "--sample", "40", "--threads", "1", "--threshold", "-1"]
-    assert cli.main(["read-at-prompt", *words, *numbers, "--prompt", "\\n\\nba ke", "--precision", precision]) == 0
+    numbers = ["--length", str(LENGTH), "--sample", "40", "--threads", "1", "--threshold", str(THRESHOLD)]
+    prompts = ["--prompt", "\\n\\nba ke", "--query-prompt", "\\n\\n{text}\\n\\nba ke"]
+    assert cli.main(["read-at-prompt", *words, *numbers, *prompts, "--precision", precision]) == 0
     return directory / "out", base.load(source)
 
 
@@ -55,16 +58,21 @@ def expected(source: base.Base, bias: np.ndarray, rows: list[list[int]]) -> np.n
 def test_weights_are_log_probabilities_above_the_usual_ones(tmp_path: Path, precision: str, tolerance: float) -> None:
     directory, source = made(tmp_path, precision)
     manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
-    assert (manifest["pooling"], manifest["prompt"]["query"]) == ("prompt", "\n\nba ke")
+    assert manifest["pooling"] == "prompt"
+    assert manifest["prompt"] == {"document": "\n\nba ke", "query": "\n\n{text}\n\nba ke"}
     lexicon = lexicon_of(directory)
     assert lexicon is not None and lexicon.model_terms == "apart"
     space = TermSpace(Tokenizer.from_str(source.tokenizer_json), lexicon)
     sampled = random.Random(5).sample(TEXTS, 40)
-    bias = prompted.bias_of(source, prompted.causal_model(source), space, sampled, "\n\nba ke", 24, -1.0)
-    rows = prompted.prompted_rows(source, TEXTS[:7], "\n\nba ke", 24)
+    bias = prompted.bias_of(source, prompted.causal_model(source), space, sampled, "\n\nba ke", LENGTH, THRESHOLD)
+    rows = prompted.prompted_rows(source, TEXTS[:7], "\n\nba ke", LENGTH)
+    # The longest question, read twice, has its positions too.
+    longest = prompted.prompted_rows(source, [" ".join(TEXTS)], "\n\n{text}\n\nba ke", manifest["max_tokens"]["query"])
+    assert LENGTH + 50 < len(longest[0]) <= LENGTH + prompted.PROMPT_POSITIONS
+    rows += longest
     found = vectors(directory, rows, manifest["vocabulary_size"])
-    assert np.abs(found - expected(source, bias, rows)).max() < tolerance
-    assert (found > 0.5).any()
+    wanted = expected(source, bias, rows)
+    assert np.abs(found - wanted).max() < tolerance < wanted.max()
     assert not found[:, bias >= prompted.NEVER].any()
     alone = np.concatenate([vectors(directory, [row], manifest["vocabulary_size"]) for row in rows])
     assert np.abs(found - alone).max() < 1e-3

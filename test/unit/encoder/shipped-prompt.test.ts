@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import path from "node:path";
 import { packageRoot } from "../../../src/config/package-root.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { openSession } from "../../../src/encoder/onnx-session.js";
 import { readVocabulary } from "../../../src/sparse/vocabulary.js";
-import { readTokenizerFile } from "../../../src/text/tokenizer.js";
+import { createTokenizer, readTokenizerFile } from "../../../src/text/tokenizer.js";
 import { testConfig } from "../../support/tiny-checkpoints.js";
 
 /** Ids from here on are words of the text itself. */
@@ -47,6 +48,22 @@ describe("models/csplade-smollm2-135m-prompt", function () {
       assert.ok(words.length <= 28);
     });
   }
+
+  it("reads a question a second time, knowing its end", async () => {
+    const question = "machine that flies";
+    const tokenizer = createTokenizer(readTokenizerFile(path.join(directory, "tokenizer.json")));
+    const read = tokenizer.encode(`${question}\n\n${question}\n\nKeywords:`);
+    const options = { provider: "cpu", threads: 2 } as const;
+    const session = await openSession(path.join(directory, "model.onnx"), options);
+    const [expected] = await session.run([read], 0, 10);
+    await session.close();
+    const [encoded] = await encoder.encodeQueries([question]);
+    const found = new Set(encoded?.passages[0]?.vector.ids);
+    const heaviest = Array.from(expected?.ids ?? []);
+    const both = heaviest.filter((id) => found.has(id));
+    // Of forms of one word only the heaviest is kept, and no stop words.
+    assert.ok(both.length >= 5, `${both.length} of ${heaviest.length}`);
+  });
 
   it("gives a text the same vector whatever it is encoded with", async () => {
     const texts = [
