@@ -47,6 +47,22 @@ class Base:
     tokenizer_json: str
 
 
+class Sizes:
+    """Sizes of a base model's trunk, as `onnx_trunk.stack` asks for them."""
+
+    def __init__(self, base: Base) -> None:
+        c = base.config
+        self.hidden = int(c["hidden"])
+        self.heads = int(c["heads"])
+        self.key_value_heads = int(c["key_value_heads"])
+        self.head_size = self.hidden // self.heads
+        self.intermediate = int(c["intermediate"])
+        self.norm_epsilon = float(c["norm_epsilon"])
+        self.theta = float(c["rope_theta"])
+        self.layers = 1 + max(int(n.split(".")[2]) for n in base.state if n.startswith("model.layers."))
+        self.vocabulary = len(base.state["model.embed_tokens.weight"])
+
+
 def load(directory: Path | None = None) -> Base:
     """A base model in float32: the one in a directory (config.json, weights, tokenizer.json) or the packaged one.
 

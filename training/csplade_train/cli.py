@@ -37,6 +37,8 @@ from . import (
     plot,
     prompted,
     query_table,
+    reader,
+    reader_training,
     sparsify,
     tradeoff,
 )
@@ -321,7 +323,10 @@ def read_at_prompt(a: argparse.Namespace) -> None:
     prompt, query_prompt = (p.replace("\\n", "\n") for p in (a.prompt, a.query_prompt))
     prompts = {"document": prompt, "query": query_prompt}
     space = TermSpace(tokenizer, lexicon)
-    bias = prompted.bias_of(source, model, space, sample, prompt, a.length, a.threshold)
+    learnt, told = None, dict[str, object](steps=0)
+    if a.reader:
+        learnt, told = reader.read(a.reader)
+    bias = prompted.bias_of(source, model, space, sample, prompt, a.length, a.threshold, learnt)
     maxima = prompted.input_maxima(model, prompted.prompted_rows(source, sample[:64], prompt, a.length))
     about = checkpoints.Description(
         name=a.name,
@@ -329,9 +334,24 @@ def read_at_prompt(a: argparse.Namespace) -> None:
         max_tokens={"document": a.length, "query": prompted.fitting(tokenizer, query_prompt, a.length)},
         top_k={"document": 256, "query": 64},
         license=a.license,
-        training={"texts": len(sample), "steps": 0},
+        training={"texts": len(sample)} | told,
     )
-    print(json.dumps(prompted.write(a.out, source, bias, prompts, lexicon, a.precision, about, maxima), indent=2))
+    manifest = prompted.write(a.out, source, bias, prompts, lexicon, a.precision, about, maxima, reader=learnt)
+    print(json.dumps(manifest, indent=2))
+
+
+def train_reader(a: argparse.Namespace) -> None:
+    """Learn how a language model is read at a prompt; writes the reader, and beside it what it goes on from."""
+    torch.set_num_threads(a.threads)
+    recipe = reader_training.Recipe(steps=a.steps, batch=a.batch, seed=a.seed)
+    teacher = None if a.no_teacher else Teacher(a.teacher or packaged_directory()).embed
+    lexicon = Lexicon.read(a.lexicon / lexicon_file.FILE)
+    prompts = {"document": a.prompt.replace("\\n", "\n"), "query": a.query_prompt.replace("\\n", "\n")}
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    reader_training.train(base.load(a.model), read(a.pairs), lexicon, prompts, recipe, teacher, a.out, say)
 
 
 def adapt_to(a: argparse.Namespace) -> None:
@@ -476,6 +496,7 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--prompt", default="\\n\\nKeywords:", help="what follows a text; backslash n is a new line")
     again = "\\n\\n{text}\\n\\nKeywords:"
     p.add_argument("--query-prompt", default=again, help="what follows a question; {text}: the question once more")
+    p.add_argument("--reader", type=Path, help="what train-reader learnt for the prompt's positions")
     p.add_argument("--lexicon", type=Path, help="checkpoint directory whose lexicon is taken")
     p.add_argument("--sample", type=int, default=2500, help="texts that are measured")
     p.add_argument("--length", type=int, default=96, help="tokens of a passage")
@@ -493,6 +514,22 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--seed", type=int, default=5)
     p.add_argument("--threads", type=int, default=2)
     p.set_defaults(act=read_at_prompt)
+    p = commands.add_parser(
+        "train-reader", help="learn what stands at the prompt's positions of a frozen language model"
+    )
+    p.add_argument("--pairs", type=Path, required=True, help="pairs of `collect`")
+    p.add_argument("--model", type=Path, help="directory of a causal language model; the packaged one without it")
+    p.add_argument("--lexicon", type=Path, required=True, help="checkpoint directory whose words are the terms")
+    p.add_argument("--out", type=Path, required=True, help="the reader (safetensors); a run that stopped goes on")
+    p.add_argument("--prompt", default="\\n\\nKeywords:")
+    p.add_argument("--query-prompt", default=again)
+    p.add_argument("--steps", type=int, default=1000)
+    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--teacher", type=Path, help="directory of a dense teacher; the packaged one without it")
+    p.add_argument("--no-teacher", action="store_true", help="each question's own passage is all that is wanted")
+    p.add_argument("--threads", type=int, default=2)
+    p.set_defaults(act=train_reader)
     p = commands.add_parser("adapt", help="adapt a checkpoint to your own corpus, without judgements")
     p.add_argument("--corpus", type=Path, required=True, help="NDJSON: text (or body), and if possible title, a line")
     p.add_argument("--checkpoint", type=Path, required=True, help="checkpoint directory to start from")

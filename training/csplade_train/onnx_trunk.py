@@ -13,6 +13,15 @@ from .onnx_graph import MICROSOFT, Graph
 Weights = Callable[[str], "np.ndarray | None"]
 """A float32 weight by our name (`layers.3.attention.q.weight`), or None if the model has none such."""
 
+Adapt = Callable[[str, str, str], str]
+"""What becomes of y by the name of a linear layer (`layers.3.qkv`), its input x and its output y, or by the name
+`layers.3.shift` and a layer's input twice."""
+
+
+def unchanged(_name: str, _x: str, y: str) -> str:
+    """Of a trunk to which nothing is added."""
+    return y
+
 
 class Sizes(Protocol):
     """Sizes of the trunk."""
@@ -59,11 +68,20 @@ def positions_and_bias(g: Graph, ids: str, mask: str, positions: int, causal: bo
 
 
 def stack(
-    g: Graph, x: str, weights: Weights, c: Sizes, position: str, bias: str, angles: np.ndarray, scaling: float = 1.0
+    g: Graph,
+    x: str,
+    weights: Weights,
+    c: Sizes,
+    position: str,
+    bias: str,
+    angles: np.ndarray,
+    scaling: float = 1.0,
+    adapt: Adapt = unchanged,
 ) -> str:
     """States [B, S, H] after the last layer, before the final norm; the sum over layers in single precision.
 
     angles [positions, head_size / 2]: rotary angles; scaling: factor of their cosine and sine.
+    adapt: what is added to the layers, on the CPU.
     """
     cos = g.constant("rotary_cos", (np.cos(angles) * scaling).astype(np.float32))
     sin = g.constant("rotary_sin", (np.sin(angles) * scaling).astype(np.float32))
@@ -84,22 +102,26 @@ def stack(
         x = g.op("Expand", x, g.ints(1, 1, 1, c.heads // c.key_value_heads, 1))
         return g.op("Reshape", x, g.ints(0, 0, wide))
 
+    def linear(x: str, name: str, weight: np.ndarray) -> str:
+        return adapt(name, x, g.linear(x, name, weight))
+
     for n in range(c.layers):
         p = f"layers.{n}."
+        x = adapt(p + "shift", x, x)
         h = norm(x, p + "attention_norm.weight")
-        joined = g.linear(h, p + "qkv", np.concatenate([needed(weights, p + f"attention.{m}.weight") for m in "qkv"]))
+        joined = linear(h, p + "qkv", np.concatenate([needed(weights, p + f"attention.{m}.weight") for m in "qkv"]))
         shifts = [s for m in "qkv" if (s := weights(p + f"attention.{m}.bias")) is not None]
         if shifts:
             joined = g.op("Add", joined, g.narrow(g.constant(p + "qkv_bias", np.concatenate(shifts))))
         q, k, v = g.many("Split", joined, g.ints(wide, narrow, narrow), outputs=3, axis=-1, name=p + "split")
         q, k = rotary(q, c.heads), rotary(k, c.key_value_heads)
         a = g.op("MultiHeadAttention", q, repeat(k), repeat(v), "", "", bias, domain=MICROSOFT, num_heads=c.heads)
-        x = g.op("Add", x, g.wide(g.linear(a, p + "o", needed(weights, p + "attention.o.weight"))))
+        x = g.op("Add", x, g.wide(linear(a, p + "o", needed(weights, p + "attention.o.weight"))))
         h = norm(x, p + "mlp_norm.weight")
         both = np.concatenate([needed(weights, p + "gate.weight"), needed(weights, p + "up.weight")])
         gate, up = g.many(
-            "Split", g.linear(h, p + "gate_up", both), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1
+            "Split", linear(h, p + "gate_up", both), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1
         )
         h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        x = g.op("Add", x, g.wide(g.linear(h, p + "down", needed(weights, p + "down.weight"))))
+        x = g.op("Add", x, g.wide(linear(h, p + "down", needed(weights, p + "down.weight"))))
     return x

@@ -1,4 +1,4 @@
-"""A whole causal language model as a checkpoint, untrained: the words that it would write at a prompt.
+"""A whole causal language model as a checkpoint: the words that it would write at a prompt.
 
 The model reads a text and a prompt behind it ("Keywords:").  Its next-word distribution there says what
 the text is about (PromptReps, Zhuang et al. 2024; TILDE, Zhuang and Zuccon 2021).  With p_r the
@@ -6,6 +6,7 @@ probability of row r of the vocabulary, and b_t what is ordinary for the term t 
 
     m(r) = relu(log p_r - b_t - threshold)        b_t = mean over many texts of max over forms r of t of log p_r
 
+The model is untrained, or what stands at the prompt's positions is learnt (reader.py).
 Rows that are no form of a word never weigh.  The output layer runs at one position of a text instead
 of all, so a text costs one causal pass of the trunk.  A lexical part (lexicon.py) holds the text's own words.
 """
@@ -26,12 +27,13 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from . import tokenizer as tok
-from .base import LAYER_WEIGHTS, Base
+from .base import LAYER_WEIGHTS, Base, Sizes
 from .batches import padded
 from .checkpoints import Description, cleared, write_manifest
 from .lexicon import Lexicon, TermSpace
 from .onnx_graph import Graph, assembled, save
-from .onnx_trunk import positions_and_bias, stack
+from .onnx_trunk import Adapt, positions_and_bias, stack, unchanged
+from .reader import cached, reader_of, rescaled
 
 ACTIVATION = "relu"
 POOLING = "prompt"
@@ -43,22 +45,6 @@ NEVER = 1.0e4
 """Bias of rows that are no words: no log-probability passes it."""
 
 
-class Sizes:
-    """Sizes of a base model's trunk, as `onnx_trunk.stack` asks for them."""
-
-    def __init__(self, base: Base) -> None:
-        c = base.config
-        self.hidden = int(c["hidden"])
-        self.heads = int(c["heads"])
-        self.key_value_heads = int(c["key_value_heads"])
-        self.head_size = self.hidden // self.heads
-        self.intermediate = int(c["intermediate"])
-        self.norm_epsilon = float(c["norm_epsilon"])
-        self.theta = float(c["rope_theta"])
-        self.layers = 1 + max(int(n.split(".")[2]) for n in base.state if n.startswith("model.layers."))
-        self.vocabulary = len(base.state["model.embed_tokens.weight"])
-
-
 def build(
     base: Base,
     bias: np.ndarray,
@@ -66,11 +52,12 @@ def build(
     positions: int,
     columns_scaled: dict[str, np.ndarray] | None = None,
     block: int = 32,
+    reader: dict[str, Tensor] | None = None,
 ) -> onnx.ModelProto:
     """The ONNX model: the whole trunk, causal; the output layer at each text's last position.
 
     bias [V]: what a row's log-probability must exceed; `positions` bounds texts with their prompt;
-    columns_scaled: of `smoothed`, for int8.
+    columns_scaled: of `smoothed`, for int8; reader: what was learnt for the prompt's positions.
     """
     c = Sizes(base)
     g = Graph(precision, block, columns_scaled=columns_scaled)
@@ -83,9 +70,10 @@ def build(
     position, mask = positions_and_bias(g, "input_ids", "attention_mask", positions, causal=True)
     angles = np.arange(positions)[:, None] / c.theta ** (np.arange(0, c.head_size, 2, dtype=np.float64) / c.head_size)
     embedding = _numpy(base, "model.embed_tokens.weight")
-    x = stack(g, g.rows("input_ids", "embedding", embedding), weight, c, position, mask, angles)
-    # The last real position [B, 1] of each text: texts are padded on the right.
+    # Texts are padded on the right: their lengths [B, 1] give the last real positions.
     length = g.op("ReduceSum", "attention_mask", g.ints(1), keepdims=1)
+    adapt = unchanged if reader is None else _at_prompt(g, reader, length)
+    x = stack(g, g.rows("input_ids", "embedding", embedding), weight, c, position, mask, angles, adapt=adapt)
     last = g.op("Max", g.op("Sub", length, g.ints(1)), g.ints(0))
     x = g.op("GatherND", x, last, batch_dims=1)
     norm = g.constant("norm.weight", _numpy(base, "model.norm.weight"))
@@ -94,6 +82,26 @@ def build(
     weights = g.op("Sub", g.op("LogSoftmax", logits, axis=-1), g.constant("bias", bias.astype(np.float32)))
     nonempty = g.op("Cast", g.op("Min", length, g.ints(1)), to=TensorProto.FLOAT)
     return assembled(g, "csplade_prompt", g.op("Mul", g.op("Relu", weights), nonempty), c.vocabulary)
+
+
+def _at_prompt(g: Graph, reader: dict[str, Tensor], length: str) -> Adapt:
+    """Adds to the trunk's linear layers and shifts its layers' inputs, at the last positions of texts alone."""
+    size = len(next(value for name, value in reader.items() if name.endswith(".shift")))
+    running = g.op("CumSum", "attention_mask", g.constant("axis_one", np.array(1, dtype=np.int64)))
+    # [B, S]: 1, 2, ... at the prompt's positions, 0 before them; padding counts as the last.
+    place = g.op("Max", g.op("Sub", g.op("Add", running, g.ints(size)), length), g.ints(0))
+    inside = g.op("Unsqueeze", g.op("Cast", g.op("Min", place, g.ints(1)), to=TensorProto.FLOAT), g.ints(2))
+
+    def adapt(name: str, x: str, y: str) -> str:
+        if name + ".a" in reader:
+            a, b = (g.constant(f"{name}.{m}", reader[f"{name}.{m}"].numpy().T) for m in "ab")
+            return g.op("Add", y, g.op("MatMul", g.op("Mul", g.op("MatMul", x, a), inside), b))
+        if name in reader:
+            table = np.pad(reader[name].numpy(), ((1, 0), (0, 0)))
+            return g.op("Add", y, g.op("Gather", g.constant(name, table), place, axis=0))
+        return y
+
+    return adapt
 
 
 def _numpy(base: Base, name: str) -> np.ndarray:
@@ -197,7 +205,14 @@ def smoothed(base: Base, maxima: dict[str, Tensor], share: float = 0.5) -> tuple
 
 @torch.no_grad()
 def bias_of(
-    base: Base, model: Any, space: TermSpace, texts: Sequence[str], prompt: str, limit: int, threshold: float
+    base: Base,
+    model: Any,
+    space: TermSpace,
+    texts: Sequence[str],
+    prompt: str,
+    limit: int,
+    threshold: float,
+    reader: dict[str, Tensor] | None = None,
 ) -> np.ndarray:
     """bias [V] of `build`, from texts cut to `limit` tokens; rows of one term share theirs.
 
@@ -212,6 +227,8 @@ def bias_of(
     starts = np.searchsorted(column[order], np.arange(len(known)))
     total = np.zeros(len(known))
     encoded = sorted(prompted_rows(base, texts, prompt, limit), key=len)
+    tail = len(prompted_rows(base, [""], prompt, limit)[0])
+    learnt = None if reader is None else reader_of(base, encoded[0][-tail:], reader)
     at = 0
     while at < len(encoded):
         end = at + 1
@@ -219,9 +236,14 @@ def bias_of(
             end += 1
         batch = encoded[at:end]
         ids, mask = padded(batch)
-        last = mask.sum(1) - 1
-        state = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(batch)), last]
-        logs = torch.log_softmax(model.lm_head(state).float(), -1)[:, torch.from_numpy(rows)].numpy()
+        if learnt is None:
+            last = mask.sum(1) - 1
+            state = model.model(input_ids=ids, use_cache=False).last_hidden_state[torch.arange(len(batch)), last]
+            logs = torch.log_softmax(model.lm_head(state).float(), -1)
+        else:
+            # What is behind a text, its prompt or padding, is hidden by its length.
+            logs = learnt(cached(model, ids), mask.sum(1) - tail)
+        logs = logs[:, torch.from_numpy(rows)].numpy()
         total += np.maximum.reduceat(logs, starts, axis=1).sum(0)
         at = end
     bias = np.full(vocabulary, NEVER, dtype=np.float32)
@@ -229,10 +251,12 @@ def bias_of(
     return bias
 
 
-def fingerprint(base: Base, bias: np.ndarray, prompts: dict[str, str], lexicon: Lexicon) -> str:
+def fingerprint(
+    base: Base, bias: np.ndarray, prompts: dict[str, str], lexicon: Lexicon, reader: dict[str, Tensor] | None = None
+) -> str:
     """16 hexadecimal digits that name the weight space, the same at every precision."""
     digest = hashlib.sha256(f"causal/{POOLING}/{ACTIVATION}".encode())
-    for name, value in sorted(base.state.items()):
+    for name, value in sorted(base.state.items()) + sorted((reader or {}).items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(value.float().numpy(), dtype="<f4").tobytes())
     digest.update(np.ascontiguousarray(bias, dtype="<f4").tobytes())
@@ -253,18 +277,20 @@ def write(
     about: Description,
     maxima: dict[str, Tensor] | None = None,
     block: int = 32,
+    reader: dict[str, Tensor] | None = None,
 ) -> dict[str, object]:
     """Write a checkpoint directory; returns its manifest.
 
-    prompts: what follows a text of each role; maxima: of `input_maxima`, for int8.
+    prompts: what follows a text of each role; maxima: of `input_maxima`, for int8; reader: of reader.py.
     """
     cleared(directory)
     (directory / "tokenizer.json").write_text(base.tokenizer_json, encoding="utf-8")
     positions = max(about.max_tokens.values()) + PROMPT_POSITIONS
     exported, columns = smoothed(base, maxima) if precision == "int8" and maxima is not None else (base, None)
-    save(build(exported, bias, precision, positions, columns, block), directory / "model.onnx")
+    scaled = reader if reader is None or columns is None else rescaled(reader, columns, Sizes(base))
+    save(build(exported, bias, precision, positions, columns, block, scaled), directory / "model.onnx")
     lexicon.write(directory)
-    name = fingerprint(base, bias, prompts, lexicon)
+    name = fingerprint(base, bias, prompts, lexicon, reader)
     described = replace(about, prompt=prompts)
     vocabulary = Sizes(base).vocabulary
     return write_manifest(directory, described, precision, vocabulary, name, "causal", ACTIVATION, POOLING)
