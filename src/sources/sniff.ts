@@ -11,6 +11,7 @@ export const FILE_FORMATS = [
   "elasticdump",
   "csv",
   "tsv",
+  "parquet",
 ] as const;
 
 /** How documents stand in a file. */
@@ -30,6 +31,7 @@ export const FORMAT_NAMES: Readonly<Record<FileFormat, string>> = {
   elasticdump: "elasticdump's lines",
   csv: "CSV",
   tsv: "TSV",
+  parquet: "Parquet",
 };
 
 /** Bytes of a file that are looked at. */
@@ -72,7 +74,7 @@ const unpackFirst = (command: string) => `Unpack it: ${command} FILE | csplade i
 
 /** Binary formats by the bytes they begin with. */
 const SIGNATURES: readonly (readonly [bytes: string, looksLike: string, advice: string])[] = [
-  ["PAR1", "Parquet", "Export it as NDJSON (DuckDB: COPY (FROM 'FILE') TO 'docs.ndjson')."],
+  ["PARE", "encrypted Parquet", "Write it without encryption."],
   ["PK\x03\x04", "a zip archive or an Excel workbook", "Unzip it, or save the sheet as CSV."],
   ["%PDF", "a PDF", "Take its text out (pdftotext) and write NDJSON with a field for it."],
   ["Obj\x01", "Avro", "Export it as NDJSON (avro-tools tojson)."],
@@ -94,6 +96,7 @@ const SIGNATURES: readonly (readonly [bytes: string, looksLike: string, advice: 
 
 function binaryOf(head: Buffer): Sniffed | undefined {
   const latin1 = head.toString("latin1", 0, 64);
+  if (latin1.startsWith("PAR1")) return { format: "parquet" };
   for (const [bytes, looksLike, advice] of SIGNATURES) {
     if (latin1.startsWith(bytes)) return { looksLike, advice };
   }

@@ -15,6 +15,7 @@ import { rowDocuments, type ColumnType } from "./delimited.js";
 import { tooLarge, type FoundDocument } from "./found-document.js";
 import { writeHit } from "./hit-line.js";
 import { jsonValues, type ValueLayout } from "./json-values.js";
+import { parquetDocuments } from "./parquet.js";
 import { sniffStream } from "./sniff-file.js";
 import type { FileFormat } from "./sniff.js";
 import type { SourceFile } from "./source-file.js";
@@ -117,6 +118,16 @@ async function readable(
   if (form !== undefined && compression === "none" && file !== "-") {
     await plain.close();
     return { path: file, lines: form, start: sniffed.start, origin };
+  }
+  if (format === "parquet") {
+    // It is read from its end: what came as a stream becomes a file first.
+    const isFile = compression === "none" && file !== "-";
+    const whole = isFile ? file : await write(plain.all, `${number}-whole`, request);
+    if (isFile) await plain.close();
+    const rows = asHits(parquetDocuments(whole, request.maxDocumentBytes));
+    const target = await write(rows, `${number}-${format}`, request);
+    if (!isFile) await rm(whole);
+    return { path: target, lines: "hit", start: 0, origin, spooled: true };
   }
   const content = withoutMark(plain.all);
   const spooled =

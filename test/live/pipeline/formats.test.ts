@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { gzipSync } from "node:zlib";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import { connectCluster, type Cluster } from "../../../src/cluster/cluster.js";
 import { pathOf } from "../../../src/cluster/request.js";
 import type { Config } from "../../../src/config/settings.js";
@@ -160,9 +162,27 @@ describe("ingesting files of any format", function () {
     assert.equal(found.get("b")?.routing, "r");
   });
 
+  it("takes a Parquet file, packed too, with the digits of its columns", async () => {
+    const columnData = [
+      { name: "_id", data: ["p1", "p2"], type: "STRING" as const },
+      { name: "text", data: ["words of one", "words of two"], type: "STRING" as const },
+      { name: "n", data: [9_007_199_254_740_993n, -1n], type: "INT64" as const },
+    ];
+    const buffer = Buffer.from(parquetWriteBuffer({ columnData }));
+    for (const [name, content] of [
+      ["rows.parquet", buffer],
+      ["rows.parquet.gz", gzipSync(buffer)],
+    ] as const) {
+      const summary = await ingest(write(name, content));
+      assert.deepEqual([summary.read, summary.failed], [2, 0], name);
+      assert.equal(summary.sources[0]?.format, "parquet");
+    }
+    assert.match((await stored()).get("p1")?.source ?? "", /"n":9007199254740993/);
+  });
+
   it("refuses what it cannot take before it makes an index", async () => {
     const refused: [name: string, content: string, message: RegExp][] = [
-      ["x.parquet", "PAR1\x15\x04", /looks like Parquet/],
+      ["x.parquet", "PAR1\x15\x04", /x\.parquet cannot be read: It is damaged/],
       ["x.html", "<!doctype html><p>words", /looks like HTML/],
       ["x.txt", "Some words.\nSome more.\n", /looks like plain text/],
       [

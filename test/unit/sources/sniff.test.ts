@@ -81,7 +81,7 @@ describe("the format of a file", () => {
   });
 
   const refused: readonly (readonly [head: string | Buffer, looksLike: RegExp])[] = [
-    ["PAR1\x15\x04\x00", /Parquet/],
+    ["Obj\x01\x04\x00", /Avro/],
     ["PK\x03\x04\x14\x00", /zip.*Excel/],
     ["%PDF-1.7\n", /PDF/],
     ["<!DOCTYPE html><html>", /HTML/],

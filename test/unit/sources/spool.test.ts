@@ -115,10 +115,10 @@ describe("files of any format", () => {
   }
 
   it("are named with what they look like where they can not be taken, and nothing is left behind", async () => {
-    const parquet = write("PAR1\x15\x04");
-    await assert.rejects(spooled([parquet]), {
+    const avro = write("Obj\x01\x04");
+    await assert.rejects(spooled([avro]), {
       code: "source_unsupported",
-      message: `${parquet} looks like Parquet, of which no documents are taken.`,
+      message: `${avro} looks like Avro, of which no documents are taken.`,
     });
     const cut = zstdFrame(Buffer.from('{"text":"a"}\n'.repeat(20_000))).subarray(0, 200_000);
     const broken: [content: string | Buffer, message: RegExp][] = [
