@@ -76,6 +76,7 @@ const benches: readonly Bench[] = [
     quick: ["--seconds", "10"],
     full: ["--seconds", "30"],
   },
+  { name: "reverse-dictionary", full: [] },
   {
     name: "reindex",
     quick: ["--rounds", "3", "--documents", "600", "--stub-documents", "8000"],

@@ -1,9 +1,6 @@
 /** `csplade demo`: from nothing to a reverse dictionary, with the same code as every other command. */
-import { createWriteStream } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import type { Command } from "commander";
 import pc from "picocolors";
 import { connectCluster, type Cluster } from "../cluster/cluster.js";
@@ -14,7 +11,7 @@ import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { ingestFiles } from "../pipeline/ingest-files.js";
 import { startServers } from "../servers/servers.js";
-import { wordNetDocuments, wordNetFolder } from "../sources/wordnet.js";
+import { everydayNouns, wordNetFolder } from "../sources/wordnet.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { printIngestSummary } from "./ingest.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
@@ -25,23 +22,22 @@ import { searchAndPrint } from "./search.js";
 /** Index of the demo. */
 const INDEX = "wordnet";
 
-/** What people look up by description: people, states, feelings, doings. */
-const DOMAINS = new Set(["person", "state", "feeling", "act", "cognition", "attribute"]);
-
-/** Questions whose words are mostly not in the answer. */
+/** Questions whose words are mostly not in the answer, chosen before any was asked; all are shown. */
 const QUESTIONS = [
-  "fear of closed spaces",
-  "longing for your home",
-  "stealing things from shops",
-  "a doctor for children",
+  "a person who studies stars",
+  "money paid for a place to live",
+  "machine that flies",
+  "someone who looks after your teeth",
+  "when the ground shakes",
+  "something that keeps the rain off you",
 ];
 
 /** Builds the command. */
 export function demoCommand(): Command {
   return configuredCommand("demo")
-    .description("Start the servers, index WordNet's glosses and search them by meaning.")
-    .option("--documents <n>", "synsets to index", "28000")
-    .addHelpText("after", "\nExamples:\n  npm run demo\n  csplade demo --documents 117000")
+    .description("Start the servers, index everyday words of WordNet and search them by meaning.")
+    .option("--documents <n>", "synsets to index, of the 16,900 nouns that its glosses use", "4000")
+    .addHelpText("after", "\nExamples:\n  npm run demo\n  csplade demo --documents 16900")
     .action(async (flags: { documents: string }, command: Command) => {
       const documents = Number(flags.documents);
       if (!Number.isInteger(documents) || documents < 1) {
@@ -57,14 +53,12 @@ export function demoCommand(): Command {
 async function demo(loaded: LoadedConfig, documents: number, signal: AbortSignal): Promise<void> {
   const config = loaded.values;
   await startNeededServers(loaded, signal);
-  const corpus = await writeCorpus(config, documents, signal);
+  const { file: corpus, count } = await writeCorpus(config, documents, signal);
   const cluster = connectCluster(config);
   const encoder = await openEncoder(config);
   try {
     printLine(
-      pc.bold(
-        `\nIndexing ${documents} WordNet synsets (csplade ingest ${corpus} --index ${INDEX})`,
-      ),
+      pc.bold(`\nIndexing ${count} WordNet synsets (csplade ingest ${corpus} --index ${INDEX})`),
     );
     await ingestCorpus(config, cluster, encoder, corpus, signal);
     for (const question of QUESTIONS) {
@@ -72,7 +66,7 @@ async function demo(loaded: LoadedConfig, documents: number, signal: AbortSignal
       await searchAndPrint({ config, cluster, encoder, index: INDEX, question, size: 3, signal });
     }
     printLine("\nThe servers go on. Ask your own:");
-    printLine(`  ${calledBy} search --index ${INDEX} "a person who studies stars"`);
+    printLine(`  ${calledBy} search --index ${INDEX} "someone who mends shoes"`);
     printLine(`  ${calledBy} down`);
   } finally {
     await encoder.close();
@@ -98,24 +92,19 @@ async function startNeededServers(
   });
 }
 
-/** The synsets of the most telling domains first: a part of WordNet should still be a dictionary of something. */
+/** Writes the everyday nouns of WordNet to a file, as a user's documents would lie there. */
 async function writeCorpus(
   config: Config,
   documents: number,
   signal: AbortSignal,
-): Promise<string> {
-  const telling: string[] = [];
-  const others: string[] = [];
-  for await (const document of wordNetDocuments(wordNetFolder())) {
-    const line = `${JSON.stringify(document)}\n`;
-    (DOMAINS.has(document.domain) ? telling : others).push(line);
-  }
-  const chosen = [...telling, ...others].slice(0, documents);
+): Promise<{ file: string; count: number }> {
+  const nouns = await everydayNouns(wordNetFolder(), documents);
+  signal.throwIfAborted();
   const folder = path.join(config.home, "demo");
   await mkdir(folder, { recursive: true });
   const file = path.join(folder, "wordnet.ndjson");
-  await pipeline(Readable.from(chosen), createWriteStream(file), { signal });
-  return file;
+  await writeFile(file, nouns.map((noun) => `${JSON.stringify(noun)}\n`).join(""));
+  return { file, count: nouns.length };
 }
 
 async function ingestCorpus(

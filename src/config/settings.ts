@@ -111,7 +111,7 @@ export const settings = {
     schema: z
       .string()
       .min(1)
-      .default(path.join(packageRoot, "models", "csplade-smollm2-135m")),
+      .default(path.join(packageRoot, "models", "csplade-smollm2-135m-prompt")),
     env: "CSPLADE_MODEL",
     help: "The checkpoint directory.",
   },

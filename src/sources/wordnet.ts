@@ -74,3 +74,41 @@ export async function* wordNetDocuments(folder: string): AsyncGenerator<WordNetD
     }
   }
 }
+
+/**
+ * The nouns of everyday: those with which WordNet itself explains other words, the most used first. Of
+ * a word only the first sense counts, which is its commonest. No choice is made by hand or by chance, so
+ * the same package gives the same documents.
+ * @param count synsets; as many as there are if there are fewer.
+ */
+export async function everydayNouns(folder: string, count: number): Promise<WordNetDocument[]> {
+  const [firsts, uses] = [await firstSenses(folder), new Map<string, number>()];
+  const nouns: WordNetDocument[] = [];
+  for await (const document of wordNetDocuments(folder)) {
+    for (const word of new Set(document.text.toLowerCase().match(/[a-z]+/g))) {
+      uses.set(word, (uses.get(word) ?? 0) + 1);
+    }
+    if (document.part_of_speech === "noun") nouns.push(document);
+  }
+  const used = (document: WordNetDocument) =>
+    Math.max(0, ...(firsts.get(document._id) ?? []).map((word) => uses.get(word) ?? 0));
+  return nouns
+    .map((document) => ({ document, uses: used(document) }))
+    .filter((each) => each.uses > 0)
+    .sort((a, b) => b.uses - a.uses || (a.document._id < b.document._id ? -1 : 1))
+    .slice(0, count)
+    .map(({ document }) => document);
+}
+
+/** By a noun's document: the words, all in small letters, of which it is the first sense (senseidx(5WN)). */
+async function firstSenses(folder: string): Promise<Map<string, string[]>> {
+  const firsts = new Map<string, string[]>();
+  const input = createReadStream(path.join(folder, "index.sense"), "utf8");
+  for await (const line of createInterface({ input, crlfDelay: Infinity })) {
+    const [, word = "", offset = ""] = /^([a-z]+)%1:\S+ (\d{8}) 1 /.exec(line) ?? [];
+    if (word === "") continue;
+    const id = `n${offset}`;
+    firsts.set(id, [...(firsts.get(id) ?? []), word]);
+  }
+  return firsts;
+}

@@ -52,7 +52,7 @@ from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
 from .recipe import recipe_of
-from .reopen import reopen
+from .reopen import reopen, reopen_prompted
 from .teacher import PACKAGE, Teacher, packaged_directory
 from .trainer import Trainer
 
@@ -216,17 +216,25 @@ def export(a: argparse.Namespace) -> None:
 
 def export_again(a: argparse.Namespace) -> None:
     """Write a checkpoint directory of ours in another precision or for another provider: the same weight space."""
-    model, tokenizer_json = reopen(a.checkpoint)
     manifest = json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))
     about = checkpoints.Description(
         **{key: manifest[key] for key in ("name", "base", "max_tokens", "top_k", "license", "pad_token_id", "training")}
     )
+    target = Target(a.provider, a.columns)
+    lexicon = lexicon_of(a.checkpoint)
+    if manifest["pooling"] == prompted.POOLING and lexicon is not None:
+        source, bias = reopen_prompted(a.checkpoint)
+        print(json.dumps(prompted.write(
+            a.out, source, bias, manifest["prompt"], lexicon, a.precision, about,
+            target=target, name=manifest["fingerprint"],
+        ), indent=2))  # fmt: skip
+        return
+    model, tokenizer_json = reopen(a.checkpoint)
     file = a.checkpoint / query_table.FILE
     table = torch.tensor(json.loads(file.read_text(encoding="utf-8"))["weights"]) if file.exists() else None
     written = checkpoints.write(
-        a.out, model, tokenizer_json, a.precision, about, table, lexicon_of(a.checkpoint),
-        Target(a.provider, a.columns), manifest["fingerprint"],
-    )  # fmt: skip
+        a.out, model, tokenizer_json, a.precision, about, table, lexicon, target, manifest["fingerprint"]
+    )
     print(json.dumps(written, indent=2))
 
 

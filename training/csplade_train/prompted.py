@@ -31,7 +31,7 @@ from .base import LAYER_WEIGHTS, Base, Sizes
 from .batches import padded
 from .checkpoints import Description, cleared, write_manifest
 from .lexicon import Lexicon, TermSpace
-from .onnx_graph import Graph, assembled, save
+from .onnx_graph import ANY, Graph, Target, assembled, save
 from .onnx_trunk import Adapt, positions_and_bias, stack, unchanged
 from .reader import cached, reader_of, rescaled
 
@@ -53,6 +53,7 @@ def build(
     columns_scaled: dict[str, np.ndarray] | None = None,
     block: int = 32,
     reader: dict[str, Tensor] | None = None,
+    target: Target = ANY,
 ) -> onnx.ModelProto:
     """The ONNX model: the whole trunk, causal; the output layer at each text's last position.
 
@@ -60,7 +61,7 @@ def build(
     columns_scaled: of `smoothed`, for int8; reader: what was learnt for the prompt's positions.
     """
     c = Sizes(base)
-    g = Graph(precision, block, columns_scaled=columns_scaled)
+    g = Graph(precision, block, target, columns_scaled)
 
     def weight(name: str) -> np.ndarray | None:
         layers, number, rest = name.split(".", 2)
@@ -276,21 +277,25 @@ def write(
     precision: str,
     about: Description,
     maxima: dict[str, Tensor] | None = None,
-    block: int = 32,
     reader: dict[str, Tensor] | None = None,
+    target: Target = ANY,
+    name: str | None = None,
 ) -> dict[str, object]:
     """Write a checkpoint directory; returns its manifest.
 
-    prompts: what follows a text of each role; maxima: of `input_maxima`, for int8; reader: of reader.py.
+    prompts: what follows a text of each role; maxima: of `input_maxima`, for int8; reader: of reader.py;
+    name: the fingerprint of the checkpoint whose weights these are, another precision of which is written.
     """
     cleared(directory)
     (directory / "tokenizer.json").write_text(base.tokenizer_json, encoding="utf-8")
     positions = max(about.max_tokens.values()) + PROMPT_POSITIONS
     exported, columns = smoothed(base, maxima) if precision == "int8" and maxima is not None else (base, None)
     scaled = reader if reader is None or columns is None else rescaled(reader, columns, Sizes(base))
-    save(build(exported, bias, precision, positions, columns, block, scaled), directory / "model.onnx")
+    save(build(exported, bias, precision, positions, columns, reader=scaled, target=target), directory / "model.onnx")
     lexicon.write(directory)
-    name = fingerprint(base, bias, prompts, lexicon, reader)
+    name = name or fingerprint(base, bias, prompts, lexicon, reader)
     described = replace(about, prompt=prompts)
     vocabulary = Sizes(base).vocabulary
-    return write_manifest(directory, described, precision, vocabulary, name, "causal", ACTIVATION, POOLING)
+    return write_manifest(
+        directory, described, precision, vocabulary, name, "causal", ACTIVATION, POOLING, target.provider
+    )

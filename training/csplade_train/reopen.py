@@ -15,8 +15,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from .base import LAYER_WEIGHTS, Base
 from .model import MASKED_BIAS, ModelConfig, SparseEncoder
-from .quantize import BlockQuantized, dequantize_blocks, dequantize_rows
+from .quantize import AffineQuantized, BlockQuantized, dequantize_affine, dequantize_blocks, dequantize_rows
 
 
 class Graph:
@@ -39,6 +40,9 @@ class Graph:
         if name in self.arrays:
             value = self.array(name)
             return value.T if transposed else value
+        if name + "_packed" in self.arrays:
+            parts = [numpy_helper.to_array(self.arrays[name + part]) for part in ("_packed", "_scales", "_least")]
+            return dequantize_affine(AffineQuantized(*parts)) * self.array(name + "_columns")
         codes, scales = numpy_helper.to_array(self.arrays[name + "_codes"]), self.array(name + "_scales")
         if codes.ndim == 2:
             return dequantize_rows(codes, scales)
@@ -46,6 +50,41 @@ class Graph:
             raise ValueError(f"{name} is quantized in a way that is not known here")
         width = columns or codes.shape[1] * codes.shape[2] * 2
         return dequantize_blocks(BlockQuantized(codes, scales.reshape(codes.shape[:2])), width)
+
+    @property
+    def layers(self) -> int:
+        return sum(name.endswith(".attention_norm.weight") for name in self.arrays)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, float]:
+        """Heads of queries, heads of keys, size of a head, base of the rotary angles."""
+        sines: np.ndarray = self.array("rotary_sin")[1].astype(np.float64)
+        head_size = 2 * len(sines)
+        # The smallest angle tells the base most exactly; bases are whole numbers.
+        theta = float(round(np.arcsin(sines[-1]) ** (-head_size / (head_size - 2))))
+        heads, narrow = (int(self.attribute("RotaryEmbedding", "num_heads", n)) for n in (0, 1))
+        return heads, narrow, head_size, theta
+
+    @property
+    def epsilon(self) -> float:
+        return float(f"{self.attribute('SimplifiedLayerNormalization', 'epsilon'):.6g}")
+
+    def layer(self, n: int, hidden: int, narrow: int) -> dict[str, np.ndarray]:
+        """Weights of a layer by our names (`LAYER_WEIGHTS`); narrow: width of keys."""
+        p = f"layers.{n}."
+        q, k, v = np.split(self.weight(p + "qkv", hidden), [hidden, hidden + narrow])
+        gate, up = np.split(self.weight(p + "gate_up", hidden), 2)
+        return {
+            "attention_norm.weight": self.array(p + "attention_norm.weight"),
+            "mlp_norm.weight": self.array(p + "mlp_norm.weight"),
+            "attention.q.weight": q,
+            "attention.k.weight": k,
+            "attention.v.weight": v,
+            "attention.o.weight": self.weight(p + "o", hidden),
+            "gate.weight": gate,
+            "up.weight": up,
+            "down.weight": self.weight(p + "down", len(gate)),
+        }
 
 
 def reopen(directory: Path) -> tuple[SparseEncoder, str]:
@@ -58,33 +97,15 @@ def reopen(directory: Path) -> tuple[SparseEncoder, str]:
     if "embedding_scale" not in g.arrays or manifest["variant"] not in ("bi", "echo"):
         raise ValueError(f"{directory} was not trained by csplade-train: only such checkpoints can be trained further")
     hidden = len(g.array("embedding_mean"))
-    layers = sum(name.endswith(".attention_norm.weight") for name in g.arrays)
-    heads = int(g.attribute("RotaryEmbedding", "num_heads", 0))
-    narrow_heads = int(g.attribute("RotaryEmbedding", "num_heads", 1))
-    sines: np.ndarray = g.array("rotary_sin")[1].astype(np.float64)
-    head_size = 2 * len(sines)
-    # The smallest angle tells the base most exactly; bases are whole numbers.
-    theta = float(round(np.arcsin(sines[-1]) ** (-head_size / (head_size - 2))))
+    heads, narrow_heads, head_size, theta = g.sizes
     state: dict[str, Tensor] = {}
 
     def keep(name: str, value: np.ndarray) -> None:
         state[name] = torch.from_numpy(np.ascontiguousarray(value)).clone()
 
-    narrow = narrow_heads * head_size
-    intermediate = 0
-    for n in range(layers):
-        p = f"layers.{n}."
-        keep(p + "attention_norm.weight", g.array(p + "attention_norm.weight"))
-        keep(p + "mlp_norm.weight", g.array(p + "mlp_norm.weight"))
-        q, k, v = np.split(g.weight(p + "qkv", hidden), [hidden, hidden + narrow])
-        for name, value in zip("qkv", (q, k, v), strict=True):
-            keep(p + f"attention.{name}.weight", value)
-        keep(p + "attention.o.weight", g.weight(p + "o", hidden))
-        gate, up = np.split(g.weight(p + "gate_up", hidden), 2)
-        intermediate = len(gate)
-        keep(p + "gate.weight", gate)
-        keep(p + "up.weight", up)
-        keep(p + "down.weight", g.weight(p + "down", intermediate))
+    for n in range(g.layers):
+        for name, value in g.layer(n, hidden, narrow_heads * head_size).items():
+            keep(f"layers.{n}.{name}", value)
     keep("embedding.weight", g.weight("embedding", hidden, transposed=False))
     for name in ("norm.weight", "frequency_power", "length_power", "offset", "gain"):
         keep(name, g.array(name))
@@ -99,14 +120,37 @@ def reopen(directory: Path) -> tuple[SparseEncoder, str]:
     config = ModelConfig(
         vocabulary=len(bias),
         hidden=hidden,
-        layers=layers,
+        layers=g.layers,
         heads=heads,
         key_value_heads=narrow_heads,
-        intermediate=intermediate,
+        intermediate=len(state["layers.0.gate.weight"]),
         rope_theta=theta,
-        norm_epsilon=float(f"{g.attribute('SimplifiedLayerNormalization', 'epsilon'):.6g}"),
+        norm_epsilon=g.epsilon,
         variant=manifest["variant"],
     )
     model = SparseEncoder(config)
     model.load_state_dict(state)
     return model, (directory / "tokenizer.json").read_text(encoding="utf-8")
+
+
+def reopen_prompted(directory: Path) -> tuple[Base, np.ndarray]:
+    """The language model of a checkpoint that is read at a prompt, as its graph has it, and the graph's bias [V].
+
+    An int8 graph has the magnitudes of activations in its weights (`prompted.smoothed`): the same function.
+    """
+    g = Graph(onnx.load(str(directory / "model.onnx")))
+    norm = g.array("norm.weight")
+    heads, narrow, head_size, theta = g.sizes
+    found = {
+        "model.embed_tokens.weight": g.weight("embedding", len(norm), transposed=False),
+        "model.norm.weight": norm,
+    }
+    for n in range(g.layers):
+        for name, value in g.layer(n, len(norm), narrow * head_size).items():
+            found[f"model.layers.{n}.{LAYER_WEIGHTS[name]}"] = value
+    config: dict[str, float | int] = {
+        "hidden": len(norm), "heads": heads, "key_value_heads": narrow, "norm_epsilon": g.epsilon, "rope_theta": theta,
+        "intermediate": len(found["model.layers.0.mlp.gate_proj.weight"]),
+    }  # fmt: skip
+    state = {name: torch.from_numpy(np.ascontiguousarray(value)).clone() for name, value in found.items()}
+    return Base(state, config, (directory / "tokenizer.json").read_text(encoding="utf-8")), g.array("bias")

@@ -156,3 +156,17 @@ def test_training_a_reader_goes_on_to_the_digit_and_every_part_of_it_learns(tmp_
     assert told == {"steps": 12, "pairs": 60}
     assert all(value.abs().max() > 0 for value in tensors.values())
     assert all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_a_checkpoint_is_exported_again_for_cuda_in_its_own_weight_space(tmp_path: Path) -> None:
+    first, source = made(tmp_path, "int8")
+    words = ["export-again", "--checkpoint", str(first), "--out", str(tmp_path / "again")]
+    assert cli.main([*words, "--precision", "fp16", "--provider", "cuda"]) == 0
+    before, again = (json.loads((d / "manifest.json").read_text(encoding="utf-8")) for d in (first, tmp_path / "again"))
+    changed = {"precision", "provider", "files"}
+    assert {k: v for k, v in again.items() if k not in changed} == {k: v for k, v in before.items() if k not in changed}
+    assert (again["provider"], again["precision"]) == ("cuda", "fp16")
+    rows = prompted.prompted_rows(source, TEXTS[:7], "\n\nba ke", 24)
+    wide, half = (vectors(d, rows, before["vocabulary_size"]) for d in (first, tmp_path / "again"))
+    assert np.abs(wide - half).max() < 0.15
+    assert (half > 0.5).any()
