@@ -31,7 +31,7 @@ COPY --from=build /app/dist/src dist/src
 COPY console console
 COPY mappings mappings
 COPY pipelines pipelines
-COPY LICENSE ./
+COPY LICENSE NOTICE ./
 RUN chmod 755 dist/src/cli/main.js && ln -s /app/dist/src/cli/main.js /usr/local/bin/csplade
 USER 65532:65532
 # Node as the first process: csplade answers SIGTERM itself and starts no other programs.
