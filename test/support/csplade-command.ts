@@ -53,7 +53,10 @@ export function startCsplade(
   return child;
 }
 
-/** {@link startCsplade} to its end, with `input` on its standard input. */
+/**
+ * {@link startCsplade} to its end, with `input` on its standard input.
+ * @param deadlineMs when it is asked to stop; ten seconds later it is killed, and its code is null.
+ */
 export async function runCsplade(
   folder: string,
   args: readonly string[],
@@ -63,9 +66,12 @@ export async function runCsplade(
 ): Promise<CspladeEnd> {
   const child = startCsplade(folder, args, env);
   child.stdin.end(input);
-  const timer =
-    deadlineMs === undefined ? undefined : setTimeout(() => child.kill("SIGTERM"), deadlineMs);
-  child.on("close", () => clearTimeout(timer));
+  const kill = (after: number, how: NodeJS.Signals) => setTimeout(() => child.kill(how), after);
+  const timers =
+    deadlineMs === undefined
+      ? []
+      : [kill(deadlineMs, "SIGTERM"), kill(deadlineMs + 10_000, "SIGKILL")];
+  child.on("close", () => timers.forEach((timer) => clearTimeout(timer)));
   const code = new Promise<number | null>((resolve) => child.on("close", resolve));
   const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
   return { code: await code, out, err };

@@ -63,7 +63,11 @@ class Servers {
     const child = spawn("redis-server", [file, ...own, ...args], { stdio: "ignore" });
     endWithProcess(child);
     this.children.set(port, child);
+    const deadline = Date.now() + 20_000;
     for (;;) {
+      if (child.exitCode !== null || Date.now() > deadline) {
+        throw new Error(`redis-server on port ${port} did not start (exit ${child.exitCode}).`);
+      }
       const tls = this.caFile === undefined ? {} : { tls: { ca: readFileSync(this.caFile) } };
       const redis = new Redis(port, "127.0.0.1", {
         lazyConnect: true,

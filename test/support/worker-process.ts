@@ -36,13 +36,22 @@ export async function startWorkerProcess(
   endWithProcess(worker);
   await new Promise<void>((resolve, reject) => {
     let said = "";
+    const late = setTimeout(() => {
+      worker.kill("SIGKILL");
+      reject(new Error(`The worker is not ready after a minute: ${said}`));
+    }, 60_000);
     worker.stderr.setEncoding("utf8").on("data", (text: string) => {
       // Only what came before it was ready is of use, as the reason why it is not.
       if (said.length < 10_000) said += text;
-      if (said.includes("Working with")) resolve();
+      if (!said.includes("Working with")) return;
+      clearTimeout(late);
+      resolve();
     });
     worker.once("error", reject);
-    worker.once("exit", (code) => reject(new Error(`The worker ended (${code}): ${said}`)));
+    worker.once("exit", (code) => {
+      clearTimeout(late);
+      reject(new Error(`The worker ended (${code}): ${said}`));
+    });
   });
   return worker;
 }

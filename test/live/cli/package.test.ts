@@ -9,10 +9,14 @@ import { testServers } from "../../support/servers.js";
 describe("the packed package", function () {
   this.timeout(600_000);
   let folder: string;
-  before(() => {
+  before(async () => {
+    await fetch(`${testServers().opensearchUrl}/wordnet`, { method: "DELETE" });
     folder = mkdtempSync(path.join(os.tmpdir(), "csplade-package-"));
   });
-  after(() => rmSync(folder, { recursive: true }));
+  after(async () => {
+    await fetch(`${testServers().opensearchUrl}/wordnet`, { method: "DELETE" });
+    rmSync(folder, { recursive: true });
+  });
 
   function run(program: string, args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = {}) {
     const ran = spawnSync(program, args, {

@@ -96,7 +96,8 @@ describe("the queues on", function () {
     assertWritten(await running, 3_000);
   });
 
-  it("one address that leads to another primary lose nothing in a failover under load", async () => {
+  it("one address that leads to another primary lose nothing in a failover under load", async function () {
+    this.timeout(400_000);
     const behind = await startRedisBehindAddress();
     redis = behind;
     const worker = await startWorkerProcess(

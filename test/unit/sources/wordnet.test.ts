@@ -8,7 +8,7 @@ describe("the everyday nouns of WordNet", function () {
     const nouns = await everydayNouns(wordNetFolder(), 4000);
     assert.equal(nouns.length, 4000);
     const titles = nouns.map(({ title }) => title);
-    for (const title of ["rent", "photosynthesis", "astronomer, uranologist, stargazer"]) {
+    for (const title of ["rent", "epidemic", "astronomer, uranologist, stargazer"]) {
       assert.ok(titles.includes(title), title);
     }
     assert.ok(!titles.some((title) => title.startsWith("claustrophobia")), "hardly a word");
@@ -18,7 +18,7 @@ describe("the everyday nouns of WordNet", function () {
 
   it("are no more than there are", async () => {
     const all = await everydayNouns(wordNetFolder(), 1_000_000);
-    assert.ok(all.length > 16_000 && all.length < 18_000, `${all.length}`);
+    assert.ok(all.length > 20_000 && all.length < 25_000, `${all.length}`);
     assert.equal(new Set(all.map(({ _id }) => _id)).size, all.length);
   });
 });
