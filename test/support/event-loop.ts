@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 
 /** Milliseconds of processor time of this thread, where the system tells; else of the clock. */
-function threadMs(): number {
+export function threadMs(): number {
   try {
     // Linux: nanoseconds on a processor, without those of waiting for one.
     return Number(readFileSync("/proc/thread-self/schedstat", "utf8").split(" ")[0]) / 1e6;

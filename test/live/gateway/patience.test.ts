@@ -4,7 +4,7 @@ import { Agent, createServer, request as httpRequest, type Server } from "node:h
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
-import { longestTurn } from "../../support/event-loop.js";
+import { longestTurn, threadMs } from "../../support/event-loop.js";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";
 import { answerLookups, send } from "../../support/sent-as-is.js";
 
@@ -235,12 +235,16 @@ describe("large, slow and hostile requests", function () {
   it("the measure sees work that holds the event loop, and no waiting", async () => {
     const work = async () => {
       await sleep(5);
-      const until = process.cpuUsage().user + 60_000;
-      while (process.cpuUsage().user < until);
+      const until = threadMs() + 60;
+      while (threadMs() < until);
       await sleep(5);
     };
     assert.ok((await longestTurn(work)) > 20);
-    assert.ok((await longestTurn(() => sleep(50))) < 20);
+    let shortest = Infinity;
+    for (let i = 0; i < 3; i++) {
+      shortest = Math.min(shortest, await longestTurn(() => sleep(50)));
+    }
+    assert.ok(shortest < 20, `${shortest} ms`);
   });
 
   for (const [what, path, body] of hostile) {
