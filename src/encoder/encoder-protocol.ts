@@ -1,4 +1,5 @@
 /** Messages between the main thread's encoder and its threads. */
+import type { RoleInput } from "../text/input-recipe.js";
 import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 
@@ -17,6 +18,8 @@ export interface EncoderThreadData {
   readonly allowCpu: boolean;
   readonly threads: number;
   readonly padTokenId: number;
+  /** What else is around a text that the model reads. */
+  readonly input: { readonly document: RoleInput; readonly query: RoleInput } | undefined;
   /** What is written behind a text, of models that are read at a prompt. */
   readonly prompt: { readonly document: string; readonly query: string } | undefined;
 }

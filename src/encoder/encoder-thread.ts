@@ -15,6 +15,7 @@ import {
   type LexicalVector,
   type ReadPassage,
 } from "../text/lexical-vector.js";
+import { tokensAround, withTokensAround, type TokensAround } from "../text/input-recipe.js";
 import { readLexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
 import { firstPassage, splitPassages, type Passage, type Passages } from "../text/passages.js";
@@ -29,7 +30,6 @@ import {
   type EncoderThreadData,
   type EncoderWork,
 } from "./encoder-protocol.js";
-import { TEXT_AGAIN } from "./manifest.js";
 import { isMemoryExhausted } from "./memory-exhausted.js";
 import { openSession, type OnnxSession } from "./onnx-session.js";
 
@@ -40,16 +40,13 @@ interface Loaded {
   readonly space: TermSpace | undefined;
   readonly vocabulary: () => Vocabulary;
   readonly data: EncoderThreadData;
-  /** What follows every text, of models that are read at a prompt. */
-  readonly prompts: { readonly document: PromptTokens; readonly query: PromptTokens };
+  /** What is around the tokens of every text. */
+  readonly around: { readonly document: TokensAround; readonly query: TokensAround };
   /** Tokens of {@link KNOWN_GOOD}. */
   readonly knownGood: readonly number[];
   /** Most tokens of a batch since memory ran out for a larger one. */
   fitting: number;
 }
-
-/** Tokens of a prompt's parts; the text stands again between each two. */
-type PromptTokens = readonly (readonly number[])[];
 
 /** The device failed, whatever the texts. */
 class DeviceFailure extends Error {}
@@ -81,11 +78,13 @@ async function load(data: EncoderThreadData): Promise<Loaded> {
   const knownGood = ids.length > 0 ? ids : [0];
   const session = await openSession(data.modelFile, data);
   reply({ type: "loaded" });
-  const tokens = (prompt: string | undefined) =>
-    prompt === undefined ? [[]] : prompt.split(TEXT_AGAIN).map((part) => tokenizer.encode(part));
-  const prompts = { document: tokens(data.prompt?.document), query: tokens(data.prompt?.query) };
+  const { input, prompt } = data;
+  const around = {
+    document: tokensAround(tokenizer, file, input?.document, prompt?.document),
+    query: tokensAround(tokenizer, file, input?.query, prompt?.query),
+  };
   const fitting = Infinity;
-  const loaded = { tokenizer, session, space, vocabulary, data, prompts, knownGood, fitting };
+  const loaded = { tokenizer, session, space, vocabulary, data, around, knownGood, fitting };
   // A device is ready once it has encoded something, not once it has taken the weights.
   await encodeKnownGood(loaded);
   return loaded;
@@ -114,14 +113,14 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
   const beat = beatOf(request);
   const cut = request.texts.map((text) => {
     beat();
-    return cutText(loaded.tokenizer, text, request);
+    return cutText(loaded, text, request);
   });
-  const prompt = loaded.prompts[request.kind === "queries" ? "query" : "document"];
+  const around = loaded.around[request.kind === "queries" ? "query" : "document"];
   const passages = cut.flatMap((text, index) =>
     text.passages.map((passage): PlacedPassage => ({
       ...passage,
       text: index,
-      read: behindText(passage.ids, prompt),
+      read: withTokensAround(passage.ids, around),
     })),
   );
   const encodable = passages.filter((passage) => passage.ids.length > 0);
@@ -144,10 +143,6 @@ async function serve(loaded: Loaded, request: EncoderRequest): Promise<void> {
   );
 }
 
-function behindText(ids: readonly number[], prompt: PromptTokens): number[] {
-  return prompt.flatMap((part) => [...ids, ...part]);
-}
-
 /** Tells the main thread that work goes on. */
 function beatOf({ shared }: EncoderRequest): () => void {
   const cells = new Int32Array(shared);
@@ -159,10 +154,10 @@ function lessonOf({ fitting }: Loaded): { fitting_tokens?: number } {
   return Number.isFinite(fitting) ? { fitting_tokens: fitting } : {};
 }
 
-function cutText(tokenizer: Tokenizer, text: string, request: EncoderRequest): Passages {
+function cutText({ tokenizer, data }: Loaded, text: string, request: EncoderRequest): Passages {
   return request.kind === "queries"
-    ? firstPassage(text, tokenizer, request.max_tokens)
-    : splitPassages(text, tokenizer, request);
+    ? firstPassage(text, tokenizer, request.max_tokens, data.input?.query.prefix)
+    : splitPassages(text, tokenizer, request, data.input?.document.prefix);
 }
 
 function literalsOf(

@@ -110,6 +110,7 @@ export async function openEncoder(
       threads:
         config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
       padTokenId: manifest.pad_token_id,
+      input: manifest.input,
       prompt: manifest.prompt,
     },
     threads: sessions,

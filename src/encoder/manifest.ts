@@ -10,10 +10,16 @@ const roleLimits = z.object({
   query: z.number().int().min(1).max(65_536),
 });
 
-/** In a prompt: the text once more. What is read twice is read knowing its end, as `echo` does. */
-export const TEXT_AGAIN = "{text}";
-
 const prompt = z.string().min(1).max(2_000);
+
+const words = z.string().max(2_000).default("");
+const specialTokens = z.array(z.string().min(1).max(200)).max(16).default([]);
+const roleInput = z.object({
+  prefix: words,
+  suffix: words,
+  begin: specialTokens,
+  end: specialTokens,
+});
 
 /** Schema of `manifest.json`, format 1. Unknown keys are kept out of the parsed value. */
 export const manifestSchema = z.object({
@@ -49,21 +55,31 @@ export const manifestSchema = z.object({
    */
   vocabulary_size: z.number().int().min(1),
   /**
-   * What makes a weight of a row's score: `log1p_relu`, log(1 + max(0, score)), or `relu`,
-   * max(0, score). Inside the graph, for people to know.
+   * What makes a weight of a row's score, for people to know, being inside the graph: `relu`,
+   * max(0, score); `log1p_relu`, log(1 + that); `log1p_log1p_relu`, log(1 + log(1 + that)).
    */
-  activation: z.enum(["log1p_relu", "relu"]),
+  activation: z.enum(["log1p_relu", "log1p_log1p_relu", "relu"]),
+  /** Weights that are no larger are no terms. Inside the graph too; without it, 0. */
+  threshold: z.number().min(0).optional(),
   /**
-   * What makes one of a text's many positions: `max`, each row's largest score among them, or
-   * `mean`, the scores of the average hidden vector, as in sentence encoders, or `prompt`, the scores
-   * of the last position of a prompt behind the text. Inside the graph too.
+   * What makes one of a text's many positions: `max`, each row's largest weight among them, `sum`,
+   * the sum of their weights, `last`, the scores of the last position, `mean`, the scores of the
+   * average hidden vector, as in sentence encoders, or `prompt`, the scores of the last position of
+   * a prompt behind the text. Inside the graph too.
    */
-  pooling: z.enum(["max", "mean", "prompt"]),
+  pooling: z.enum(["max", "sum", "last", "mean", "prompt"]),
+  /** Token ids that are never terms, of the model or of a table. Inside the graph too. */
+  never_terms: z.array(z.number().int().min(0)).optional(),
   /**
-   * What is written behind a text before the model reads it, per role; where it has {@link TEXT_AGAIN}
+   * What is written behind a text before the model reads it, per role; where it has `{text}`
    * the text stands again. Its tokens are no part of `max_tokens`.
    */
   prompt: z.object({ document: prompt, query: prompt }).optional(),
+  /**
+   * What else is around a text, per role: words and special tokens (`RoleInput`). Without it, what
+   * the tokenizer's own post-processor adds, counted among `max_tokens`.
+   */
+  input: z.object({ document: roleInput, query: roleInput }).optional(),
   /** Longest input in tokens, per role. */
   max_tokens: roleLimits,
   /** Terms kept per text, per role. */

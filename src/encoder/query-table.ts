@@ -116,7 +116,12 @@ export function openTables(checkpoint: CheckpointDirectory): TableEncoder {
   }
 
   function encodeOne(text: string): EncodedText {
-    const { passages, truncated } = firstPassage(text, tokenizer, manifest.max_tokens.query);
+    const { passages, truncated } = firstPassage(
+      text,
+      tokenizer,
+      manifest.max_tokens.query,
+      manifest.input?.query.prefix,
+    );
     return {
       truncated,
       passages: passages

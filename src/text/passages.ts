@@ -39,21 +39,38 @@ const LONGEST_UNIT = 2_000;
 
 const sentences = new Intl.Segmenter("en", { granularity: "sentence" });
 
-/** Splits a text into passages within the limits. A blank text has no passages. */
-export function splitPassages(text: string, tokenizer: Tokenizer, limits: PassageLimits): Passages {
+/**
+ * Splits a text into passages within the limits. A blank text has no passages.
+ * @param prefix is written before every passage and counts.
+ */
+export function splitPassages(
+  text: string,
+  tokenizer: Tokenizer,
+  limits: PassageLimits,
+  prefix = "",
+): Passages {
   if (text.trim() === "") return { passages: [], truncated: false };
   if (text.length <= limits.max_tokens * LONG_TEXT_CHARACTERS_PER_TOKEN && !hasEndlessWord(text)) {
-    const ids = tokenizer.encode(text);
+    const ids = tokenizer.encode(prefix + text);
     if (ids.length <= limits.max_tokens) {
       return { passages: [{ start: 0, end: text.length, ids }], truncated: false };
     }
   }
-  return packUnits(text, tokenizer, limits);
+  return packUnits(text, tokenizer, limits, prefix);
 }
 
-/** The first passage alone, for queries: what comes after the limit is cut off and reported. */
-export function firstPassage(text: string, tokenizer: Tokenizer, max_tokens: number): Passages {
+/**
+ * The first passage alone, for queries: what comes after the limit is cut off and reported.
+ * @param prefix is written before the text and counts.
+ */
+export function firstPassage(
+  text: string,
+  bare: Tokenizer,
+  max_tokens: number,
+  prefix = "",
+): Passages {
   if (text.trim() === "") return { passages: [], truncated: false };
+  const tokenizer = { encode: (part: string) => bare.encode(prefix + part) };
   const reach = Math.min(max_tokens * LONG_TEXT_CHARACTERS_PER_TOKEN, 8 * LONGEST_UNIT);
   const start = text.length - text.trimStart().length;
   const read = text.slice(start, start + reach);
@@ -82,7 +99,13 @@ function lengthWithin(text: string, tokenizer: Tokenizer, max_tokens: number): n
   return ends[low] ?? 0;
 }
 
-function packUnits(text: string, tokenizer: Tokenizer, limits: PassageLimits): Passages {
+function packUnits(
+  text: string,
+  tokenizer: Tokenizer,
+  limits: PassageLimits,
+  prefix: string,
+): Passages {
+  const max_tokens = Math.max(1, limits.max_tokens - tokenizer.encode(prefix).length);
   const passages: Passage[] = [];
   let start = 0;
   let end = 0;
@@ -91,10 +114,11 @@ function packUnits(text: string, tokenizer: Tokenizer, limits: PassageLimits): P
     const passage = text.slice(start, end);
     if (passage.trim() === "") return;
     // Joined units can cost a token more than apart (a merge across their seam undone).
-    passages.push({ start, end, ids: tokenizer.encode(passage).slice(0, limits.max_tokens) });
+    const ids = tokenizer.encode(prefix + passage).slice(0, limits.max_tokens);
+    passages.push({ start, end, ids });
   };
-  for (const unit of unitsOf(text, tokenizer, limits.max_tokens)) {
-    if (tokens > 0 && tokens + unit.tokens > limits.max_tokens) {
+  for (const unit of unitsOf(text, tokenizer, max_tokens)) {
+    if (tokens > 0 && tokens + unit.tokens > max_tokens) {
       close();
       if (passages.length >= limits.max_passages) {
         return { passages, truncated: text.slice(end).trim() !== "" };
