@@ -6,11 +6,9 @@ import type { SparseVector } from "../sparse/sparse-vector.js";
 /** A text that every model encodes: a device that cannot is broken. */
 export const KNOWN_GOOD = "A text that is known to be good.";
 
-/** What an encoder thread is started with (`workerData`). */
-export interface EncoderThreadData {
+/** What a session thread is started with (`workerData`). */
+export interface SessionThreadData {
   readonly modelFile: string;
-  readonly tokenizerFile: string;
-  readonly lexiconFile: string | undefined;
   readonly provider: "cpu" | "cuda";
   /** Number of the card, of those that the process sees. */
   readonly device: number;
@@ -18,35 +16,93 @@ export interface EncoderThreadData {
   readonly allowCpu: boolean;
   readonly threads: number;
   readonly padTokenId: number;
+  /** Tokens of {@link KNOWN_GOOD}. */
+  readonly knownGood: readonly number[];
+}
+
+/** What a text thread is started with (`workerData`). */
+export interface TextThreadData {
+  readonly tokenizerFile: string;
+  readonly lexiconFile: string | undefined;
   /** What else is around a text that the model reads. */
   readonly input: { readonly document: RoleInput; readonly query: RoleInput } | undefined;
   /** What is written behind a text, of models that are read at a prompt. */
   readonly prompt: { readonly document: string; readonly query: string } | undefined;
 }
 
-/** One window of texts to encode, or to find the literal terms of. */
-export interface EncoderRequest {
+/** What every thread of an encoder is asked. It is posted again where a thread died over it. */
+export interface EncoderTask {
   readonly id: number;
+  /** Number of texts that it is about. */
+  readonly size: number;
+  /**
+   * Two Int32: the first is set to 1 by the main thread to stop between two batches, the second is
+   * counted up by the threads at each text and batch. One that stands still is a hang.
+   */
+  readonly shared: SharedArrayBuffer;
+}
+
+/** How texts are cut and weighed. */
+export interface TextOptions {
   readonly kind: "documents" | "queries" | "literals";
-  readonly texts: readonly string[];
   readonly max_tokens: number;
   readonly max_passages: number;
   readonly top_k: number;
-  /** Most tokens in a batch, padding included. */
-  readonly token_budget: number;
-  /** How many rows the vocabulary has: the graph takes no larger top_k. */
-  readonly rows: number;
   /** Return the words of the lexical parts besides the vectors. */
   readonly words: boolean;
   /** The vectors of a text's passages will be made one: words weigh by the whole text. */
   readonly merged: boolean;
   /** Mean length of the texts of the index that merged vectors are for, in words that count. */
   readonly mean_length: number | undefined;
-  /**
-   * Two Int32: the first is set to 1 by the main thread to stop between two batches, the second is
-   * counted up by the encoder thread at each text and batch. One that stands still is a hang.
-   */
-  readonly shared: SharedArrayBuffer;
+}
+
+/** A passage before it is encoded. */
+export interface CutPassage {
+  /** Position of its text. */
+  readonly text: number;
+  readonly start: number;
+  readonly end: number;
+  /** Tokens of the passage. */
+  readonly tokens: number;
+  /** What the model reads: the passage's tokens and the prompt's. */
+  readonly read: readonly number[];
+}
+
+/** Texts, cut; blank ones have no passages. */
+export interface CutTexts {
+  /** In the order of the texts. */
+  readonly passages: readonly CutPassage[];
+  /** Of each text: some of it was left out because a limit was reached. */
+  readonly truncated: readonly boolean[];
+}
+
+/** What a text thread is asked. */
+export type TextTask = EncoderTask &
+  TextOptions & { readonly texts: readonly string[] } & (
+    | { readonly step: "cut" | "literals" }
+    /** Adds the lexical parts to the vectors of passages. */
+    | {
+        readonly step: "weigh";
+        readonly passages: readonly Pick<CutPassage, "text" | "start" | "end">[];
+        /** Undefined where a passage could not be encoded. */
+        readonly vectors: readonly (SparseVector | undefined)[];
+      }
+  );
+
+/** What a session thread is asked. */
+export interface SessionTask extends EncoderTask {
+  /** Token ids of each passage, at least one. */
+  readonly rows: readonly (readonly number[])[];
+  /** Most terms of a vector. */
+  readonly top_k: number;
+  /** Most tokens in a batch, padding included. */
+  readonly token_budget: number;
+}
+
+/** A vector whose lexical part is in it. */
+export interface WeighedPassage {
+  readonly vector: SparseVector;
+  readonly words?: readonly LiteralWord[];
 }
 
 /** A passage's vector; offsets are UTF-16 code units into the text. */
@@ -75,10 +131,9 @@ export interface EncodedText {
 /** Work done for one request. */
 export interface EncoderWork {
   readonly batches: number;
-  /** Tokens of the texts. */
-  readonly tokens: number;
   /** Tokens computed, padding included. */
   readonly padded_tokens: number;
+  /** Time of the session thread. */
   readonly busy_ms: number;
   /** Most tokens of a batch since memory ran out for a larger one. */
   readonly fitting_tokens?: number;
@@ -95,11 +150,18 @@ export type EncoderReply =
       readonly message: string;
       readonly hint?: string;
     }
+  | { readonly type: "cut"; readonly id: number; readonly cut: CutTexts }
   | {
       readonly type: "encoded";
       readonly id: number;
-      readonly texts: EncodedText[];
+      /** In the order of the rows; a sentence says why one could not be encoded. */
+      readonly vectors: (SparseVector | string)[];
       readonly work: EncoderWork;
+    }
+  | {
+      readonly type: "weighed";
+      readonly id: number;
+      readonly passages: (WeighedPassage | undefined)[];
     }
   | { readonly type: "literals"; readonly id: number; readonly literals: LiteralTerms[] }
   /** The device fails a text that is known to be good: nothing is known about the texts. */

@@ -1,5 +1,5 @@
 /**
- * The threads of an encoder: gives out requests, watches that they are answered, and takes up
+ * Threads of an encoder, of one kind: gives out tasks, watches that they are answered, and takes up
  * again what a dead, hanging or broken thread left. Which state a thread is in is decided by
  * `thread-state.ts` alone.
  */
@@ -8,7 +8,14 @@ import { Worker } from "node:worker_threads";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import { withDeadline } from "../waiting/deadline.js";
 import { onAbort } from "../waiting/on-abort.js";
-import type { EncoderReply, EncoderRequest, EncoderThreadData } from "./encoder-protocol.js";
+import type {
+  EncoderReply,
+  EncoderTask,
+  SessionTask,
+  SessionThreadData,
+  TextTask,
+  TextThreadData,
+} from "./encoder-protocol.js";
 import {
   threadStateMachine,
   type ThreadState,
@@ -17,18 +24,30 @@ import {
 } from "./thread-state.js";
 
 /** How threads are started and watched. */
-export interface EncoderThreadOptions {
-  readonly data: EncoderThreadData;
+export interface EncoderThreadOptions extends ThreadTimes {
+  /** What they do: tokenize and weigh words, or compute. */
+  readonly work: ThreadWork;
   readonly threads: number;
-  /** How long a thread may load its model, milliseconds. */
-  readonly loadTimeoutMs: number;
-  /** How long a thread may work on one batch or one text without a sign, milliseconds. */
-  readonly runTimeoutMs: number;
+  /** Number of the first one, for whoever is told of transitions; 0 without it. */
+  readonly firstNumber?: number;
   /** Options of Node.js for the threads, such as `--import` of an instrumentation. */
   readonly execArgv?: readonly string[] | undefined;
   readonly onTransition?: ((transition: ThreadTransition) => void) | undefined;
   /** Told the most tokens that batches have from now on, because memory ran out for more. */
   readonly onMemoryExhausted?: ((tokens: number) => void) | undefined;
+}
+
+/** A kind of thread, and what it is started with. */
+export type ThreadWork =
+  | { readonly kind: "text"; readonly data: TextThreadData }
+  | { readonly kind: "session"; readonly data: SessionThreadData };
+
+/** How long threads are waited for. */
+export interface ThreadTimes {
+  /** How long a thread may load its model, milliseconds. */
+  readonly loadTimeoutMs: number;
+  /** How long a thread may work on one batch or one text without a sign, milliseconds. */
+  readonly runTimeoutMs: number;
 }
 
 /** How an encoder is. */
@@ -46,17 +65,24 @@ export interface EncoderHealth {
   readonly fitting_tokens?: number;
 }
 
-/** A reply to a request. */
-export type Reply = Extract<EncoderReply, { type: "encoded" | "literals" | "failed" }>;
+/** A reply to a task. */
+export type Reply = Extract<
+  EncoderReply,
+  { type: "cut" | "encoded" | "weighed" | "literals" | "failed" }
+>;
+
+type Task = TextTask | SessionTask;
 
 /** The running threads. */
 export interface EncoderThreads {
   /**
-   * Has a request answered.
+   * Has a task answered.
    * @throws CspladeError `aborted`; `encode_failed` if the thread died or hung over it as often as
    *   it may, `document_breaks_device` if sessions broke over it; `device_failed` or `device_hung` once nothing can be encoded any more.
    */
-  submit(request: EncoderRequest, signal?: AbortSignal): Promise<Reply>;
+  submit(task: Task, signal?: AbortSignal): Promise<Reply>;
+  /** Refuses what no thread has begun. */
+  dropWaiting(error: CspladeError): void;
   health(): EncoderHealth;
   /** Ends everything with an error: whoever judged the device found it broken. */
   declareBroken(error: CspladeError): void;
@@ -66,7 +92,7 @@ export interface EncoderThreads {
 }
 
 interface Pending {
-  readonly request: EncoderRequest;
+  readonly task: EncoderTask;
   /** Threads that died or hung over it. */
   deaths: number;
   /** Sessions that broke over it, and that a new one in their place could encode after. */
@@ -114,7 +140,7 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
 
   const started = await Promise.allSettled(
     Array.from({ length: options.threads }, async (_, number) => {
-      const machine = threadStateMachine(number, tell);
+      const machine = threadStateMachine((options.firstNumber ?? 0) + number, tell);
       try {
         const worker = await startWorker(options);
         machine.become("idle");
@@ -136,7 +162,7 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
   function listen(thread: Thread): void {
     const { worker } = thread;
     worker.on("message", (message: EncoderReply) => {
-      if (!("id" in message) || thread.current?.request.id !== message.id) return;
+      if (!("id" in message) || thread.current?.task.id !== message.id) return;
       if (message.type === "device") {
         learn(message.fitting_tokens);
         void replace(thread, message.message, "device");
@@ -156,13 +182,13 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
     const done = thread.current;
     thread.current = undefined;
     thread.machine.become("idle");
+    if (reply.type !== "failed") {
+      thread.failures = 0;
+      trouble = undefined;
+    }
     if (reply.type === "encoded") {
       learn(reply.work.fitting_tokens);
-      if (reply.work.batches > 0) {
-        thread.failures = 0;
-        trouble = undefined;
-        lastInference = new Date().toISOString();
-      }
+      lastInference = new Date().toISOString();
     }
     dispatch();
     done?.resolve(reply);
@@ -256,7 +282,7 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
     if (left === undefined) return;
     if (kind === "death") left.deaths += 1;
     // Of many texts one may be the cause: their owner takes them apart. A single one is tried twice.
-    if (left.deaths > (left.request.texts.length > 1 ? 0 : 1)) {
+    if (left.deaths > (left.task.size > 1 ? 0 : 1)) {
       const message = `The encoder thread stopped while encoding: ${reason}`;
       left.reject(new CspladeError("encode_failed", message));
     } else {
@@ -287,16 +313,20 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
       if (next === undefined) return;
       thread.current = next;
       thread.machine.become("busy");
-      const { request } = next;
-      const token_budget = Math.min(request.token_budget, fitting);
-      thread.worker.postMessage({ ...request, token_budget });
+      thread.worker.postMessage(withinMemory(next.task));
       watch(thread, next);
     }
   }
 
-  /** A request that shows no sign of work for too long makes its thread a failed one. */
+  function withinMemory(task: EncoderTask): EncoderTask {
+    if (!("token_budget" in task) || !Number.isFinite(fitting)) return task;
+    const { token_budget } = task as SessionTask;
+    return { ...task, token_budget: Math.min(token_budget, fitting) } as SessionTask;
+  }
+
+  /** A task that shows no sign of work for too long makes its thread a failed one. */
   function watch(thread: Thread, pending: Pending): void {
-    const cells = new Int32Array(pending.request.shared);
+    const cells = new Int32Array(pending.task.shared);
     let seen = Atomics.load(cells, 1);
     const look = (): void => {
       if (thread.current !== pending) return;
@@ -315,16 +345,19 @@ export async function startEncoderThreads(options: EncoderThreadOptions): Promis
   return {
     broken: broken.signal,
     declareBroken: endAll,
-    async submit(request, signal) {
+    dropWaiting(error) {
+      for (const pending of waiting.splice(0)) pending.reject(error);
+    },
+    async submit(task, signal) {
       signal?.throwIfAborted();
-      if (isClosed()) throw new CspladeError("encode_failed", "The encoder is closed.");
+      if (isClosed()) throw new CspladeError("aborted", "The encoder is closed.");
       if (broken.signal.aborted) throw broken.signal.reason;
       let stopListening = () => {};
       try {
         return await new Promise<Reply>((resolve, reject) => {
-          const pending: Pending = { request, deaths: 0, breaks: 0, resolve, reject };
+          const pending: Pending = { task, deaths: 0, breaks: 0, resolve, reject };
           stopListening = onAbort(signal, () => {
-            Atomics.store(new Int32Array(request.shared), 0, 1);
+            Atomics.store(new Int32Array(task.shared), 0, 1);
             const place = waiting.indexOf(pending);
             if (place >= 0) waiting.splice(place, 1);
             reject(new CspladeError("aborted", "Encoding was cancelled."));
@@ -382,8 +415,9 @@ async function startWorker(options: EncoderThreadOptions): Promise<Worker> {
   // ONNX Runtime 1.29 and newer reports models and their use to its maker unless told not to. It
   // asks the process's environment, which a worker thread cannot change.
   process.env.ORT_DISABLE_TELEMETRY ??= "1";
-  const worker = new Worker(new URL("./encoder-thread.js", import.meta.url), {
-    workerData: options.data,
+  const { kind, data } = options.work;
+  const worker = new Worker(new URL(`./${kind}-thread.js`, import.meta.url), {
+    workerData: data,
     ...(options.execArgv === undefined ? {} : { execArgv: [...options.execArgv] }),
   });
   const over = new AbortController();

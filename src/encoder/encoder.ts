@@ -1,10 +1,10 @@
 /**
- * The encoder: texts → term weights, on one or several encoder threads.
+ * The encoder: texts → term weights, on threads of its own.
  * The calling thread only queues windows of texts and receives vectors.
  */
 import os from "node:os";
 import type { Config } from "../config/settings.js";
-import { CspladeError, isDeviceFailure, type ErrorCode } from "../errors/csplade-error.js";
+import { CspladeError, isDeviceFailure } from "../errors/csplade-error.js";
 import type { IdfScale } from "../sparse/idf.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import { readLexicon } from "../text/lexicon.js";
@@ -12,10 +12,11 @@ import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory
 import {
   KNOWN_GOOD,
   type EncodedText,
-  type EncoderRequest,
   type EncoderWork,
+  type TextOptions,
 } from "./encoder-protocol.js";
-import { startEncoderThreads, type EncoderHealth, type Reply } from "./encoder-threads.js";
+import { startEncoderStages, type Window } from "./encoder-stages.js";
+import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
 import { openQueryTable } from "./query-table.js";
 import { demandFit } from "./provider-fit.js";
@@ -43,6 +44,8 @@ export interface EncodeOptions {
 /** Totals since the encoder was opened. */
 export interface EncoderTotals extends Omit<EncoderWork, "fitting_tokens"> {
   readonly texts: number;
+  /** Tokens of the texts. */
+  readonly tokens: number;
 }
 
 /** A loaded model, ready to encode. */
@@ -99,19 +102,21 @@ export async function openEncoder(
   demandFit(checkpoint, config);
   const sessions = config["model.sessions"];
   const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
-  const threads = await startEncoderThreads({
-    data: {
-      modelFile: checkpoint.modelFile,
+  const stages = await startEncoderStages({
+    texts: {
       tokenizerFile: checkpoint.tokenizerFile,
       lexiconFile: checkpoint.lexiconFile,
+      input: manifest.input,
+      prompt: manifest.prompt,
+    },
+    sessions: {
+      modelFile: checkpoint.modelFile,
       provider: config["model.provider"],
       device: config["model.device"],
       allowCpu: config["model.cpu_fallback"] !== "never",
       threads:
         config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
       padTokenId: manifest.pad_token_id,
-      input: manifest.input,
-      prompt: manifest.prompt,
     },
     threads: sessions,
     loadTimeoutMs: config["model.load_timeout_ms"],
@@ -119,16 +124,14 @@ export async function openEncoder(
     ...options,
   });
   const totals = { texts: 0, batches: 0, tokens: 0, padded_tokens: 0, busy_ms: 0 };
-  let nextId = 1;
 
-  async function submit(
-    kind: EncoderRequest["kind"],
+  function windowOf(
+    kind: TextOptions["kind"],
     texts: readonly string[],
     options: EncodeOptions,
-  ): Promise<Reply> {
+  ): Window {
     const role = kind === "queries" ? "query" : "document";
-    const request: EncoderRequest = {
-      id: nextId++,
+    return {
       kind,
       texts,
       max_tokens: manifest.max_tokens[role],
@@ -139,11 +142,7 @@ export async function openEncoder(
       words: kind === "queries" || options.words === true,
       merged: options.merged === true,
       mean_length: options.mean_length,
-      shared: new SharedArrayBuffer(8),
     };
-    const reply = await threads.submit(request, options.signal);
-    if (reply.type === "failed") throw new CspladeError(reply.code as ErrorCode, reply.message);
-    return reply;
   }
 
   async function encode(
@@ -151,14 +150,14 @@ export async function openEncoder(
     texts: readonly string[],
     options: EncodeOptions,
   ): Promise<EncodedText[]> {
-    const reply = await submit(kind, texts, options);
-    if (reply.type !== "encoded") throw new CspladeError("encode_failed", "Wrong reply.");
+    const window = windowOf(kind, texts, options);
+    const { texts: encoded, tokens, work } = await stages.encode(window, options.signal);
     totals.texts += texts.length;
-    totals.batches += reply.work.batches;
-    totals.tokens += reply.work.tokens;
-    totals.padded_tokens += reply.work.padded_tokens;
-    totals.busy_ms += reply.work.busy_ms;
-    return reply.texts;
+    totals.tokens += tokens;
+    totals.batches += work.batches;
+    totals.padded_tokens += work.padded_tokens;
+    totals.busy_ms += work.busy_ms;
+    return encoded;
   }
 
   /**
@@ -199,7 +198,8 @@ export async function openEncoder(
     const longest = Math.min(MOST_PROBED, Math.max(...texts.map((text) => text.length)));
     const times = Math.ceil(longest / KNOWN_GOOD.length);
     try {
-      await submit(kind, [Array.from({ length: times }, () => KNOWN_GOOD).join(" ")], options);
+      const good = Array.from({ length: times }, () => KNOWN_GOOD).join(" ");
+      await stages.encode(windowOf(kind, [good], options), options.signal);
     } catch (thrown) {
       if (isDeviceFailure(thrown)) throw thrown;
       if (thrown instanceof CspladeError && !isOfTexts(thrown)) throw thrown;
@@ -208,7 +208,7 @@ export async function openEncoder(
         `Neither these texts nor one that is known to be good can be encoded: ${cause.message}`,
         { cause: thrown },
       );
-      threads.declareBroken(error);
+      stages.declareBroken(error);
       throw error;
     }
   }
@@ -225,13 +225,12 @@ export async function openEncoder(
     lexicon: lexiconOf(checkpoint),
     async literals(texts, options = {}) {
       if (texts.length === 0) return [];
-      const reply = await submit("literals", texts, options);
-      return reply.type === "literals" ? reply.literals : [];
+      return await stages.literals(windowOf("literals", texts, options), options.signal);
     },
     totals: () => ({ ...totals }),
-    health: () => threads.health(),
-    broken: threads.broken,
-    close: () => threads.close(),
+    health: () => stages.health(),
+    broken: stages.broken,
+    close: () => stages.close(),
   };
 }
 

@@ -78,11 +78,9 @@ export async function openSession(
   };
 }
 
-async function createSession(
-  modelFile: string,
-  options: SessionOptions,
-): Promise<InferenceSession> {
-  const settings: InferenceSession.SessionOptions = {
+/** What the runtime is told; its binding for Node passes no other option on to CUDA than the device's number. */
+export function runtimeSettings(options: SessionOptions): InferenceSession.SessionOptions {
+  return {
     executionProviders: [
       options.provider === "cuda" ? { name: "cuda", deviceId: options.device ?? 0 } : "cpu",
     ],
@@ -95,6 +93,13 @@ async function createSession(
     graphOptimizationLevel: "all",
     logSeverityLevel: 3,
   };
+}
+
+async function createSession(
+  modelFile: string,
+  options: SessionOptions,
+): Promise<InferenceSession> {
+  const settings = runtimeSettings(options);
   try {
     const unpacked = readUnpacked(modelFile);
     return await (unpacked === undefined

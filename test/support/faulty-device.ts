@@ -6,7 +6,7 @@ import { packageRoot } from "../../src/config/package-root.js";
 
 /** What can be wrong with a device. */
 export type DeviceFault =
-  "throw" | "throw-from" | "die-from" | "hang" | "kill" | "memory" | "text" | "text-ends";
+  "throw" | "throw-from" | "die-from" | "hang" | "hold" | "kill" | "memory" | "text" | "text-ends";
 
 /** A device. */
 export interface FaultyDevice {

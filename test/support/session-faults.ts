@@ -7,6 +7,7 @@
  *   throw-from run throws from the n-th batch of a session on (the file holds n)
  *   die-from   the same, and no session works any more after it
  *   hang       run never returns; the file is removed by whoever hangs
+ *   hold       run waits as long as the file is there
  *   kill       the thread ends in the middle of run; the file is removed
  *   text       run throws as above where a token is in the batch (the file holds its id), and so does
  *              every later run of the session
@@ -69,6 +70,7 @@ function misbehave(folder: string, batch: number, tokens: number): void {
   if (tokens > number("memory")) {
     throw new Error(`Failed to allocate memory for requested buffer of size ${tokens * 1_000}`);
   }
+  while (existsSync(file("hold"))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
   if (take(file("kill"))) process.exit(1);
   if (take(file("hang"))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }

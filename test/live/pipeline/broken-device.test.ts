@@ -193,6 +193,31 @@ describe("a worker on a broken device", function () {
     assert.ok(lives >= 5, `two over the job, two over the document, one that ends it: ${lives}`);
   });
 
+  it("with its process, each device of it, costs a reindexing the document alone, after two of them broke over it", async () => {
+    const documents = testDocuments(60);
+    const { culprit, token } = breaking(documents);
+    const config = configFor("ends-slices");
+    const index = "broken-ends-slices";
+    await fill(suite.cluster, index, [...documents, { id: "bad", text: culprit }]);
+    device.break("text-ends", token);
+    const running = suite.run({ from: [index], alias: `${index}-search` }, { config, work: false });
+    const state = { over: false };
+    void running.finally(() => (state.over = true)).catch(() => {});
+    let lives = 0;
+    while (!state.over) {
+      device.mend("throw");
+      const card = { CSPLADE_DEVICE: String(lives % 2) };
+      const worker = await hire(config, { ...device.env, ...card });
+      lives += 1;
+      await Promise.race([once(worker, "exit"), running]);
+      assert.ok(lives < 20, `${lives} workers`);
+    }
+    const summary = await running;
+    assert.deepEqual([summary.written, summary.dead_letters], [60, 1]);
+    assert.deepEqual([...(await deadLettersOf(suite.cluster, summary.run)).keys()], ["bad"]);
+    assert.ok(lives > 2, `${lives} workers`);
+  });
+
   it("ends a command that works by itself with device_failed, and buries nothing", async () => {
     device.break("die-from", 5);
     const config = configFor("alone");

@@ -191,6 +191,29 @@ describe("an encoder on a device that fails", function () {
     assert.equal(encoder.health().restarts, 0);
   });
 
+  it("makes the next texts ready while a session computes, and lets what was begun end when it is closed", async () => {
+    const encoder = await open({ "model.run_timeout_ms": 30_000 });
+    device.break("hold");
+    const done: string[] = [];
+    const windows = ["first", "second"].map(async (name) => {
+      const failures = await failuresOf(encoder, [...texts, name]);
+      done.push(name);
+      return failures;
+    });
+    const settled = Promise.allSettled(windows);
+    // Text threads take one thing after the other: behind these stands what both windows need.
+    assert.equal((await encoder.literals(texts)).length, texts.length);
+    assert.deepEqual(done, [], "the session computes the first");
+    const closed = encoder.close();
+    await assert.rejects(encoder.encodeDocuments(texts), { code: "aborted" });
+    device.mend("hold");
+    const [first, second] = await settled;
+    assert.deepEqual(first, { status: "fulfilled", value: [] });
+    assert.ok(second?.status === "rejected");
+    assert.equal((second.reason as CspladeError).code, "aborted");
+    await closed;
+  });
+
   it("with two sessions, a failing one's texts are encoded by the other", async () => {
     const encoder = await open({ "model.sessions": 2 });
     device.break("kill");

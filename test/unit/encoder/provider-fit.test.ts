@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
+import { InferenceSession } from "onnxruntime-node";
+import { loadConfig } from "../../../src/config/load-config.js";
 import { packageRoot } from "../../../src/config/package-root.js";
 import { openCheckpoint } from "../../../src/encoder/checkpoint-directory.js";
 import { CUDA_OPERATORS_VERSION, cudaSupport } from "../../../src/encoder/cuda-operators.js";
 import { openEncoder } from "../../../src/encoder/encoder.js";
 import { readGraphFile } from "../../../src/encoder/graph-file.js";
+import { runtimeSettings } from "../../../src/encoder/onnx-session.js";
 import { fitOf } from "../../../src/encoder/provider-fit.js";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import { csplade } from "../../support/csplade-command.js";
@@ -119,5 +123,46 @@ describe("a graph and the provider that shall compute it", function () {
     assert.ok(graph !== undefined && !graph.ok);
     assert.match(graph.says, /for cuda, \d+ nodes, .* of weights/);
     assert.match(graph.says, /a kernel of each operator/);
+  });
+
+  it("is opened on CUDA without a fallback where none is allowed, which the runtime holds to", async () => {
+    const { extra, executionProviders } = runtimeSettings({
+      provider: "cuda",
+      device: 3,
+      allowCpu: false,
+      threads: 1,
+    });
+    assert.deepEqual(executionProviders, [{ name: "cuda", deviceId: 3 }]);
+    assert.ok(extra !== undefined);
+    const { modelFile } = await openCheckpoint(tinyCheckpoint("bi"));
+    // Here is no other provider than the CPU's: with the option no graph may be left to it.
+    const opened = await InferenceSession.create(modelFile, { executionProviders: ["cpu"] });
+    await opened.release();
+    await assert.rejects(
+      InferenceSession.create(modelFile, {
+        executionProviders: ["cpu"],
+        extra,
+        logSeverityLevel: 4,
+      }),
+      /fallback to CPU EP has been explicitly disabled/,
+    );
+    assert.equal(
+      runtimeSettings({ provider: "cpu", allowCpu: false, threads: 1 }).extra,
+      undefined,
+    );
+  });
+
+  it("has no limit of a card's memory: no setting says one, since the binding would not pass it on", () => {
+    for (const name of ["gpu_mem_limit", "arena_extend_strategy"]) {
+      const file = path.join(folder, `${name}.yaml`);
+      writeFileSync(file, `model:\n  ${name}: 1\n`);
+      assert.throws(() => loadConfig({ file }), new RegExp(name));
+    }
+    const require = createRequire(import.meta.url);
+    const root = path.resolve(path.dirname(require.resolve("onnxruntime-node")), "..");
+    const bin = path.join(root, "bin", "napi-v6", process.platform, process.arch);
+    const binding = readFileSync(path.join(bin, "onnxruntime_binding.node")).toString("latin1");
+    assert.ok(binding.includes("deviceId"));
+    assert.ok(!/gpu_mem_limit|gpuMemLimit|arena_extend|arenaExtend/.test(binding));
   });
 });
