@@ -1,0 +1,38 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { packageRoot } from "../../../src/config/package-root.js";
+import { openCheckpoint } from "../../../src/encoder/checkpoint-directory.js";
+import { fitOf } from "../../../src/encoder/provider-fit.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+
+/**
+ * Doctor reckons weights and the largest tensor. The other tensors of a batch, the arena, the tokenizer
+ * and the lexicon came to 1.8 to 3.0 times that.
+ */
+const MOST_OF_RECKONED = 4;
+
+/** The most memory of a process that encodes with a checkpoint, bytes. */
+async function peakOf(checkpoint: string): Promise<number> {
+  const program = path.join(packageRoot, "dist", "test", "support", "encode-once.js");
+  const args = [program, checkpoint];
+  const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 110_000 });
+  return Number(stdout);
+}
+
+describe("the memory of a process that encodes", function () {
+  this.timeout(120_000);
+  let least: number;
+  before(async () => (least = await peakOf(tinyCheckpoint("bi"))));
+
+  for (const name of readdirSync(path.join(packageRoot, "models"))) {
+    it(`with ${name} is bounded by what doctor reckons, beside what the runtime itself takes`, async () => {
+      const directory = path.join(packageRoot, "models", name);
+      const { memory } = fitOf(await openCheckpoint(directory), testConfig());
+      const more = (await peakOf(directory)) - least;
+      assert.ok(more < MOST_OF_RECKONED * memory.total, `${more} bytes, ${memory.total} reckoned`);
+    });
+  }
+});
