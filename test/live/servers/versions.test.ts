@@ -99,6 +99,16 @@ describe("variants of the embedded OpenSearch", function () {
     assert.deepEqual(words, ["การ", "ที่", "ได้", "ต้อง", "แสดง", "ว่า", "งาน", "ดี"]);
   });
 
+  it("takes no port of those that another start may have found free", async () => {
+    const url = await start({});
+    const { nodes } = await send("GET", `${url}/_nodes/_local/transport`, undefined);
+    const [node] = Object.values(
+      nodes as Record<string, { transport: { publish_address: string } }>,
+    );
+    const port = Number(node!.transport.publish_address.split(":")[1]);
+    assert.ok(port < 9_200 || port > 9_400, `${port}`);
+  });
+
   it("a field of an engine whose native library is absent is refused with a sentence, and the node lives", async () => {
     await demandGuarded(await start({}), 3);
   });

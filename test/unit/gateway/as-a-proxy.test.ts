@@ -5,7 +5,7 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import type { AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";
 import {
   startRecordingUpstream,
@@ -77,6 +77,35 @@ describe("the gateway as a proxy", function () {
     );
     assert.equal(many.status, 401);
     assert.equal(upstream.requests.length, 2, "one look-up for each, and no other");
+  });
+
+  it("looks up so many different indices for one request and no more", async () => {
+    upstream.answer = answerLookups(() => gateway);
+    const lines = Array.from(
+      { length: 200 },
+      (_, i) => `{"index":"many-${i}"}\n{"query":{"csplade":"x"}}\n`,
+    );
+    const headers = { authorization: "Basic bWFueTp4" };
+    const refused = await send(`${gateway.url}/_msearch`, "POST", headers, lines.join(""));
+    assert.equal(refused.status, 413);
+    assert.match(refused.body.toString(), /more than 64 different indices/);
+    const lookups = upstream.requests.filter(({ url }) => url.includes("/_mapping"));
+    assert.ok(lookups.length <= 64, `${lookups.length}`);
+    assert.ok(!upstream.requests.some(({ url }) => url.endsWith("/_msearch")));
+  });
+
+  it("cuts off who sends headers slowly, with 408", async () => {
+    const impatient = await startTestGateway({ "gateway.idle_timeout_ms": 200 });
+    const { port } = new URL(impatient.url);
+    const answer = await new Promise<string>((resolve) => {
+      let all = "";
+      const socket = connect(Number(port), "127.0.0.1", () => socket.write("GET / HTTP/1.1\r\nho"));
+      socket.on("data", (data) => (all += data.toString()));
+      socket.on("error", () => {});
+      socket.on("close", () => resolve(all));
+    });
+    assert.match(answer, /^HTTP\/1.1 408 .*headers did not come in time/s);
+    await impatient.stop();
   });
 
   it("refuses requests of other sites' pages, and lets programs and its own pages be", async () => {
