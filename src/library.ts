@@ -42,6 +42,7 @@ export {
 export type { AnnField, AnnOptions } from "./query/ann.js";
 export type { GuidedOptions } from "./query/guided.js";
 export type { HybridOptions } from "./query/hybrid.js";
+export type { LexicalOptions } from "./query/lexical.js";
 export { literalSpans, type LiteralSpan } from "./query/literal-spans.js";
 export type { QueryClause } from "./query/query-clause.js";
 export { chooseDialect, type QueryDialect } from "./query/query-dialect.js";

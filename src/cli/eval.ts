@@ -26,7 +26,7 @@ import type { VectorField } from "../query/query-translator.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
-import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
+import type { SparseVector } from "../sparse/sparse-vector.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { compareFiles } from "./eval-compare.js";
 import { parseMetrics, parseModes, parsePrunings, parseShare } from "./eval-options.js";
@@ -39,6 +39,7 @@ import {
   type EvalFindings,
   type PrunedIndices,
 } from "./eval-output.js";
+import { addedToQuestions, encodeQueries } from "./eval-questions.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printNote } from "./outcome.js";
@@ -331,39 +332,39 @@ async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
 }
 
 async function compareOnIndex(
-  { cluster, collection, index, flags, signal }: Place,
+  place: Place,
   { vectors }: Evaluation,
   modes: readonly SearchMode[],
 ): Promise<ComparedMode[]> {
+  const { config, cluster, collection, encoder, index, flags, signal } = place;
   const { queries, qrels } = collection;
   const { passages, ann, text_fields } = await readIndexModel(cluster, index, { signal });
   const target = { index, text_fields, ...searchedFields(passages, ann) };
-  const possible = modes.filter((mode) => mode !== "ann" || ann !== undefined);
+  const { lexicon } = encoder;
+  const possible = modes.filter(
+    (mode) =>
+      (mode !== "ann" || ann !== undefined) && (mode !== "lexical" || lexicon !== undefined),
+  );
+  const left = modes.filter((mode) => !possible.includes(mode));
+  if (left.length > 0) {
+    const lacks = {
+      ann: "ann (the index has no such field: csplade ann makes one that has)",
+      lexical: "lexical (the checkpoint has no lexicon)",
+    } as Readonly<Record<string, string>>;
+    printNote(pc.yellow(`Left out: ${left.map((mode) => lacks[mode] ?? mode).join(", ")}.`));
+  }
+  const added_words = possible.includes("lexical")
+    ? await addedToQuestions(queries, config, encoder, signal)
+    : undefined;
   return await compareModes({
     cluster,
     target,
     queries,
     vectors,
+    added_words,
     qrels,
     modes: possible,
     metrics: flags.metrics,
     signal,
-  });
-}
-
-async function encodeQueries(
-  encoder: Encoder,
-  texts: readonly string[],
-  signal: AbortSignal,
-): Promise<WordedVector[]> {
-  const encoded = await encoder.encodeQueries(texts, { signal });
-  return encoded.map(({ passages, failure }, i) => {
-    if (failure !== undefined) {
-      throw new CspladeError(
-        "encode_failed",
-        `The query ${JSON.stringify(texts[i])} cannot be encoded: ${failure}`,
-      );
-    }
-    return passages[0] ?? { vector: EMPTY_VECTOR };
   });
 }

@@ -86,7 +86,7 @@ function printFooter(answer: Answer): void {
   printLine(
     pc.dim(
       `${about}${answer.total} documents match; ${answer.took_ms} ms in the cluster ` +
-        `(${answer.mode}, ${answer.dialect})`,
+        `(${answer.mode === "lexical" ? "lexical" : `${answer.mode}, ${answer.dialect}`})`,
     ),
   );
 }
@@ -111,6 +111,9 @@ function printHit(
   for (const field of fields) {
     if (field === answer.title_field || answer.text_fields.includes(field)) continue;
     printLine(`    ${pc.dim(`${field}:`)} ${valueText(hit.source, field)}`);
+  }
+  if (hit.added_words !== undefined) {
+    printLine(`    ${hit.added_words.map((word) => `+${word}`).join(pc.dim(" · "))}`);
   }
   if (explain) {
     for (const term of hit.terms) {

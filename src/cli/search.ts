@@ -101,6 +101,8 @@ Modes and their options:
              window_size, query_weight, rescore_query_weight
   ann        an approximate index finds (made by csplade ann), the learned weights rank
              k, top_n, heap_factor
+  lexical    BM25 with the words that the model adds to the question, in any index: no vectors needed
+             expansion (0 to 10, 0.5), text_fields
   hybrid     the rankings of BM25 and of the learned weights, fused
              technique (rrf, min_max), rank_constant, weights, pagination_depth, requests
 
@@ -111,6 +113,7 @@ Examples:
   csplade search --index wordnet --output trec --query-id q7 --size 1000 "fear of heights" > fear.run
   csplade search --index wordnet --filter '{"term":{"part_of_speech.keyword":"verb"}}' "to sleep"
   csplade search --index wordnet --mode hybrid --options '{"technique":"min_max"}' "fear of heights"
+  csplade search --index somebodys-logs --mode lexical "a disk is running out of space"
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
     )
     .action(async (question: string, flags: SearchFlags, command: Command) => {
@@ -232,7 +235,7 @@ async function ask(asked: Question, source?: "stored"): Promise<Answer> {
     from,
     filter,
     around,
-    explain: true,
+    explain: mode !== "lexical",
     ...(source === undefined ? {} : { source }),
     signal,
   });

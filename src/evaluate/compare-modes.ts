@@ -3,6 +3,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import type { SearchMode } from "../query/search-mode.js";
 import type { SearchRequest } from "../query/search-request.js";
 import { PAGINATION_DEPTH } from "../query/page-depth.js";
+import type { AddedWord } from "../query/lexical.js";
 import { search } from "../query/search.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { TestQuery } from "./beir.js";
@@ -29,6 +30,8 @@ export interface ModeComparisonRequest {
   readonly queries: readonly TestQuery[];
   /** The queries' vectors, in their order. */
   readonly vectors: readonly SparseVector[];
+  /** What the model adds to each of them, for mode `lexical`. */
+  readonly added_words?: readonly (readonly AddedWord[])[] | undefined;
   readonly qrels: Qrels;
   readonly modes: readonly SearchMode[];
   /** Metrics besides the headline ones. */
@@ -101,6 +104,7 @@ function systemsOf({
   target,
   queries,
   vectors,
+  added_words = [],
   modes,
   signal,
 }: ModeComparisonRequest): System[] {
@@ -124,6 +128,7 @@ function systemsOf({
         ...target,
         vector: vectors[position] as SparseVector,
         text: queries[position]?.text,
+        added_words: added_words[position],
         size,
         source: false,
         signal,

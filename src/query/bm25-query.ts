@@ -7,6 +7,7 @@
  */
 import type { Cluster } from "../cluster/cluster.js";
 import type { ClusterResponse } from "../cluster/request.js";
+import { ADDED_WORD, type AddedWord } from "./lexical.js";
 import type { QueryClause } from "./query-clause.js";
 
 /** Clusters that were found to lack `combined_fields`. */
@@ -15,19 +16,45 @@ const withoutCombinedFields = new WeakSet<Cluster>();
 /**
  * Sends what `send` makes of the BM25 query; once more with another query where the cluster
  * turns out to lack the better one, which is remembered.
+ * @param added words besides, that count for less (`boost`).
  */
 export async function withBm25Query(
   cluster: Cluster,
   text: string,
   fields: readonly string[],
   send: (query: QueryClause) => Promise<ClusterResponse>,
+  added: readonly AddedWord[] = [],
 ): Promise<ClusterResponse> {
   const combined = fields.length > 1 && !withoutCombinedFields.has(cluster);
-  const answer = await send(bm25Query(text, fields, combined));
+  const answer = await send(expandedQuery(text, added, fields, combined));
   if (!combined || answer.status < 400) return answer;
-  if (!JSON.stringify(answer.body).includes("[combined_fields]")) return answer;
-  withoutCombinedFields.add(cluster);
-  return await send(bm25Query(text, fields, false));
+  const refusal = JSON.stringify(answer.body);
+  if (!refusal.includes("[combined_fields]")) return answer;
+  // Fields of several analyzers are refused too, which says nothing of the cluster.
+  if (/unknown query|no \[query\] registered/.test(refusal)) withoutCombinedFields.add(cluster);
+  return await send(expandedQuery(text, added, fields, false));
+}
+
+function expandedQuery(
+  text: string,
+  added: readonly AddedWord[],
+  fields: readonly string[],
+  combined: boolean,
+): QueryClause {
+  const own = bm25Query(text, fields, combined);
+  if (added.length === 0) return own;
+  const others = added.map(({ word, boost }) =>
+    named(bm25Query(word, fields, combined), { boost, _name: ADDED_WORD + word }),
+  );
+  return { bool: { should: [own, ...others], minimum_should_match: 1 } };
+}
+
+/** A clause of {@link bm25Query} with further options. */
+function named(clause: QueryClause, options: Readonly<Record<string, unknown>>): QueryClause {
+  const [[kind, body] = ["", {}]] = Object.entries(clause);
+  if (kind !== "match") return { [kind]: { ...(body as object), ...options } };
+  const [[field, match] = ["", {}]] = Object.entries(body as Record<string, object>);
+  return { match: { [field]: { ...match, ...options } } };
 }
 
 /** BM25 over one field, or over several as one text (`combined`) or each by itself. */

@@ -5,7 +5,10 @@ import type { SearchMode } from "./search-mode.js";
 import type { SearchRequest } from "./search-request.js";
 
 /** The options of a search request that belong to its mode. */
-export type ModeOptions = Pick<SearchRequest, "two_phase" | "guided" | "ann" | "hybrid">;
+export type ModeOptions = Pick<
+  SearchRequest,
+  "two_phase" | "guided" | "ann" | "lexical" | "hybrid"
+>;
 
 const schemas = {
   plain: z.strictObject({}),
@@ -25,6 +28,10 @@ const schemas = {
     k: z.number().optional(),
     top_n: z.number().optional(),
     heap_factor: z.number().optional(),
+  }),
+  lexical: z.strictObject({
+    expansion: z.number().optional(),
+    text_fields: z.array(z.string().min(1)).min(1).max(100).optional(),
   }),
   hybrid: z.strictObject({
     technique: z.enum(["rrf", "min_max"]).optional(),

@@ -7,6 +7,7 @@ import type { ClusterResponse } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { withoutMembers } from "../json/json-object.js";
 import { readExplanation } from "./explanation.js";
+import { ADDED_WORD } from "./lexical.js";
 import type { Hit } from "./search-result.js";
 
 /** What our own `inner_hits` are called before the field's name: others are the caller's. */
@@ -140,6 +141,9 @@ export function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
   const passage = bestPassage(inner.filter(([name]) => name.startsWith(PASSAGE_HITS)));
   const theirs = inner.filter(([name]) => !name.startsWith(PASSAGE_HITS));
   const shared = collapsedBy(hit, collapse);
+  const named = hit.matched_queries ?? [];
+  const own = named.filter((name) => !name.startsWith(ADDED_WORD));
+  const added = named.filter((name) => name.startsWith(ADDED_WORD));
   return {
     id: hit._id,
     index: hit._index,
@@ -153,7 +157,10 @@ export function readHit(hit: AnsweredHit, collapse: string | undefined): Hit {
     ...(hit.fields === undefined ? {} : { fields: hit.fields }),
     ...(hit.highlight === undefined ? {} : { highlight: hit.highlight }),
     ...(hit.sort === undefined ? {} : { sort: hit.sort }),
-    ...(hit.matched_queries === undefined ? {} : { matched_queries: hit.matched_queries }),
+    ...(own.length === 0 ? {} : { matched_queries: own }),
+    ...(added.length === 0
+      ? {}
+      : { added_words: added.map((name) => name.slice(ADDED_WORD.length)) }),
     ...(theirs.length === 0 ? {} : { inner_hits: Object.fromEntries(theirs) }),
   };
 }

@@ -3,6 +3,7 @@ import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { AnnField, AnnOptions } from "./ann.js";
 import type { GuidedOptions } from "./guided.js";
 import type { HybridOptions } from "./hybrid.js";
+import type { AddedWord, LexicalOptions } from "./lexical.js";
 import type { QueryClause } from "./query-clause.js";
 import type { QueryDialect } from "./query-dialect.js";
 import type { VectorField } from "./query-translator.js";
@@ -16,7 +17,7 @@ export interface SearchRequest {
   readonly vector: SparseVector;
   /** `plain` without it. */
   readonly mode?: SearchMode | undefined;
-  /** The question in words: what `guided` and `hybrid` search by BM25. */
+  /** The question in words: what `guided`, `lexical` and `hybrid` search by BM25. */
   readonly text?: string | undefined;
   /** Fields that BM25 searches, `title` and `text` without it; they share one analyzer. */
   readonly text_fields?: readonly string[] | undefined;
@@ -24,6 +25,9 @@ export interface SearchRequest {
   readonly guided?: Partial<GuidedOptions> | undefined;
   readonly ann?: Partial<AnnOptions> | undefined;
   readonly hybrid?: Partial<HybridOptions> | undefined;
+  readonly lexical?: Partial<LexicalOptions> | undefined;
+  /** What the model adds to the question, for mode `lexical` (see `addedWords`). */
+  readonly added_words?: readonly AddedWord[] | undefined;
   /** The field that mode `ann` searches. */
   readonly ann_field?: AnnField | undefined;
   /** Hits to return, 0…10,000 together with `from`; 10 without it. */

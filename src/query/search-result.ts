@@ -42,6 +42,8 @@ export interface Hit {
   readonly sort?: readonly unknown[];
   /** Names of the caller's own queries (`_name`) that the hit matches. */
   readonly matched_queries?: readonly string[];
+  /** Mode `lexical`: the words that the model added to the question and that stand in the document. */
+  readonly added_words?: readonly string[];
   /** Of the caller's own nested queries, by name. */
   readonly inner_hits?: Readonly<Record<string, unknown>>;
 }

@@ -16,6 +16,7 @@ import {
 import { filtered, fitText, withBm25Query } from "./bm25-query.js";
 import { guided } from "./guided.js";
 import { hitDetails, withReasons } from "./hit-details.js";
+import { lexicalOptions } from "./lexical.js";
 import { searchHybrid } from "./hybrid-search.js";
 import { estimateClauses, type QueryClause } from "./query-clause.js";
 import type { RankedBody } from "./ranked-body.js";
@@ -45,13 +46,14 @@ export async function search(cluster: Cluster, request: SearchRequest): Promise<
   const asked = await askSearch(cluster, request);
   const result = await searchInMode(asked);
   // A rank_feature query on a field that is not there matches nothing and says nothing.
-  if (result.total === 0 && asked.plain.vector.ids.length > 0) {
+  if (result.total === 0 && asked.mode !== "lexical" && asked.plain.vector.ids.length > 0) {
     await demandVectorFields(cluster, request.index, asked.fields);
   }
   return result;
 }
 
 async function searchInMode(asked: AskedSearch): Promise<SearchResult> {
+  if (asked.mode === "lexical") return searchLexical(asked);
   // Without terms the learned weights cannot rank, and BM25 alone would be another search.
   if (asked.plain.vector.ids.length === 0 && asked.mode !== "hybrid") return searchPlain(asked);
   switch (asked.mode) {
@@ -69,18 +71,56 @@ async function searchInMode(asked: AskedSearch): Promise<SearchResult> {
 }
 
 async function searchPlain(asked: AskedSearch): Promise<SearchResult> {
+  return searchOnce(asked, () => post(asked, onePage(asked, asked.plain.query)));
+}
+
+async function searchLexical(asked: AskedSearch): Promise<SearchResult> {
+  const { cluster, request, text_fields, translation } = asked;
+  const { expansion } = lexicalOptions(request.lexical);
+  const others = estimateClauses(request.filter);
+  const limit = translation.max_clause_count;
+  const room = Math.floor((limit - others) / 2 / text_fields.length);
+  const added = (request.added_words ?? [])
+    .slice(0, room)
+    .map(({ word, boost }) => ({ word, boost: boost * expansion }))
+    .filter(({ boost }) => boost > 0);
+  const { text, notes } = fitText(
+    asked.text,
+    text_fields,
+    limit,
+    others + added.length * text_fields.length,
+  );
+  const result = await searchOnce(asked, () =>
+    withBm25Query(
+      cluster,
+      text,
+      text_fields,
+      (query) => post(asked, onePage(asked, filtered(query, request.filter))),
+      added,
+    ),
+  );
+  return { ...result, dropped_terms: 0, notes };
+}
+
+/** The body of a search whose query gives the final scores. */
+function onePage(asked: AskedSearch, query: QueryClause): BodyParts {
   const { collapse, explain } = asked.request;
   const least = asked.around.min_score;
-  const answer = await accepted(
-    asked,
-    await post(asked, {
-      ...pageParts(asked),
-      query: asked.plain.query,
-      ...(explain === true ? { explain: true } : {}),
-      ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
-      ...(least === undefined ? {} : { min_score: least }),
-    }),
-  );
+  return {
+    ...pageParts(asked),
+    query,
+    ...(explain === true ? { explain: true } : {}),
+    ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
+    ...(least === undefined ? {} : { min_score: least }),
+  };
+}
+
+async function searchOnce(
+  asked: AskedSearch,
+  send: () => Promise<ClusterResponse>,
+): Promise<SearchResult> {
+  const { collapse } = asked.request;
+  const answer = await accepted(asked, await send());
   return resultOf(
     asked,
     answer,

@@ -8,10 +8,12 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
+import { readTextFields } from "../index/text-fields.js";
 import { indexModelOf } from "../pipeline/index-model.js";
 import { createCorpusIdf, type WeighedVector, type WordedVector } from "../query/corpus-idf.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import type { FixedIdf } from "../query/fixed-idf.js";
+import { addedWords } from "../query/lexical.js";
 import { literalSpans, type LiteralSpan } from "../query/literal-spans.js";
 import { pagedSort } from "../query/paged-sort.js";
 import { chooseDialect } from "../query/query-dialect.js";
@@ -52,7 +54,7 @@ export interface SearcherOptions {
 /** How one question is asked; options of the modes as in {@link SearchRequest}. */
 export type QuestionOptions = Omit<
   SearchRequest,
-  "index" | "vector" | "text" | "text_fields" | "fields" | "collapse"
+  "index" | "vector" | "text" | "text_fields" | "fields" | "collapse" | "added_words"
 >;
 
 /** A question as the model sees it. */
@@ -92,7 +94,7 @@ export interface Answer extends Omit<SearchResult, "hits"> {
 export interface Searcher {
   /**
    * Searches an index, an alias, a pattern, or several of them with commas between. Of those behind it
-   * that have no vectors, or another model's, nothing is found.
+   * that have no vectors, or another model's, nothing is found; mode `lexical` needs none.
    * @throws CspladeError `model_mismatch` if they hold only another model's vectors, `encode_failed`,
    * and what a search throws.
    */
@@ -165,6 +167,66 @@ export function openSearcher(options: SearcherOptions): Searcher {
     return { ...whole, ...weighed, vector: pruned(vector) };
   }
 
+  /** Asks the index's own text fields, whoever made it. */
+  async function searchWords(
+    index: string,
+    question: string,
+    asked: QuestionOptions,
+  ): Promise<Answer> {
+    const { lexicon } = encoder;
+    const { signal, lexical = {} } = asked;
+    if (lexicon === undefined) {
+      throw new CspladeError(
+        "query_invalid",
+        "Mode lexical needs a checkpoint whose terms are whole words, and this one has no lexicon.json.",
+        { hint: "The shipped checkpoints have one; other modes search indices with vectors." },
+      );
+    }
+    const whole = await encodeWhole(question, signal);
+    const { words = [], truncated } = whole;
+    const vector = pruned(whole.vector);
+    const { title_field, text_fields, collapse } = await placeOfWords(index, lexical.text_fields);
+    const { hits, ...result } = await search(cluster, {
+      ...asked,
+      index,
+      vector,
+      text: question,
+      text_fields,
+      collapse,
+      added_words: addedWords(vector, words, vocabulary, lexicon.unit),
+    });
+    const names = termNames(vocabulary, words);
+    const spans = await nameHits(encoder, names, hits, { text_fields }, signal);
+    return {
+      question,
+      ...result,
+      query_terms: namedTerms(vector, names),
+      truncated,
+      title_field,
+      text_fields,
+      hits: spans,
+    };
+  }
+
+  async function placeOfWords(index: string, asked: readonly string[] | undefined) {
+    const plan = await planIfOurs(index);
+    const text_fields = asked ?? plan?.text_fields ?? (await readTextFields(cluster, index));
+    const { collapse } = plan === undefined ? {} : searchedFields(plan.passages);
+    return { title_field: plan?.title_field ?? headingOf(text_fields), text_fields, collapse };
+  }
+
+  async function planIfOurs(index: string): Promise<IndexPlan | undefined> {
+    try {
+      return (await lookUp(index, undefined)).plan;
+    } catch (thrown) {
+      const notOurs =
+        thrown instanceof CspladeError &&
+        (thrown.code === "index_invalid" || thrown.code === "model_mismatch");
+      if (notOurs) return undefined;
+      throw thrown;
+    }
+  }
+
   const pruned = (vector: SparseVector) =>
     pruning === undefined ? vector : prune(vector, pruning);
 
@@ -177,6 +239,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     },
     async search(index, question, asked = {}) {
       const { signal } = asked;
+      if (asked.mode === "lexical") return searchWords(index, question, asked);
       const found = await lookUp(index, signal);
       const { plan } = found;
       const searched = searchedFields(plan.passages, plan.ann);
@@ -244,6 +307,12 @@ function among(
   return { dialect: dialect ?? "rank_feature", filter: [...theirs, ours] };
 }
 
+/** The field that heads a document of somebody else's. */
+function headingOf(text_fields: readonly string[]): string {
+  const usual = ["title", "name", "subject"].find((name) => text_fields.includes(name));
+  return usual ?? text_fields[0] ?? "";
+}
+
 /** A question's whole vector. */
 interface Encoded extends WordedVector {
   readonly truncated: boolean;
@@ -257,7 +326,7 @@ async function nameHits(
   encoder: Encoder,
   names: TermNames,
   hits: readonly Hit[],
-  { text_fields }: IndexPlan,
+  { text_fields }: Pick<IndexPlan, "text_fields">,
   signal: AbortSignal | undefined,
 ): Promise<NamedHit[]> {
   const explained = hits.some((hit) => hit.contributions.length > 0);
