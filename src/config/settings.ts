@@ -381,11 +381,12 @@ export const settings = {
         index: z.string().min(1),
         fields: z.array(z.string().min(1)).max(100).default([]),
         boost: z.number().positive().max(1e6).default(1),
+        expansion: z.number().min(0).max(10).default(0),
         vector_fields: z.array(z.string().min(1)).max(100).default([]),
       }),
     ),
     env: "CSPLADE_GATEWAY_RULES",
-    help: "What is done with other queries: a list of {index: pattern, fields: [texts to widen], boost, vector_fields: [fields of semantic queries that ask for our vectors]}.",
+    help: "What is done with other queries: a list of {index: pattern, fields: [texts to widen], boost, expansion: factor of the words added in indices without vectors (0: none), vector_fields: [fields of semantic queries that ask for our vectors]}.",
   },
 } as const satisfies Record<string, Setting>;
 

@@ -4,6 +4,7 @@ import type { Config } from "../config/settings.js";
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
 import type { Manifest } from "../encoder/manifest.js";
+import { addedWords, type AddedWord } from "../query/lexical.js";
 import type { LiteralWord } from "../sparse/literals.js";
 import { EMPTY_VECTOR, maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
 import { isHashedId, LARGEST_ID } from "../sparse/term-id.js";
@@ -33,6 +34,8 @@ export interface EncodeService {
   readonly vocabulary: Vocabulary;
   /** Whether the model can give a term of this id. */
   isTerm(id: number): boolean;
+  /** What the model adds to a question, heaviest first; nothing without a lexical part. */
+  addedWords(question: Pick<EncodedVector, "vector" | "words">): AddedWord[];
   /**
    * Vectors in the order of the texts; long documents are one vector, the maximum over passages.
    * @param life its signal is read only where something has to be encoded.
@@ -74,9 +77,15 @@ export function createEncodeService(
   const { manifest } = encoder;
   const keyOf = (caller: string, text: string, role: Role) => `${caller}\0${role} ${text}`;
 
+  const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
+
   return {
     manifest,
-    vocabulary: readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile)),
+    vocabulary,
+    addedWords({ vector, words = [] }) {
+      const { lexicon } = encoder;
+      return lexicon === undefined ? [] : addedWords(vector, words, vocabulary, lexicon.unit);
+    },
     isTerm: (id) =>
       id < manifest.vocabulary_size ||
       (encoder.lexicon !== undefined && isHashedId(id) && id <= LARGEST_ID),

@@ -155,6 +155,7 @@ function contextOf(
       };
       return corpusIdf.weigh(question, asked, before);
     },
+    added: (question) => service.addedWords(question),
     isTerm: (id) => service.isTerm(id),
   };
 }

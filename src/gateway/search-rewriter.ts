@@ -11,22 +11,19 @@ import type { WeighedVector, WordedVector } from "../query/corpus-idf.js";
 import { writeFixedIdf, type FixedIdf } from "../query/fixed-idf.js";
 import type { QueryClause } from "../query/query-clause.js";
 import { chooseDialect } from "../query/query-dialect.js";
+import type { AddedWord } from "../query/lexical.js";
 import { translateQuery, type VectorField } from "../query/query-translator.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { fromFeatures } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
+import { addedWordQueries } from "./added-words.js";
 import { ClauseError, type CspladeClause } from "./csplade-clause.js";
 import type { EncodedVector } from "./encode-service.js";
 import { ClusterRefusal, type SearchedIndices } from "./index-plans.js";
 import { carriedIdf, carryOn } from "./paging.js";
-import {
-  ofSearch,
-  type MustSlot,
-  type Scan,
-  type ScannedPlace,
-  type ScannedSearch,
-} from "./search-scan.js";
+import { collectEdits } from "./query-edits.js";
+import { ofSearch, type Scan, type ScannedPlace, type ScannedSearch } from "./search-scan.js";
 import { namesOf, type SearchTarget } from "./search-target.js";
 import type { Edit } from "./text-edits.js";
 import { matchesPattern } from "../cluster/wildcard.js";
@@ -49,6 +46,8 @@ export interface RewriteContext {
   ) => Promise<WeighedVector>;
   /** Pruning of queries that do not say their own. */
   readonly pruning: PruneOptions;
+  /** The words that the model adds to a question, heaviest first; none without a lexical part. */
+  readonly added: (question: EncodedVector) => readonly AddedWord[];
   /** Whether the model can give a term of this id. */
   readonly isTerm: (id: number) => boolean;
 }
@@ -66,12 +65,14 @@ const MAX_LOOKUPS = 64;
 /** Something to put a weighted query for. */
 interface Place extends ScannedPlace {
   readonly clause: CspladeClause;
+  /** The rule that widens it. */
+  readonly rule?: Rule;
 }
 
 /** A search that is rewritten. */
 interface PlannedSearch {
   readonly search: ScannedSearch;
-  readonly indices: SearchedIndices & { readonly plan: IndexPlan };
+  readonly indices: SearchedIndices;
   readonly places: readonly Place[];
 }
 
@@ -171,23 +172,25 @@ async function planSearch(
   const { plan } = indices;
   if (plan === undefined) {
     if (search.places.some(({ kind }) => kind === "clause")) throw noVectors(expression);
-    return undefined;
   }
-  const rules = rulesFor([...indices.names, ...expression], context.rules);
+  const rules = rulesFor([...indices.names, ...expression], context.rules).filter(
+    ({ expansion }) => plan !== undefined || expansion > 0,
+  );
   const places = search.places.flatMap((place): Place[] => {
     if (place.kind === "text") {
       const rule = rules.find(({ fields }) => asksOneOf(place, fields));
       const text = place.question?.text;
       if (rule === undefined || text === undefined) return [];
-      return [{ ...place, clause: { query_text: text, boost: rule.boost } }];
+      return [{ ...place, clause: { query_text: text, boost: rule.boost }, rule }];
     }
+    if (plan === undefined) return [];
     const { clause, field = "" } = place;
     if (clause === undefined) return [];
     const ours =
       place.kind === "clause" || rules.some(({ vector_fields }) => vector_fields.includes(field));
     return ours ? [{ ...place, clause }] : [];
   });
-  return places.length === 0 ? undefined : { search, indices: { ...indices, plan }, places };
+  return places.length === 0 ? undefined : { search, indices, places };
 }
 
 function hasClause({ places }: PlannedSearch): boolean {
@@ -218,14 +221,20 @@ async function replace(
   // Where some indices lack the field, `neural_sparse` would fail on their shards.
   const best = indices.partial ? "rank_feature" : chooseDialect(capabilities);
   const warnings: string[] = [];
-  const edits: Edit[] = [];
-  const insertions = new Map<number, { readonly must: MustSlot; readonly queries: string[] }>();
+  const edits = collectEdits(text);
   const before = search.paging === undefined ? undefined : carriedIdf(search.paging);
   const fixed: NonNullable<WeighedVector["fixed"]>[] = [];
   let next = 0;
   for (const [i, place] of places.entries()) {
-    const { clause, start, end, path, must } = place;
+    const { clause, path } = place;
     const found = clause.query_text === undefined ? undefined : encoded[next++];
+    if (indices.plan === undefined) {
+      if (found === undefined || place.rule === undefined) continue;
+      const words = context.added({ ...found, vector: prune(found.vector, context.pruning) });
+      const queries = addedWordQueries(place, place.rule, words, share);
+      if (queries.length > 0) edits.beside(place, queries);
+      continue;
+    }
     const weighed = await weighedOf(place, found, { search, indices, before }, context, warnings);
     if (weighed.fixed !== undefined) fixed.push(weighed.fixed);
     const vector = pruned(weighed.vector, place, context.pruning);
@@ -242,26 +251,15 @@ async function replace(
       );
     }
     const weighted = JSON.stringify(finished(translated.query, clause, indices));
-    const both = `{"bool":{"should":[${text.slice(start, end)},${weighted}],"minimum_should_match":1}}`;
-    if (place.kind !== "text") edits.push({ start, end, content: weighted });
-    else if (must === undefined) edits.push({ start, end, content: both });
-    else {
-      edits.push({ start, end, content: '{"match_all":{}}' });
-      const queries = insertions.get(must.start)?.queries ?? [];
-      insertions.set(must.start, { must, queries: [...queries, both] });
-    }
+    if (place.kind === "text") edits.beside(place, [weighted]);
+    else edits.instead(place, weighted);
     // Other requests come in between, however many clauses there are.
     if (i % 8 === 7) await nextTurn();
-  }
-  for (const { must, queries } of insertions.values()) {
-    const { start, open, close, tail } = must;
-    edits.push({ start, end: start, content: open + queries.join(",") + close });
-    if (tail !== undefined) edits.push({ start: tail.at, end: tail.at, content: tail.content });
   }
   const { paging } = search;
   const carried =
     paging === undefined || fixed.length === 0 ? [] : carryOn(paging, writeFixedIdf(fixed));
-  return { edits, warnings, carried };
+  return { edits: edits.all(), warnings, carried };
 }
 
 /** Whose question it is. */
