@@ -9,7 +9,7 @@ import { followIndex, type FollowCounts } from "../pipeline/followed-documents.j
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withTextOptions, type DocumentFlags } from "./document-options.js";
 import { failureLines } from "./failure-lines.js";
-import { untilInterrupted } from "./interrupt.js";
+import { sameCommand, untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
 import { openShownEncoder, showHealth } from "./working-encoder.js";
 
@@ -45,9 +45,16 @@ Examples:
     .action(async (index: string, _flags: FollowFlags, command: Command) => {
       const flags: FollowFlags = command.opts();
       const { values } = configOf(command.opts(), documentSettings(flags));
-      const counts = await untilInterrupted((signal) => follow(values, index, flags, signal));
+      const shown: { counts?: FollowCounts } = {};
+      const counts = await untilInterrupted(
+        (signal) => follow(values, index, flags, signal, shown),
+        {
+          done: () => (shown.counts === undefined ? [] : summaryLines(shown.counts)),
+          goOn: sameCommand,
+        },
+      );
       if (flags.json) printJson(counts);
-      else for (const line of [phrase(counts), ...failureLines(counts.failures)]) printLine(line);
+      else for (const line of summaryLines(counts)) printLine(line);
       if (counts.refused > 0) process.exitCode = EXIT.incomplete;
     });
 }
@@ -57,6 +64,7 @@ async function follow(
   index: string,
   flags: FollowFlags,
   signal: AbortSignal,
+  shown: { counts?: FollowCounts },
 ): Promise<FollowCounts> {
   const metrics = createWorkerMetrics();
   const served = await serveMetrics(config, { registry: metrics.registry });
@@ -75,6 +83,7 @@ async function follow(
         once: flags.once === true,
         metrics,
         onProgress(counts) {
+          shown.counts = counts;
           if (performance.now() - told < TELL_MS) return;
           told = performance.now();
           printNote(phrase(counts));
@@ -89,6 +98,10 @@ async function follow(
     await served?.close();
     await cluster.close();
   }
+}
+
+function summaryLines(counts: FollowCounts): string[] {
+  return [phrase(counts), ...failureLines(counts.failures)];
 }
 
 function phrase({ index, encoded, overtaken, refused }: FollowCounts): string {

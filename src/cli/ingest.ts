@@ -12,14 +12,15 @@ import {
   type IngestSummary,
   type Inspection,
 } from "../pipeline/ingest-files.js";
+import type { IngestCounts } from "../pipeline/ingest-run.js";
 import { COLUMN_TYPES, type ColumnType } from "../sources/delimited.js";
 import { FILE_FORMATS, FORMAT_NAMES, type FileFormat } from "../sources/sniff.js";
 import type { FileOrigin } from "../sources/source-file.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
-import { failureLines } from "./failure-lines.js";
+import { failureLines, truncatedLines } from "./failure-lines.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
-import { untilInterrupted } from "./interrupt.js";
+import { sameCommand, untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine, printNote } from "./outcome.js";
 import { openShownEncoder } from "./working-encoder.js";
 
@@ -79,7 +80,14 @@ Examples:
         else printInspection(found);
         return;
       }
-      const summary = await untilInterrupted((signal) => ingest(loaded, files, flags, signal));
+      const shown: Shown = {};
+      const summary = await untilInterrupted(
+        (signal) => ingest(loaded, files, flags, signal, shown),
+        {
+          done: () => stoppedLines(flags.index, shown),
+          goOn: sameCommand,
+        },
+      );
       if (flags.json) printJson(summary);
       else printIngestSummary(summary);
       if (summary.failed > 0) process.exitCode = EXIT.incomplete;
@@ -90,6 +98,23 @@ const givenIn =
   ({ origins }: LoadedConfig) =>
   (setting: SettingName) =>
     origins[setting] !== "default";
+
+/** What an ingest shows while it runs. */
+interface Shown {
+  progress?: IngestProgress;
+  counts?: IngestCounts;
+}
+
+/** What was done when the command was stopped. */
+function stoppedLines(index: string, { progress, counts }: Shown): string[] {
+  progress?.stop();
+  if (counts === undefined) return ["nothing was written yet."];
+  const { read, written, skipped, failed, failures } = counts;
+  return [
+    `${index}: ${read} read, ${written} written, ${skipped} skipped (unchanged), ${failed} failed so far.`,
+    ...failureLines(failures),
+  ];
+}
 
 function inspect(
   loaded: LoadedConfig,
@@ -142,6 +167,7 @@ async function ingest(
   inputs: readonly string[],
   flags: IngestFlags,
   signal: AbortSignal,
+  shown: Shown,
 ): Promise<IngestSummary> {
   const config = loaded.values;
   const onTrouble = (message: string): void => printNote(pc.yellow(message));
@@ -149,7 +175,7 @@ async function ingest(
   const encoder = flags.workers
     ? await openShownEncoder(config, { onTrouble })
     : await openCoordinatorEncoder(config);
-  let progress: IngestProgress | undefined;
+  const deadLetters = flags.deadLetters ?? newDeadLetterFile(flags.index);
   try {
     return await ingestFiles({
       config,
@@ -161,19 +187,22 @@ async function ingest(
       format: flags.format,
       types: flags.types,
       fromDeadLetters: flags.fromDeadLetters === true,
-      deadLetters: flags.deadLetters ?? newDeadLetterFile(flags.index),
+      deadLetters,
       force: flags.force === true,
       work: flags.workers,
       onStart: ({ bytes, files }) => {
         if (flags.quiet !== true) for (const origin of files) printNote(originPhrase(origin));
-        progress = startIngestProgress(bytes, flags.quiet === true);
+        shown.progress = startIngestProgress(bytes, flags.quiet === true);
       },
-      onProgress: (counts) => progress?.update(counts),
+      onProgress(counts) {
+        shown.counts = counts;
+        if (!signal.aborted) shown.progress?.update(counts);
+      },
       onTrouble,
       signal,
     });
   } finally {
-    progress?.stop();
+    shown.progress?.stop();
     await encoder.close();
     await cluster.close();
   }
@@ -190,8 +219,7 @@ function newDeadLetterFile(index: string): string {
 
 /** The summary for people. */
 export function printIngestSummary(summary: IngestSummary): void {
-  const { read, encoded, written, skipped, failed, truncated, low_quality, seconds, tokens } =
-    summary;
+  const { read, encoded, written, skipped, failed, low_quality, seconds, tokens } = summary;
   printLine(
     `${pc.bold(summary.index)}: ${read} read, ${encoded} encoded, ${written} written, ` +
       `${skipped} skipped (unchanged), ${failed > 0 ? pc.red(`${failed} failed`) : "0 failed"} ` +
@@ -209,9 +237,7 @@ export function printIngestSummary(summary: IngestSummary): void {
       `${low_quality} documents of low quality have no vector and are found by BM25 only (ingest.min_quality).`,
     );
   }
-  if (truncated > 0) {
-    printLine(pc.yellow(`${truncated} documents are longer than ingest.max_passages allows.`));
-  }
+  for (const line of truncatedLines(summary)) printLine(line);
   for (const line of failureLines(summary.failures)) printLine(line);
   if (summary.dead_letters !== null) {
     printLine(`The failed documents and their reasons are in ${summary.dead_letters}`);

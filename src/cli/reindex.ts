@@ -9,6 +9,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics } from "../observe/run-metrics.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
+import type { RunProgress } from "../reindex/coordinate.js";
 import { estimateRun, type InheritedShape, type RunEstimate } from "../reindex/estimate-run.js";
 import type { ReindexRequest } from "../reindex/plan-run.js";
 import { reindex, type ReindexOptions, type RunSummary } from "../reindex/reindex.js";
@@ -18,10 +19,10 @@ import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { verificationLines } from "../reindex/verification-lines.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
-import { failureLines } from "./failure-lines.js";
-import { untilInterrupted } from "./interrupt.js";
+import { failureLines, truncatedLines } from "./failure-lines.js";
+import { commandWith, sameCommand, untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
-import { startReindexProgress } from "./reindex-progress.js";
+import { startReindexProgress, type ReindexProgress } from "./reindex-progress.js";
 import { duration } from "./status-view.js";
 import { openShownEncoder, showHealth } from "./working-encoder.js";
 
@@ -114,17 +115,63 @@ Examples:
         else for (const line of estimateLines(estimate)) printLine(line);
         return;
       }
-      const summary = await untilInterrupted((signal) => run(values, flags, signal));
+      const shown: Shown = {};
+      const summary = await untilInterrupted((signal) => run(values, flags, signal, shown), {
+        done: () => stoppedLines(shown),
+        goOn: () =>
+          shown.run === undefined
+            ? sameCommand()
+            : commandWith(command, ["--resume", shown.run.run.run], PLANNED),
+      });
       if (flags.json) printJson(summary);
       else printSummary(summary);
       if (summary.dead_letters > 0) process.exitCode = EXIT.incomplete;
     });
 }
 
-async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Promise<RunSummary> {
+/** Options that a run's record keeps; with `--resume` they are not given again. */
+const PLANNED: ReadonlySet<string> = new Set([
+  "from",
+  "to",
+  "target",
+  "shards",
+  "resume",
+  "new",
+  "idField",
+  "textFields",
+  "titleField",
+  "passages",
+  "sliceDocuments",
+  "rate",
+]);
+
+/** What a reindexing shows while it runs. */
+interface Shown {
+  progress?: ReindexProgress;
+  run?: RunProgress;
+}
+
+/** What was done when the command was stopped. */
+function stoppedLines({ progress, run }: Shown): string[] {
+  progress?.stop();
+  if (run === undefined) return ["nothing was written yet."];
+  const { counts, planned, slices } = run.totals;
+  return [
+    `${run.run.run}: ${counts.read} of ${Math.round(planned)} documents read, ${counts.written} written, ` +
+      `${counts.unchanged} unchanged, ${counts.dead_letters} dead letters so far; ${slices.done} slices done.`,
+  ];
+}
+
+async function run(
+  config: Config,
+  flags: ReindexFlags,
+  signal: AbortSignal,
+  shown: Shown,
+): Promise<RunSummary> {
   const progress = startReindexProgress(flags.quiet === true);
+  shown.progress = progress;
   const metrics = createWorkerMetrics();
-  const shown = createRunMetrics(metrics.registry);
+  const figures = createRunMetrics(metrics.registry);
   const served = await serveMetrics(config, { registry: metrics.registry });
   const cluster = connectCluster(config);
   try {
@@ -147,9 +194,10 @@ async function run(config: Config, flags: ReindexFlags, signal: AbortSignal): Pr
         maxLagSeconds: positive("--max-lag", flags.maxLag),
         metrics,
         onProgress(now) {
-          progress.update(now);
-          shown.setRuns([numbersOf(now)]);
-          shown.setBacklog(backlogOf([now], 0));
+          shown.run = now;
+          if (!signal.aborted) progress.update(now);
+          figures.setRuns([numbersOf(now)]);
+          figures.setBacklog(backlogOf([now], 0));
         },
         onStep: (message) => progress.note(message),
         onTrouble,
@@ -307,6 +355,7 @@ function printSummary(summary: RunSummary): void {
       ),
     );
   }
+  for (const line of truncatedLines(summary)) printLine(line);
   for (const line of failureLines(summary.failures)) printLine(line);
   if (summary.dead_letters > 0) {
     printLine(`The reasons are in the index csplade-dead-letters (run ${run}).`);

@@ -1,6 +1,6 @@
 /** The terminal view of runs: lines of text, made from records and nothing else. */
 import pc from "picocolors";
-import { lagSeconds, type RunState } from "../reindex/run-numbers.js";
+import { isInterrupted, lagSeconds, type RunState } from "../reindex/run-numbers.js";
 import { nextPass, type SliceRecord } from "../reindex/run-record.js";
 import { verificationLines } from "../reindex/verification-lines.js";
 
@@ -45,7 +45,11 @@ export function runsLines(states: readonly RunState[]): string[] {
   const head = ["run", "state", "documents", "dead letters", "target"];
   const rows = states.map(({ run, totals }) => [
     run.run,
-    run.control.paused ? `${run.state} (paused)` : run.state,
+    [
+      run.state,
+      ...(run.control.paused ? ["paused"] : []),
+      ...(isInterrupted(run) ? ["interrupted"] : []),
+    ].join(", "),
     `${totals.counts.read} of ${Math.round(totals.planned)}`,
     String(totals.counts.dead_letters),
     run.target,
@@ -61,12 +65,17 @@ export function runLines(status: RunStatus, meter: RateMeter, columns = 100): st
   const rate = meter.measure(counts.read, counts.tokens) ?? averageOf(running);
   const left = rate.documents > 0 ? Math.max(0, planned - counts.read) / rate.documents : undefined;
   const lag = lagSeconds({ run, totals });
-  const state = run.control.paused ? pc.yellow(`${run.state}, PAUSED`) : run.state;
+  const stopped = isInterrupted(run);
+  const state =
+    run.state +
+    (run.control.paused ? pc.yellow(", PAUSED") : "") +
+    (stopped ? pc.yellow(", INTERRUPTED") : "");
   const bar = Math.max(10, Math.min(50, columns - 50));
   const filled = Math.round(bar * share);
   const lines = [
     `${pc.bold(run.run)}  ${run.state === "failed" ? pc.red(state) : state}`,
     `${run.from.join(" ")} → ${run.target} → alias ${run.alias}, model ${run.model.name}`,
+    ...(stopped ? [`Nobody coordinates it. Go on with: csplade reindex --resume ${run.run}`] : []),
     "",
     `${"█".repeat(filled)}${"░".repeat(bar - filled)} ${(100 * share).toFixed(1)} %  ` +
       `${counts.read} of ${Math.round(planned)} documents`,

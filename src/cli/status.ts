@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { connectCluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
-import { numbersOf } from "../reindex/run-numbers.js";
+import { isInterrupted, numbersOf } from "../reindex/run-numbers.js";
 import { openRunStore, type RunStore } from "../reindex/run-store.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
@@ -127,6 +127,7 @@ function asJson({ run, totals }: Pick<RunStatus, "run" | "totals">) {
   return {
     ...numbersOf({ run, totals }),
     state,
+    interrupted: isInterrupted(run),
     target,
     model: run.model.name,
     created_at,

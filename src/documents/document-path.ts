@@ -96,6 +96,8 @@ export interface EncodingCounts {
   /** Took over vectors that were there. */
   reused: number;
   truncated: number;
+  /** Ids of the first of them. */
+  truncated_ids: string[];
   passages: number;
   tokens: number;
   terms: number;
@@ -189,7 +191,7 @@ export async function encodeDocuments<A extends Arriving>(
       const encodedAt = (over: typeof found) =>
         documentSteps(info, at(over), result.passages, context);
       ready.push({ judged: each, steps: encodedAt(found), stepsOver: encodedAt });
-      count(counts, result, worth);
+      count(counts, each.document.id, result, worth);
     } catch (thrown) {
       refusals.push(refusalOf(arrival, thrown));
     }
@@ -252,18 +254,54 @@ function demandEncoded(result: EncodedText | undefined, worth: boolean): Encoded
 
 /** Counts of nothing. */
 export function noEncodingCounts(): EncodingCounts {
-  return { encoded: 0, low_quality: 0, reused: 0, truncated: 0, passages: 0, tokens: 0, terms: 0 };
+  return {
+    encoded: 0,
+    low_quality: 0,
+    reused: 0,
+    truncated: 0,
+    truncated_ids: [],
+    passages: 0,
+    tokens: 0,
+    terms: 0,
+  };
 }
 
-function count(counts: EncodingCounts, { passages, truncated }: EncodedText, worth: boolean): void {
-  if (worth) counts.encoded += 1;
-  else counts.low_quality += 1;
-  if (truncated) counts.truncated += 1;
-  for (const { tokens, vector } of passages) {
-    counts.passages += 1;
-    counts.tokens += tokens;
-    counts.terms += vector.ids.length;
+/** Adds the second counts to the first. */
+export function addEncodingCounts(
+  sum: EncodingCounts,
+  { truncated_ids, ...more }: EncodingCounts,
+): void {
+  for (const name of Object.keys(more) as (keyof typeof more)[]) sum[name] += more[name];
+  sum.truncated_ids = firstTruncated(sum.truncated_ids, truncated_ids);
+}
+
+/** Documents that are named of those that are too long. */
+const TRUNCATED_NAMED = 5;
+
+/** The ids that a summary names of some and of more truncated documents. */
+export function firstTruncated(ids: readonly string[], more: readonly string[]): string[] {
+  return [...ids, ...more].slice(0, TRUNCATED_NAMED);
+}
+
+function count(
+  counts: EncodingCounts,
+  id: string,
+  { passages, truncated }: EncodedText,
+  worth: boolean,
+): void {
+  const one = noEncodingCounts();
+  if (worth) one.encoded = 1;
+  else one.low_quality = 1;
+  if (truncated) {
+    one.truncated = 1;
+    one.truncated_ids = [id];
   }
+  for (const { tokens, vector } of passages) {
+    one.passages += 1;
+    one.tokens += tokens;
+    one.terms += vector.ids.length;
+  }
+  addEncodingCounts(counts, one);
 }
 
 function refusalOf<A extends Arriving>(arrival: A, thrown: unknown): Refusal<A> {

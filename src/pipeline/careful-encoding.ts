@@ -1,5 +1,6 @@
 /** Encoding of a chunk over which devices broke: one document at a time, without those that are to blame. */
 import {
+  addEncodingCounts,
   encodeDocuments,
   noEncodingCounts,
   type Arriving,
@@ -38,9 +39,7 @@ export async function encodeWithCare<A extends InFile>(
       const one = await encodeDocuments(path, [each]);
       all.ready.push(...one.ready);
       all.refusals.push(...one.refusals);
-      for (const name of Object.keys(one.counts) as (keyof typeof one.counts)[]) {
-        all.counts[name] += one.counts[name];
-      }
+      addEncodingCounts(all.counts, one.counts);
     } catch (thrown) {
       if (!isDeviceFailure(thrown)) throw thrown;
       throw new BrokenOverLineError(number, thrown);

@@ -115,8 +115,9 @@ async function processChunk(
   const changed = judged.filter(({ hash, stored }) => job.force || stored.hash !== hash);
   task.result.skipped = judged.length - changed.length;
   const { ready, refusals: unencoded, counts } = await encodeWithCare(path, changed, job.care);
-  const { encoded, low_quality, truncated, passages, tokens: read, terms } = counts;
-  Object.assign(task.result, { encoded, low_quality, truncated, passages, tokens: read, terms });
+  const { encoded, low_quality, truncated, truncated_ids, passages, tokens: read, terms } = counts;
+  Object.assign(task.result, { encoded, low_quality, passages, tokens: read, terms });
+  Object.assign(task.result, { truncated, truncated_ids });
   const encodedAt = performance.now();
   if (ready.length > 0) await fence.demandLive();
   const { results, refusals: unwritten } = await writeReady(writer, ready, signal);
@@ -154,6 +155,7 @@ function emptyResult(): IngestJobResult {
     written: 0,
     skipped: 0,
     truncated: 0,
+    truncated_ids: [],
     low_quality: 0,
     passages: 0,
     tokens: 0,

@@ -17,6 +17,7 @@ import {
   type FailureKind,
   type FileFailureExample,
 } from "../sources/failure-kinds.js";
+import { firstTruncated } from "../documents/document-path.js";
 import { besideOf, type Beside } from "../sources/found-document.js";
 import { scan } from "../sources/scan.js";
 import type { ScannedChunk } from "../sources/scan-protocol.js";
@@ -34,6 +35,8 @@ export interface IngestCounts {
   failed: number;
   /** Documents of which some text was left out (`ingest.max_passages`). */
   truncated: number;
+  /** Ids of the first of them. */
+  truncated_ids: string[];
   /** Documents written without a vector, because their quality is below `ingest.min_quality`. */
   low_quality: number;
   passages: number;
@@ -83,6 +86,7 @@ function noCounts(): IngestCounts {
     skipped: 0,
     failed: 0,
     truncated: 0,
+    truncated_ids: [],
     low_quality: 0,
     passages: 0,
     tokens: 0,
@@ -191,6 +195,7 @@ async function account(
   counts.written += result.written;
   counts.skipped += result.skipped;
   counts.truncated += result.truncated;
+  counts.truncated_ids = firstTruncated(counts.truncated_ids, result.truncated_ids);
   counts.low_quality += result.low_quality;
   counts.passages += result.passages;
   counts.tokens += result.tokens;

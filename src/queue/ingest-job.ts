@@ -51,6 +51,8 @@ export const ingestJobResultSchema = z.object({
   written: z.number().int(),
   skipped: z.number().int(),
   truncated: z.number().int(),
+  /** Ids of the first of them. */
+  truncated_ids: z.array(z.string()).default([]),
   /** Documents written without a vector (`ingest.min_quality`). */
   low_quality: z.number().int().default(0),
   passages: z.number().int(),

@@ -1,5 +1,6 @@
 /** Copies one slice: windows are read and prepared ahead, encoded one by one, written behind. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { firstTruncated } from "../documents/document-path.js";
 import { traced } from "../observe/tracing.js";
 import type { SliceCounts, SliceRecord } from "./run-record.js";
 import { addCounts, noCounts } from "./run-record.js";
@@ -8,6 +9,7 @@ import {
   encodeWindow,
   prepareWindow,
   writeWindow,
+  type EncodedWindow,
   type PreparedWindow,
   type WindowContext,
 } from "./slice-documents.js";
@@ -72,7 +74,7 @@ export async function copySlice(task: SliceTask, claim: SliceClaim): Promise<Sli
       adapt(pace, window, performance.now() - started);
       await written.add(
         () => traced("csplade.write", size, () => writeWindow(context, encoded)),
-        window.next,
+        encoded,
       );
     }
     await written.end();
@@ -184,9 +186,8 @@ async function* ahead<T>(items: AsyncGenerator<T>, most: number): AsyncGenerator
 }
 
 /** A write that was begun. */
-interface Write {
+interface Write extends Pick<EncodedWindow, "next" | "truncated_ids"> {
   readonly counts: Promise<SliceCounts>;
-  readonly next: number;
   isOver: boolean;
 }
 
@@ -194,6 +195,7 @@ interface Write {
 class WrittenBehind {
   readonly #inFlight: Write[] = [];
   #done = noCounts();
+  #truncated: string[] = [];
   #position: number | undefined;
   #checkpointAt = performance.now();
 
@@ -204,10 +206,13 @@ class WrittenBehind {
   ) {}
 
   /** Starts a write; waits first while too many are in flight. */
-  async add(write: () => Promise<SliceCounts>, next: number): Promise<void> {
+  async add(
+    write: () => Promise<SliceCounts>,
+    { next, truncated_ids }: EncodedWindow,
+  ): Promise<void> {
     const careful = this.claim.record.careful > 0;
     while (this.#inFlight.length >= (careful ? 1 : this.most)) await this.#settleOldest();
-    const entry: Write = { counts: write(), next, isOver: false };
+    const entry: Write = { counts: write(), next, truncated_ids, isOver: false };
     const over = () => (entry.isOver = true);
     entry.counts.then(over, over);
     this.#inFlight.push(entry);
@@ -237,15 +242,17 @@ class WrittenBehind {
     const oldest = this.#inFlight.shift();
     if (oldest === undefined) return;
     addCounts(this.#done, await oldest.counts);
+    this.#truncated = firstTruncated(this.#truncated, oldest.truncated_ids);
     this.#position = oldest.next;
   }
 
   async #checkpoint(): Promise<void> {
     this.#checkpointAt = performance.now();
     if (this.#position === undefined) return;
-    const counts = this.#done;
+    const [counts, truncated] = [this.#done, this.#truncated];
     this.#done = noCounts();
-    await this.claim.checkpoint(this.#position, counts);
+    this.#truncated = [];
+    await this.claim.checkpoint(this.#position, counts, truncated);
     this.#position = undefined;
   }
 }

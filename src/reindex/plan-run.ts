@@ -256,6 +256,7 @@ export function openSlice(
     state: "open",
     position: slice.from,
     counts: noCounts(),
+    truncated_ids: [],
     claims: 0,
     crashes: 0,
     broken_devices: [],

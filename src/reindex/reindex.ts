@@ -50,6 +50,8 @@ export interface RunSummary extends SliceCounts {
   readonly target: string;
   /** What the alias led to before. */
   readonly previous: readonly string[];
+  /** Ids of the first truncated documents. */
+  readonly truncated_ids: readonly string[];
   readonly verification: Verification | null;
   /** The dead letters by their code. */
   readonly failures: readonly FailureKind[];
@@ -118,6 +120,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
       target: done.target,
       previous: done.previous ?? [],
       ...counts,
+      truncated_ids: counts.truncated > 0 ? await store.truncatedIds(run.run) : [],
       verification: done.verification ?? null,
       failures: counts.dead_letters > 0 ? await countDeadLetters(cluster, patience, run.run) : [],
       seconds: (performance.now() - started) / 1_000,

@@ -19,6 +19,12 @@ export async function activeRuns(store: RunStore): Promise<RunState[]> {
   return Promise.all(runs.map(async (run) => ({ run, totals: await store.totals(run.run) })));
 }
 
+/** True for a run that is not over and that nobody coordinates: it goes on when it is resumed. */
+export function isInterrupted({ state, coordinator }: RunRecord): boolean {
+  if (state === "done" || state === "rolled_back" || state === "failed") return false;
+  return coordinator === undefined || Date.parse(coordinator.until) < Date.now();
+}
+
 /** A run as numbers. */
 export function numbersOf({ run, totals }: RunState): RunNumbers {
   const { counts, slices, planned } = totals;

@@ -228,6 +228,8 @@ export const sliceSchema = z.object({
   /** Everything before this sequence number or offset is done. */
   position: z.number().int().min(0),
   counts: countsSchema,
+  /** Ids of the first documents of which some text was left out. */
+  truncated_ids: z.array(z.string()).default([]),
   /** Who works on it: the worker's name and one token per claim. */
   worker: z.string().optional(),
   claim: z.string().optional(),

@@ -9,6 +9,7 @@ import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { Config } from "../config/settings.js";
 import { resolveWriteName } from "../index/write-alias.js";
+import { firstTruncated } from "../documents/document-path.js";
 import { createOwnIndex } from "./own-index.js";
 import {
   addCounts,
@@ -71,6 +72,8 @@ export interface RunStore {
     most?: number,
   ): Promise<SliceRecord[]>;
   totals(run: string): Promise<SliceTotals>;
+  /** Ids of the first documents of which some text was left out. */
+  truncatedIds(run: string): Promise<string[]>;
   /**
    * Keeps of the passes before `below`, which must be finished, only the sums: a run that follows
    * its source for weeks has as many slices as one that follows it for an hour.
@@ -340,6 +343,16 @@ export function openRunStore(
         sort: [{ number: "asc" }],
       });
       return hitsSchema.parse(body).hits.hits.map((hit) => sliceSchema.parse(hit._source));
+    },
+    async truncatedIds(run) {
+      const cut = { range: { "counts.truncated": { gt: 0 } } };
+      const body = await search("Looking for truncated documents", {
+        size: 5,
+        query: { bool: { filter: [{ term: { run } }, isSlice, cut] } },
+        sort: [{ number: "asc" }],
+      });
+      const slices = hitsSchema.parse(body).hits.hits.map((hit) => sliceSchema.parse(hit._source));
+      return slices.reduce<string[]>((ids, slice) => firstTruncated(ids, slice.truncated_ids), []);
     },
     async totals(run) {
       const { folded } = (await store.readRun(run)).record;

@@ -3,6 +3,7 @@
  * wins; the earlier one learns it at its next checkpoint and stops.
  */
 import { randomUUID } from "node:crypto";
+import { firstTruncated } from "../documents/document-path.js";
 import { addCounts, withoutMessage, type SliceCounts, type SliceRecord } from "./run-record.js";
 import type { RunStore, Stored } from "./run-store.js";
 
@@ -17,7 +18,11 @@ export interface SliceClaim {
   /** As it was last written. */
   readonly record: SliceRecord;
   /** Records that everything before `position` is done. @throws SliceLostError. */
-  checkpoint(position: number, counts: SliceCounts): Promise<void>;
+  checkpoint(
+    position: number,
+    counts: SliceCounts,
+    truncated_ids?: readonly string[],
+  ): Promise<void>;
   /** Ends the hold. @throws SliceLostError. */
   end(state: "open" | "done" | "failed", message?: string): Promise<void>;
 }
@@ -45,7 +50,7 @@ export async function claimSlice(
     get record() {
       return held.record;
     },
-    async checkpoint(position, counts) {
+    async checkpoint(position, counts, truncated_ids = []) {
       const sum = { ...held.record.counts };
       addCounts(sum, counts);
       // All is well so far: larger windows again.
@@ -54,6 +59,7 @@ export async function claimSlice(
         ...held.record,
         position,
         counts: sum,
+        truncated_ids: firstTruncated(held.record.truncated_ids, truncated_ids),
         careful: careful > 2 * CAREFUL_WINDOW ? 0 : careful,
         crashes: 0,
         broken_devices: [],

@@ -57,6 +57,8 @@ export interface PreparedWindow {
 /** An encoded window, ready to be written. */
 export interface EncodedWindow extends PreparedWindow {
   readonly ready: readonly ReadyDocument<Arrival>[];
+  /** Ids of the first documents of which some text was left out. */
+  readonly truncated_ids: readonly string[];
 }
 
 /** Compares a window with what is stored. */
@@ -158,9 +160,9 @@ export async function encodeWindow(
   const overStored = isOverStored(context);
   const path = { encoder, metrics, info, encoding: run.encoding, signal, overStored };
   const { ready, refusals, counts } = await encodeDocuments(path, window.work);
-  const { encoded, low_quality, reused, truncated, tokens } = counts;
+  const { encoded, low_quality, reused, truncated, truncated_ids, tokens } = counts;
   Object.assign(window.counts, { encoded, low_quality, reused, truncated, tokens });
-  return { ...window, refusals: [...window.refusals, ...refusals], ready };
+  return { ...window, refusals: [...window.refusals, ...refusals], ready, truncated_ids };
 }
 
 /** Writes a window and its dead letters. @returns its counts, when everything is acknowledged. */
