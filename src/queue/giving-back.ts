@@ -2,6 +2,7 @@
 import os from "node:os";
 import { DelayedError, type Job, type Worker } from "bullmq";
 import type { Config } from "../config/settings.js";
+import { onAbort } from "../waiting/on-abort.js";
 
 /** Who takes jobs. */
 export interface JobTaker {
@@ -43,5 +44,6 @@ export async function giveBack(
 export function takeNothingAfter(worker: Worker, broken: AbortSignal): void {
   const stop = (): void => void worker.pause(true).catch(() => {});
   if (broken.aborted) stop();
-  else broken.addEventListener("abort", stop, { once: true });
+  // The signal is the encoder's, which may see many workers come and go.
+  else worker.once("closed", onAbort(broken, stop));
 }

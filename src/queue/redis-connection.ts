@@ -5,6 +5,7 @@ import { parseRedisUrl, type RedisPlace } from "../config/redis-url.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { withDeadline } from "../waiting/deadline.js";
+import { certificateRefusal } from "./redis-certificate.js";
 
 /** A connection to Redis. */
 export type RedisClient = Redis | Cluster;
@@ -106,8 +107,8 @@ function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
  * Connects to Redis, asks for an answer, and refuses a server that cannot hold queues. Once connected,
  * it reconnects for as long as it takes: how long an operation may wait is decided by its caller.
  * @throws CspladeError `queue_unreachable` if Redis does not answer within five seconds, or a Cluster or
- *   Sentinels name no primary that does for as long as a failover takes; `queue_unsupported` if it
- *   cannot work, with the command that mends it.
+ *   Sentinels name no primary that does for as long as a failover takes, or at once if its certificate
+ *   is not trusted; `queue_unsupported` if it cannot work, with the command that mends it.
  */
 export async function connectRedis(config: Config): Promise<RedisClient> {
   const place = placeOf(config);
@@ -118,6 +119,10 @@ export async function connectRedis(config: Config): Promise<RedisClient> {
       return await connectOnce(config, place);
     } catch (thrown) {
       const isAway = thrown instanceof CspladeError && thrown.code === "queue_unreachable";
+      if (isAway) {
+        const refusal = await certificateRefusal(place);
+        if (refusal !== undefined) throw refusal;
+      }
       if (!isAway || performance.now() >= giveUpAt) throw thrown;
       await sleep(FAILOVER_PAUSE_MS);
     }

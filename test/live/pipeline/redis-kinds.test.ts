@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -132,8 +133,14 @@ describe("the queues on", function () {
         ...environmentOf(suite.config),
         REDIS_URL: redis.url,
       });
-      const { checks } = JSON.parse(doctor.out) as { checks: { name: string; ok: boolean }[] };
-      assert.equal(checks.find((check) => check.name === "redis")?.ok, false);
+      const { checks } = JSON.parse(doctor.out) as {
+        checks: { name: string; ok: boolean; says: string; hint?: string }[];
+      };
+      const check = checks.find((each) => each.name === "redis");
+      assert.equal(check?.ok, false);
+      // A failover would be waited for, in vain: no wait mends a certificate.
+      assert.match(check.says, /certificate of Redis at 127\.0\.0\.1:\d+ is not trusted/);
+      assert.match(check.hint ?? "", /NODE_EXTRA_CA_CERTS/);
     });
   }
 
@@ -170,5 +177,6 @@ describe("the queues on", function () {
     await worker.close(5_000);
     await sleep(100);
     assert.equal(timers(), before);
+    assert.equal(getEventListeners(broken, "abort").length, 0);
   });
 });
