@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from . import lexicon as lexicon_file
 from . import query_table as query_table_file
 from .export import build
+from .input_recipe import RoleInput
 from .lexicon import Lexicon
 from .model import ModelConfig, SparseEncoder
 from .onnx_graph import ANY, Target, save
@@ -39,6 +40,12 @@ class Description:
     training: dict[str, object] = field(default_factory=dict)
     prompt: dict[str, str] = field(default_factory=dict)
     """What follows a text of each role, for models that are read at a prompt."""
+    input: dict[str, RoleInput] = field(default_factory=dict)
+    """What else is around a text of each role; without it, what the tokenizer adds."""
+    threshold: float = 0.0
+    """Weights at or below it are no terms."""
+    never_terms: tuple[int, ...] = ()
+    """Ids of tokens that are no terms whatever their weight."""
 
 
 def sha256_of(path: Path) -> str:
@@ -105,7 +112,10 @@ def write_manifest(
         "vocabulary_size": vocabulary,
         "activation": activation,
         "pooling": pooling,
+        **({"threshold": about.threshold} if about.threshold else {}),
+        **({"never_terms": list(about.never_terms)} if about.never_terms else {}),
         **({"prompt": about.prompt} if about.prompt else {}),
+        **({"input": {role: asdict(each) for role, each in about.input.items()}} if about.input else {}),
         "max_tokens": about.max_tokens,
         "top_k": about.top_k,
         "pad_token_id": about.pad_token_id,

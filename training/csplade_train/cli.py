@@ -36,6 +36,7 @@ from . import (
     parallel,
     plot,
     prompted,
+    published,
     query_table,
     reader,
     reader_training,
@@ -51,6 +52,7 @@ from .data.variety import varied
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
+from .readers import chosen
 from .recipe import recipe_of
 from .reopen import reopen, reopen_prompted
 from .teacher import PACKAGE, Teacher, packaged_directory
@@ -267,16 +269,25 @@ def trade(a: argparse.Namespace) -> None:
 
 def convert(a: argparse.Namespace) -> None:
     """Write a checkpoint directory of someone else's sparse retriever."""
-    family = foreign.FAMILIES[a.family]
-    model = foreign.load(a.model, a.adapter)
-    tokenizer = foreign.adapted_tokenizer(a.model / "tokenizer.json", a.lowercase, a.append_eos)
+    directory = a.directory or a.model
+    if directory is None:
+        raise ValueError("convert needs the directory of the checkpoint")
+    target = Target(a.provider, a.columns)
+    base_model = {"name": a.name, "source": a.source or str(directory.name), "license": a.license}
+    if a.family not in foreign.FAMILIES:
+        found = chosen.read_published(directory, a.family, a.activation)
+        print(json.dumps(published.write(a.out, found, a.precision, a.name, base_model, target), indent=2))
+        return
+    if a.adapter:
+        foreign.demand_base(directory, a.adapter, a.base_name)
+    model = foreign.load(directory, a.adapter)
+    tokenizer = foreign.adapted_tokenizer(foreign.tokenizer_file(directory, a.adapter), a.lowercase, a.append_eos)
     terms = None
     if a.terms:
         terms = foreign.corpus_terms(tokenizer, [d.text for d in corpus.read(a.terms)], a.least_count)
-    base_model = {"name": a.name, "source": a.source or str(a.model.name), "license": a.license}
     written = foreign.write(
-        a.out, model, tokenizer, family, a.precision, a.name, base_model, a.layers, terms,
-        target=Target(a.provider, a.columns),
+        a.out, model, tokenizer, foreign.FAMILIES[a.family], a.precision, a.name, base_model, a.layers, terms,
+        target=target,
     )  # fmt: skip
     print(json.dumps(written, indent=2))
 
@@ -549,10 +560,19 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--run", type=Path, help="folder of log and states; <out>.run without it")
     p.add_argument("--threads", type=int, default=4)
     p.set_defaults(act=adapt_to)
-    p = commands.add_parser("convert", help="LACONIC, Lion-SP or LightRetriever as a checkpoint directory")
-    p.add_argument("--family", required=True, choices=sorted(foreign.FAMILIES))
-    p.add_argument("--model", type=Path, required=True, help="directory with config.json, weights and tokenizer.json")
+    p = commands.add_parser("convert", help="someone else's sparse encoder as a checkpoint directory")
+    p.add_argument("directory", nargs="?", type=Path, help="the published checkpoint, or the base of an adapter")
+    p.add_argument(
+        "--family",
+        choices=sorted({*foreign.FAMILIES, *chosen.READERS}),
+        help="needed where the files do not tell: language models, and plain masked ones without idf.json",
+    )
+    p.add_argument("--model", type=Path, help="the same as the directory")
     p.add_argument("--adapter", type=Path, help="directory of a LoRA adapter to merge")
+    p.add_argument("--base-name", help="what the base model is called, if its folder has another name")
+    p.add_argument(
+        "--activation", choices=("log1p_relu", "log1p_log1p_relu", "relu"), help="where the files do not tell"
+    )
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--name", required=True, help="name in the manifest")
     p.add_argument("--license", required=True, help="licence of the weights, as their card says")

@@ -16,8 +16,9 @@ transformers.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tokenizers import Tokenizer, normalizers, processors
 
 from . import query_table as query_table_file
 from .checkpoints import ACTIVATION, POOLING, Description, cleared, write_manifest
+from .input_recipe import RoleInput, special_tokens, with_words, without_special_tokens
 from .onnx_graph import ANY, LARGEST_FILE, Graph, Target, assembled, save
 from .onnx_trunk import needed, positions_and_bias, stack
 
@@ -48,6 +50,10 @@ NAMES = {
 }
 
 
+SPECIAL_POSITIONS = 8
+"""Positions of special tokens around a text."""
+
+
 @dataclass(frozen=True)
 class Family:
     """What the runtime must honour: mask, power of the hidden size that scales logits, limits, the query side."""
@@ -58,12 +64,21 @@ class Family:
     max_tokens: dict[str, int]
     top_k: dict[str, int]
     counted_queries: bool = False
+    prefix: dict[str, str] = field(default_factory=dict)
+    """Words before a text of each role."""
 
 
 FAMILIES = {
     f.name: f
     for f in (
-        Family("laconic", False, 0.0, {"document": 256, "query": 256}, {"document": 512, "query": 512}),
+        Family(
+            "laconic",
+            False,
+            0.0,
+            {"document": 256, "query": 256},
+            {"document": 512, "query": 512},
+            prefix={"document": "passage: ", "query": "query: "},
+        ),
         Family("lion-sp", False, -0.25, {"document": 192, "query": 64}, {"document": 512, "query": 512}),
         Family("lightretriever", True, 0.0, {"document": 512, "query": 512}, {"document": 512, "query": 512}, True),
     )
@@ -115,6 +130,32 @@ def load(directory: Path, adapter: Path | None = None) -> Any:
     return model
 
 
+def tokenizer_file(base: Path, adapter: Path | None) -> Path:
+    """The adapter's own tokenizer, if it has one: texts were cut so when it was trained."""
+    own = None if adapter is None else adapter / "tokenizer.json"
+    return own if own is not None and own.exists() else base / "tokenizer.json"
+
+
+def demand_base(base: Path, adapter: Path, called: str | None = None) -> None:
+    """Raises ValueError unless a base is the one that an adapter was trained on: other weights may have its shapes.
+
+    called: its name, if neither its folder nor its config.json has it.
+    """
+    file = adapter / "adapter_config.json"
+    if not file.exists():
+        raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
+    wanted = str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    names = [called] if called else [base.resolve().name, *base.resolve().parts, str(config.get("_name_or_path", ""))]
+    # A hub's cache writes meta-llama/Llama-3.2-1B as models--meta-llama--Llama-3.2-1B.
+    known = {n.replace("--", "/").rstrip("/").rsplit("/", 1)[-1].lower() for n in names if n}
+    if wanted.rstrip("/").rsplit("/", 1)[-1].lower() not in known:
+        raise ValueError(
+            f"the adapter {adapter} was trained on {wanted or 'a model that it does not name'}; "
+            f"{called or base} is not known to be that. If it is, say so with --base-name {wanted}"
+        )
+
+
 def rotary_angles(model: Any, positions: int) -> tuple[np.ndarray, float]:
     """Angles [positions, head_size / 2] as transformers computes them, scaled variants included, and their factor."""
     rotary = model.model.rotary_emb
@@ -148,7 +189,7 @@ def build(
     def whole(name: str) -> np.ndarray:
         return state[name].detach().float().cpu().numpy()
 
-    positions = max(family.max_tokens.values()) + 8
+    positions = max(family.max_tokens.values()) + SPECIAL_POSITIONS
     g = Graph(precision, block, target)
     position, bias = positions_and_bias(g, "input_ids", "attention_mask", positions, family.causal)
     embedding = whole("model.embed_tokens.weight")
@@ -205,9 +246,20 @@ def corpus_terms(tokenizer: Tokenizer, texts: list[str], least: int) -> np.ndarr
     return kept
 
 
-def fingerprint(model: Any, tokenizer: Tokenizer, family: Family, layers: int, term_ids: np.ndarray | None) -> str:
-    """16 hexadecimal digits that name the weight space, the same at every precision."""
+def fingerprint(
+    model: Any,
+    tokenizer: Tokenizer,
+    family: Family,
+    layers: int,
+    term_ids: np.ndarray | None,
+    read: dict[str, RoleInput],
+) -> str:
+    """16 hexadecimal digits that name the weight space, the same at every precision.
+
+    read: what is around a text of each role.
+    """
     digest = hashlib.sha256(f"{family.name}/{layers}/{POOLING}/{ACTIVATION}".encode())
+    digest.update(json.dumps({role: asdict(each) for role, each in read.items()}, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy(), dtype="<f4").tobytes())
@@ -232,6 +284,9 @@ def write(
 ) -> dict[str, object]:
     """Write a checkpoint directory; returns its manifest.  Weights beyond `largest` bytes go beside the model."""
     cleared(directory)
+    around = special_tokens(tokenizer)
+    tokenizer = without_special_tokens(tokenizer)
+    read = {role: with_words(around, family.prefix.get(role, "")) for role in ("document", "query")}
     (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     save(build(model, family, precision, layers, term_ids, target=target), directory / "model.onnx", largest)
     vocabulary = model.config.vocab_size
@@ -251,7 +306,8 @@ def write(
             "layers": kept,
             "terms": vocabulary if term_ids is None else len(term_ids),
         },
+        input=read,
     )
-    digits = fingerprint(model, tokenizer, family, kept, term_ids)
+    digits = fingerprint(model, tokenizer, family, kept, term_ids, read)
     variant = "causal" if family.causal else "bi"
     return write_manifest(directory, about, precision, vocabulary, digits, variant, provider=target.provider)

@@ -1,4 +1,4 @@
-"""The layers of a BERT-style sentence encoder as ONNX nodes, from token ids to a unit vector of the text."""
+"""The layers of BERT-style encoders as ONNX nodes, and of a sentence encoder the unit vector of its text."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Weight = Callable[[str], np.ndarray]
 
 @dataclass(frozen=True)
 class BertSizes:
-    """Sizes of an encoder, and the rows of the tokens that begin and end every text."""
+    """Sizes of an encoder; of a sentence encoder the rows of the tokens that begin and end every text."""
 
     hidden: int
     layers: int
     heads: int
     positions: int
     norm_epsilon: float
-    first: int
-    last: int
+    first: int = 0
+    last: int = 0
 
 
 def framed(g: Graph, c: BertSizes) -> tuple[str, str]:
@@ -40,21 +40,25 @@ def framed(g: Graph, c: BertSizes) -> tuple[str, str]:
     return g.op("Where", end, g.ints(c.last), ids), whole
 
 
-def unit_vectors(g: Graph, weight: Weight, c: BertSizes) -> str:
-    """The mean of a text's states after the last layer, at unit length [B, H]."""
-    ids, mask = framed(g, c)
+def layer_norm(g: Graph, x: str, weight: Weight, name: str, epsilon: float) -> str:
+    scale, shift = weight(name + ".weight"), weight(name + ".bias")
+    both = g.constant(name + ".weight", scale), g.constant(name + ".bias", shift)
+    return g.op("LayerNormalization", x, *both, axis=-1, epsilon=epsilon)
+
+
+def dense(g: Graph, x: str, weight: Weight, name: str, *parts: str) -> str:
+    """x through the linear layers `parts` (or `name` itself), side by side."""
+    whole = np.concatenate([weight(p + ".weight") for p in parts or (name,)])
+    shift = np.concatenate([weight(p + ".bias") for p in parts or (name,)])
+    return g.op("Add", g.wide(g.linear(g.narrow(x), name, whole)), g.constant(name + ".bias", shift))
+
+
+def encoder_states(g: Graph, weight: Weight, c: BertSizes, ids: str, mask: str) -> str:
+    """States [B, S, H] after the last layer."""
     position, bias = positions_and_bias(g, ids, mask, c.positions, causal=False)
 
     def norm(x: str, name: str) -> str:
-        scale = g.constant(name + ".weight", weight(name + ".weight"))
-        shift = g.constant(name + ".bias", weight(name + ".bias"))
-        return g.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=c.norm_epsilon)
-
-    def dense(x: str, name: str, *parts: str) -> str:
-        """x through the linear layers `parts` (or `name` itself), side by side."""
-        whole = np.concatenate([weight(p + ".weight") for p in parts or (name,)])
-        shift = np.concatenate([weight(p + ".bias") for p in parts or (name,)])
-        return g.op("Add", g.linear(x, name, whole), g.constant(name + ".bias", shift))
+        return layer_norm(g, x, weight, name, c.norm_epsilon)
 
     tables = "embeddings."
     x = g.rows(ids, "embedding", weight(tables + "word_embeddings.weight"))
@@ -66,12 +70,20 @@ def unit_vectors(g: Graph, weight: Weight, c: BertSizes) -> str:
     for n in range(c.layers):
         p = f"encoder.layer.{n}."
         own = [p + f"attention.self.{name}" for name in ("query", "key", "value")]
-        q, k, v = g.many("Split", dense(x, p + "qkv", *own), g.ints(c.hidden, c.hidden, c.hidden), outputs=3, axis=-1)
+        qkv = dense(g, x, weight, p + "qkv", *own)
+        q, k, v = g.many("Split", qkv, g.ints(c.hidden, c.hidden, c.hidden), outputs=3, axis=-1)
         a = g.op("MultiHeadAttention", q, k, v, "", "", bias, domain=MICROSOFT, num_heads=c.heads)
-        x = norm(g.op("Add", x, dense(a, p + "attention.output.dense")), p + "attention.output.LayerNorm")
-        h = g.op("Gelu", dense(x, p + "intermediate.dense"), domain=MICROSOFT)
-        x = norm(g.op("Add", x, dense(h, p + "output.dense")), p + "output.LayerNorm")
+        a = dense(g, a, weight, p + "attention.output.dense")
+        x = norm(g.op("Add", x, a), p + "attention.output.LayerNorm")
+        h = g.op("Gelu", dense(g, x, weight, p + "intermediate.dense"), domain=MICROSOFT)
+        x = norm(g.op("Add", x, dense(g, h, weight, p + "output.dense")), p + "output.LayerNorm")
+    return x
 
+
+def unit_vectors(g: Graph, weight: Weight, c: BertSizes) -> str:
+    """The mean of a text's states after the last layer, at unit length [B, H]."""
+    ids, mask = framed(g, c)
+    x = encoder_states(g, weight, c, ids, mask)
     real = g.op("Unsqueeze", g.op("Cast", mask, to=TensorProto.FLOAT), g.ints(2))
     total = g.op("ReduceSum", g.op("Mul", x, real), g.ints(1), keepdims=0)
     # The mean's length does not matter: it is made one.

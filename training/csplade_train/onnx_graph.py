@@ -290,17 +290,26 @@ def unpacking() -> onnx.FunctionProto:
 
 
 def assembled(
-    g: Graph, name: str, weights: str, vocabulary: int, term_ids: np.ndarray | None = None
+    g: Graph,
+    name: str,
+    weights: str,
+    vocabulary: int,
+    term_ids: np.ndarray | None = None,
+    ids: str | None = None,
 ) -> onnx.ModelProto:
     """The model whose outputs are the `k` heaviest of `weights` [B, vocabulary].
 
-    term_ids: the token id of each column, if the columns are a selection of the vocabulary.
+    term_ids: the token id of each column, if the columns are a selection of the vocabulary; ids: the name
+    of those ids [B, S], if weights are [B, S] with a column for each place of the text.
     """
-    k = g.op("Min", "k", g.ints(vocabulary))
+    most = g.ints(vocabulary) if ids is None else g.op("Slice", g.op("Shape", ids), g.ints(1), g.ints(2), g.ints(0))
+    k = g.op("Min", "k", most)
     g.nodes.append(helper.make_node("TopK", [weights, k], ["weights", "wide_indices"], axis=-1, largest=1, sorted=1))
     wide = "wide_indices"
     if term_ids is not None:
         wide = g.op("Gather", g.constant("term_ids", term_ids.astype(np.int64)), wide, axis=0)
+    if ids is not None:
+        wide = g.op("GatherElements", ids, wide, axis=1)
     g.nodes.append(helper.make_node("Cast", [wide], ["indices"], to=TensorProto.INT32))
 
     def info(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:

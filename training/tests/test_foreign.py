@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from node_encoder import assert_same, encode
 from test_export import dense, rounded_weight, session
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from world import pairs
 
@@ -150,7 +151,7 @@ def test_the_command_converts_a_saved_model_with_an_adapter(tmp_path: Path, caps
     from peft import LoraConfig, get_peft_model
 
     model = model_of("llama")
-    source, adapter, out = tmp_path / "base", tmp_path / "adapter", tmp_path / "out"
+    source, adapter, out = tmp_path / "Llama-3.2-1B", tmp_path / "adapter", tmp_path / "out"
     model.save_pretrained(source)
     (source / "tokenizer.json").write_text(TOKENIZER, encoding="utf-8")
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
@@ -159,12 +160,46 @@ def test_the_command_converts_a_saved_model_with_an_adapter(tmp_path: Path, caps
             if "lora_B" in name:
                 parameter.normal_(std=0.3)
     adapted.save_pretrained(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     words = ["convert", "--family", "laconic", "--model", str(source), "--adapter", str(adapter), "--out", str(out)]
-    assert cli.main([*words, "--name", "test", "--license", "MIT", "--precision", "fp32"]) == 0
+    words += ["--name", "test", "--license", "MIT", "--precision", "fp32"]
+    for trained_on, more, status in (
+        ("someone/Llama-3.2-3B", [], 2),
+        ("someone/Llama-3.2-3B", ["--base-name", "Llama-3.2-3B"], 0),
+        ("someone/Llama-3.2-1B", [], 0),
+    ):
+        config["base_model_name_or_path"] = trained_on
+        (adapter / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+        capsys.readouterr()
+        assert cli.main([*words, *more]) == status
+        assert status == 0 or not out.exists(), "another base with the same shapes is not merged"
     assert json.loads(capsys.readouterr().out)["license"] == "MIT"
     merged = adapted.merge_and_unload().eval()
     got = dense(session(out), ROWS, VOCABULARY)
     np.testing.assert_allclose(got, reference(merged, foreign.FAMILIES["laconic"], ROWS), atol=2e-4)
+
+
+def test_what_is_around_texts_is_in_the_manifest_and_no_part_of_queries_that_count_tokens(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_str(TOKENIZER)
+    around = processors.TemplateProcessing(
+        single=f"{tok.PAD_TOKEN} $A {tok.PAD_TOKEN}", special_tokens=[(tok.PAD_TOKEN, 0)]
+    )
+    tokenizer.post_processor = around
+    base = {"name": "random", "source": "seed 3", "license": "Apache-2.0"}
+    model = model_of("llama")
+    text = " ".join(TEXTS[0].split()[:9])
+    plain = Tokenizer.from_str(TOKENIZER)
+    for family, prefix in (("laconic", {"document": "passage: ", "query": "query: "}), ("lightretriever", {})):
+        foreign.write(tmp_path, model, tokenizer, foreign.FAMILIES[family], "fp32", "test", base)
+        for role in ("document", "query"):
+            words = prefix.get(role, "")
+            ids = plain.encode(words + text).ids
+            if family == "lightretriever" and role == "query":
+                got = encode(tmp_path, [text], role, {"CSPLADE_QUERY_ENCODER": "table"})
+                assert got[0].terms == {i: float(ids.count(i)) for i in set(ids)}
+            else:
+                expected = reference(model, foreign.FAMILIES[family], [[0, *ids, 0]])
+                assert_same(encode(tmp_path, [text], role), expected, within=2e-4)
 
 
 def test_lower_casing_and_an_end_token_are_added_to_the_tokenizer(tmp_path: Path) -> None:

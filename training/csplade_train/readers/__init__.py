@@ -1,0 +1,1 @@
+"""Readers of published checkpoints: one file a family, chosen from what its folder holds."""

@@ -1,0 +1,172 @@
+"""Published sparse encoders: Node gives the ids and weights that their own library gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from node_encoder import assert_same, encode
+from published_folders import LIMIT, LONG, TEXTS, idf_of, masked, write_card, write_idf
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from csplade_train import cli
+
+TABLE = {"CSPLADE_QUERY_ENCODER": "table"}
+ROLES = ("document", "query")
+EVERY = [*TEXTS, LONG]
+"""Of a document that is too long, the passages are compared; of such a question, what is not cut off."""
+
+
+def converted(directory: Path, out: Path, *more: str) -> dict[str, Any]:
+    words = ["convert", str(directory), "--out", str(out), "--name", "test", "--license", "Apache-2.0"]
+    assert cli.main([*words, "--precision", "fp32", *more]) == 0
+    return json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+
+
+def sparse_encoder(directory: Path, kind: str, activation: str, pooling: str, prompts: dict[str, str]) -> Any:
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    model = Transformer(str(masked(kind, directory / "model")), transformer_task="fill-mask")
+    splade = SpladePooling(pooling, activation_function=activation)
+    return SparseEncoder(modules=[model, splade], prompts=prompts, device="cpu")
+
+
+def given(encoder: Any, role: str, texts: list[str]) -> np.ndarray:
+    encode_role: Callable[..., torch.Tensor] = encoder.encode_query if role == "query" else encoder.encode_document
+    return encode_role(texts, convert_to_sparse_tensor=False, show_progress_bar=False).cpu().numpy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "activation", "pooling", "prompts"),
+    [
+        ("bert", "relu", "max", {}),
+        ("distilbert", "log1p_relu", "max", {"query": "query: ", "document": "passage: "}),
+        ("roberta", "relu", "sum", {"query": "a query: "}),
+        # encode_document asks for the prompt "document", which is there and empty unless somebody set it.
+        ("modernbert", "relu", "max", {"query": "query: ", "passage": "passage: "}),
+    ],
+)
+def test_a_sparse_encoder_gives_in_node_what_sentence_transformers_gives(
+    kind: str, activation: str, pooling: str, prompts: dict[str, str], tmp_path: Path
+) -> None:
+    encoder = sparse_encoder(tmp_path, kind, activation, pooling, prompts)
+    encoder.save_pretrained(str(tmp_path / "published"))
+    manifest = converted(tmp_path / "published", tmp_path / "out")
+    assert manifest["activation"] == {"relu": "log1p_relu", "log1p_relu": "log1p_log1p_relu"}[activation]
+    assert manifest["pooling"] == pooling
+    for role in ROLES:
+        assert manifest["input"][role]["prefix"] == prompts.get(role, "")
+        got = encode(tmp_path / "out", EVERY, role)
+        assert len(got) == len(EVERY) if role == "query" else len(got) > len(EVERY) + 3
+        expected = given(encoder, role, EVERY if role == "query" else [passage.text for passage in got])
+        assert 5 < np.count_nonzero(expected[0]) < expected.shape[1]
+        assert_same(got, expected)
+        assert encode(tmp_path / "out", ["", " "], role) == [], "a blank text has no terms"
+
+
+def test_a_router_with_a_table_for_queries_gives_in_node_what_sentence_transformers_gives(tmp_path: Path) -> None:
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+
+    source = masked("distilbert", tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    torch.manual_seed(1)
+    documents = [
+        Transformer(str(source), transformer_task="fill-mask"), SpladePooling("max", activation_function="log1p_relu")
+    ]  # fmt: skip
+    queries = [SparseStaticEmbedding(tokenizer, torch.rand(len(tokenizer)) * 5)]
+    router = Router.for_query_document(query_modules=queries, document_modules=documents)
+    encoder = SparseEncoder(modules=[router], device="cpu")
+    encoder.save_pretrained(str(tmp_path / "published"))
+    manifest = converted(tmp_path / "published", tmp_path / "out")
+    assert "query_weights.json" in manifest["files"] and manifest["activation"] == "log1p_log1p_relu"
+    got = encode(tmp_path / "out", EVERY, "document")
+    assert_same(got, given(encoder, "document", [passage.text for passage in got]))
+    got = encode(tmp_path / "out", EVERY, "query", TABLE)
+    assert_same(got, given(encoder, "query", EVERY))
+
+
+def own_code(directory: Path, texts: list[str], activation: str, never: list[int]) -> np.ndarray:
+    """What the model cards of SPLADE and of OpenSearch's encoders compute, one text at a time."""
+    tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModelForMaskedLM.from_pretrained(directory).eval()
+    rows = []
+    for text in texts:
+        features = tokenizer(text, truncation=True, return_tensors="pt", return_token_type_ids=False)
+        with torch.no_grad():
+            scores = model(**features).logits * features["attention_mask"].unsqueeze(-1)
+        values = torch.log1p(torch.relu(scores.max(1).values))
+        values = torch.log1p(values) if activation == "log1p_log1p_relu" else values
+        values[:, never] = 0
+        rows.append(values[0].numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("activation", ["log1p_relu", "log1p_log1p_relu"])
+def test_opensearchs_encoder_without_inference_for_queries_gives_what_its_model_card_computes(
+    activation: str, tmp_path: Path
+) -> None:
+    source = masked("bert", tmp_path / "model")
+    write_idf(source)
+    special = [0, 1, 2, 3, 4]
+    more = [] if activation == "log1p_relu" else ["--activation", activation]
+    manifest = converted(source, tmp_path / "out", *more)
+    assert manifest["never_terms"] == special and manifest["training"] == {"family": "opensearch"}
+    got = encode(tmp_path / "out", EVERY, "document")
+    assert_same(got, own_code(source, [passage.text for passage in got], activation, special))
+    tokenizer, idf = AutoTokenizer.from_pretrained(source), idf_of(source)
+    expected = np.zeros((len(TEXTS), len(tokenizer)), dtype=np.float32)
+    for row, text in zip(expected, TEXTS, strict=True):
+        for token in tokenizer.tokenize(text)[: LIMIT - 2]:
+            row[tokenizer.convert_tokens_to_ids(token)] = 0.0 if token == "[UNK]" else idf.get(token, 0.0)
+    assert_same(encode(tmp_path / "out", TEXTS, "query", TABLE), expected)
+
+
+@pytest.mark.parametrize(("tag", "never"), [("splade", []), ("opensearch", [0, 1, 2, 3, 4])])
+def test_a_plain_masked_model_is_read_as_its_model_card_says(tag: str, never: list[int], tmp_path: Path) -> None:
+    source = masked("bert", tmp_path / "model")
+    write_card(source, "transformers", tag)
+    assert converted(source, tmp_path / "out")["training"] == {"family": tag}
+    assert_same(encode(tmp_path / "out", EVERY, "query"), own_code(source, EVERY, "log1p_relu", never))
+
+
+def test_a_masked_model_that_nothing_calls_sparse_is_refused_until_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = masked("bert", tmp_path / "model")
+    words = ["convert", str(source), "--out", str(tmp_path / "out"), "--name", "test", "--license", "MIT"]
+    assert cli.main(words) == 2
+    told = capsys.readouterr().err
+    assert "BertForMaskedLM" in told and "model.safetensors" in told and "--family" in told
+    assert not (tmp_path / "out").exists()
+    assert cli.main([*words, "--family", "splade"]) == 0
+    assert cli.main([*words, "--family", "sparse-encoder"]) == 2, "a name alone makes no other of it"
+
+
+def test_a_folder_of_something_else_is_refused_with_what_is_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
+    words = ["--out", str(tmp_path / "out"), "--name", "test", "--license", "MIT"]
+    assert cli.main(["convert", str(tmp_path), *words]) == 2
+    assert "notes.txt" in capsys.readouterr().err
+    assert cli.main(["convert", str(tmp_path / "none"), *words]) == 2
+    assert "no such directory" in capsys.readouterr().err
+
+
+def test_what_is_around_a_text_is_part_of_the_fingerprint_and_the_precision_is_not(tmp_path: Path) -> None:
+    encoder = sparse_encoder(tmp_path, "bert", "relu", "max", {})
+    prints = []
+    for number, words in enumerate(({}, {}, {"query": "query: "})):
+        encoder.prompts = {"query": "", "document": "", **words}
+        encoder.save_pretrained(str(tmp_path / f"published{number}"))
+        more = ["--precision", "fp16"] if number == 1 else []
+        prints.append(converted(tmp_path / f"published{number}", tmp_path / "out", *more)["fingerprint"])
+    assert prints[0] == prints[1] != prints[2]
