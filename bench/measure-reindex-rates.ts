@@ -1,24 +1,19 @@
 /**
- * Measures what the simulator of a reindex needs to know of Redis and of the cluster, on servers
- * that it starts itself, and writes it into bench/reindex-rates.json. The rates of encoders and the
- * prices stay as they are there.
+ * Measures what docs/scale.md computes with: what queued slices take of Redis's memory, and what one node's
+ * bulk API takes, on servers that it starts itself.
  *
  *   node dist/bench/measure-reindex-rates.js
  */
-import { readFile, writeFile } from "node:fs/promises";
 import os from "node:os";
-import path from "node:path";
 import { Redis } from "ioredis";
 import { connectCluster, type Cluster } from "../src/cluster/cluster.js";
 import { loadConfig } from "../src/config/load-config.js";
 import type { Config } from "../src/config/settings.js";
-import { packageRoot } from "../src/config/package-root.js";
 import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";
 import { VECTOR_FIELD } from "../src/index/index-meta.js";
 import { openSliceQueue } from "../src/queue/slice-queue.js";
 import { benchFlags } from "./bench-flags.js";
 import { withBenchServers } from "./bench-server.js";
-import { readRates, ratesFile } from "./reindex-rates.js";
 
 const SLICES = 20_000;
 const DOCUMENTS = 20_000;
@@ -109,23 +104,13 @@ await withBenchServers({ name: "rates", onProgress: say }, async ({ opensearchUr
   const { perSecond, bytes } = await measureCluster(cluster);
   await cluster.close();
 
-  const cpu = os.cpus();
   const load = os.loadavg()[0] ?? 0;
-  const machine = `${cpu.length} cores, load ${load.toFixed(0)}`;
-  const by = `measured by bench/measure-reindex-rates.ts on ${machine}`;
-  const file = await readRates();
-  const set = (name: keyof typeof file, value: number, how: string) => {
-    file[name] = { ...file[name], value: Number(value.toPrecision(3)), basis: `${by}: ${how}` };
+  const rates = {
+    machine: `${os.cpus().length} cores, load ${load.toFixed(0)}`,
+    redis_base_bytes: Math.round(base),
+    redis_bytes_per_slice: Math.round(perSlice),
+    bulk_bytes_per_document: Math.round(bytes),
+    bulk_documents_per_second: Math.round(perSecond),
   };
-  set("redis_base_bytes", base, "Redis with no job");
-  set("redis_bytes_per_slice", perSlice, `${SLICES} queued slices`);
-  set("bulk_bytes_per_document", bytes, `${TERMS} terms and 600 bytes of text`);
-  set(
-    "cluster_documents_per_second_per_node",
-    perSecond,
-    `${DOCUMENTS} documents, ${BULKS_IN_FLIGHT} requests at once, OpenSearch with 1 GB of heap`,
-  );
-  await writeFile(ratesFile, JSON.stringify(file, undefined, 2) + "\n");
-  process.stdout.write(await readFile(ratesFile, "utf8"));
+  process.stdout.write(JSON.stringify(rates, undefined, 2) + "\n");
 });
-say(`written to ${path.relative(packageRoot, ratesFile)}`);

@@ -9,7 +9,7 @@ const ELSEWHERE = [
   ["README.md, docs/experiments.md", "quality beside BM25", "`csplade eval --data FOLDER --json`"],
   ["docs/reindexing-chaos.md", "what failures cost", "`npm run chaos -- --documents N --rounds 10`"],
   ["docs/reindexing-soak.md", "hours of reindexing", "`npm run soak`"],
-  ["docs/scale.md", "100 million documents, simulated", "`node dist/bench/simulate-reindex.js --write`"],
+  ["docs/scale.md", "100 million documents, computed", "`node dist/bench/measure-reindex-rates.js`"],
 ] as const; // prettier-ignore
 
 /** The page, in Markdown. */

@@ -35,7 +35,7 @@ export interface TwoPhaseBody extends RankedBody {
 
 /**
  * Terms at least half as heavy as the heaviest find candidates. It is the cheapest cut tried that
- * keeps 99 % of plain scoring's nDCG@10 on pages of ten (docs/query.md). A share of the sum
+ * keeps 99 % of plain scoring's nDCG@10 on pages of ten (docs/search-measurements.md). A share of the sum
  * (`alpha_mass` 0.6) costs about the same, but leaves a short question two or three terms to be found by.
  */
 const CUT: PruneOptions = { prune_type: "max_ratio", prune_ratio: 0.5 };
