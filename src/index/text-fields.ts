@@ -47,7 +47,7 @@ export async function readTextFields(
 }
 
 /** Paths of text fields below some properties of a mapping. */
-export function textFieldsIn(properties: Readonly<Record<string, unknown>>, above = ""): string[] {
+function textFieldsIn(properties: Readonly<Record<string, unknown>>, above = ""): string[] {
   return Object.entries(properties).flatMap(([name, mapping]) => {
     if (mapping === null || typeof mapping !== "object") return [];
     const { type, properties: below } = mapping as { type?: unknown; properties?: object };
