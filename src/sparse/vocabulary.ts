@@ -19,12 +19,20 @@
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
 
+/** Pieces by id as Unigram's files have them: in order, each with the logarithm of its frequency. */
+const unigramPieces = z
+  .array(z.tuple([z.string(), z.number()]))
+  .transform((pieces) => Object.fromEntries(pieces.map(([piece], id) => [piece, id])));
+
+/** The ids of pieces, whichever way a tokenizer's kind of model writes them. */
+const piecesSchema = z.union([z.record(z.string(), z.number().int().min(0)), unigramPieces]);
+
 /** What is read of a `tokenizer.json`. */
 const tokenizerSchema = z.object({
   model: z.object({
     type: z.string().nullish(),
     continuing_subword_prefix: z.string().nullish(),
-    vocab: z.record(z.string(), z.number().int().min(0)),
+    vocab: piecesSchema,
   }),
   added_tokens: z.array(z.object({ id: z.number().int().min(0), content: z.string() })).default([]),
 });

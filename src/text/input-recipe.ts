@@ -58,11 +58,17 @@ export function withTokensAround(
 function tokenId(file: TokenizerFile, token: string): number {
   const id =
     file.added_tokens.find(({ content }) => content === token)?.id ??
-    (Object.hasOwn(file.model.vocab, token) ? file.model.vocab[token] : undefined);
+    pieceId(file.model.vocab, token);
   if (id !== undefined) return id;
   throw new CspladeError(
     "model_invalid",
     `The manifest puts the token ${token} around texts, and tokenizer.json has no such token.`,
     { hint: "Both come from one conversion: copy the whole checkpoint directory again." },
   );
+}
+
+function pieceId(pieces: TokenizerFile["model"]["vocab"], token: string): number | undefined {
+  if (!Array.isArray(pieces)) return Object.hasOwn(pieces, token) ? pieces[token] : undefined;
+  const id = pieces.findIndex(([piece]) => piece === token);
+  return id < 0 ? undefined : id;
 }

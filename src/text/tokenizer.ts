@@ -20,7 +20,13 @@ const { Tokenizer: LoadedTokenizer } = huggingFace as unknown as {
 };
 
 const tokenizerFileSchema = z.looseObject({
-  model: z.looseObject({ vocab: z.record(z.string(), z.number().int().min(0)) }),
+  model: z.looseObject({
+    // Unigram's is a list of pieces in the order of their ids, each with its score.
+    vocab: z.union([
+      z.record(z.string(), z.number().int().min(0)),
+      z.array(z.tuple([z.string(), z.number()])),
+    ]),
+  }),
   added_tokens: z
     .array(z.looseObject({ id: z.number().int().min(0), content: z.string() }))
     .default([]),

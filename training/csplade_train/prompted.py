@@ -220,7 +220,7 @@ def bias_of(
     model: of `causal_model`.
     """
     vocabulary = Sizes(base).vocabulary
-    terms = np.full(vocabulary, -1, dtype=np.int64)
+    terms: np.ndarray = np.full(vocabulary, -1, dtype=np.int64)
     terms[: len(space.of_row)] = space.of_row.numpy()
     known, column = np.unique(terms[terms >= 0], return_inverse=True)
     order = np.argsort(column, kind="stable")
@@ -247,8 +247,8 @@ def bias_of(
         logs = logs[:, torch.from_numpy(rows)].numpy()
         total += np.maximum.reduceat(logs, starts, axis=1).sum(0)
         at = end
-    bias = np.full(vocabulary, NEVER, dtype=np.float32)
-    bias[rows] = np.repeat(total / len(encoded), np.diff([*starts, len(rows)])) + threshold
+    bias: np.ndarray = np.full(vocabulary, NEVER, dtype=np.float32)
+    bias[rows] = np.repeat(total / len(encoded), np.diff(starts, append=len(rows))) + threshold
     return bias
 
 

@@ -18,6 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForMaskedLM,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 from world import pairs
 
@@ -119,6 +121,32 @@ def masked(kind: str, directory: Path) -> Path:
         )  # fmt: skip
     randomized(model).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    return directory
+
+
+def pieces_of_sentences() -> PreTrainedTokenizerFast:
+    """A Unigram with a mark for spaces, as XLM-RoBERTa has; Node has NFKC for SentencePiece's compiled table."""
+    made = Tokenizer(models.Unigram())
+    made.normalizer = normalizers.NFKC()
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    made.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    made.train_from_iterator([*WORLD, *TEXTS], trainer)
+    around = [(t, made.token_to_id(t)) for t in ("<s>", "</s>")]
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=around)
+    return PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=LIMIT, **ROBERTA)
+
+
+def bge_m3(directory: Path) -> Path:
+    """An XLM-RoBERTa with a score for each token in a file of its own."""
+    tokenizer = pieces_of_sentences()
+    config = XLMRobertaConfig(vocab_size=len(tokenizer), max_position_embeddings=66, pad_token_id=1, **SMALL)
+    randomized(XLMRobertaModel(config)).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    head = randomized(torch.nn.Linear(SMALL["hidden_size"], 1))
+    torch.save(head.state_dict(), directory / "sparse_linear.pt")
     return directory
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from node_encoder import assert_same, encode
-from published_folders import LIMIT, LONG, TEXTS, idf_of, masked, write_card, write_idf
-from transformers import AutoModelForMaskedLM, AutoTokenizer
+from published_folders import LIMIT, LONG, TEXTS, bge_m3, idf_of, masked, write_card, write_idf
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from csplade_train import cli
 
@@ -127,6 +127,33 @@ def test_opensearchs_encoder_without_inference_for_queries_gives_what_its_model_
         for token in tokenizer.tokenize(text)[: LIMIT - 2]:
             row[tokenizer.convert_tokens_to_ids(token)] = 0.0 if token == "[UNK]" else idf.get(token, 0.0)
     assert_same(encode(tmp_path / "out", TEXTS, "query", TABLE), expected)
+
+
+def test_bge_m3_gives_in_node_the_weights_of_its_sparse_head(tmp_path: Path) -> None:
+    source = bge_m3(tmp_path / "model")
+    manifest = converted(source, tmp_path / "out")
+    assert manifest["activation"] == "relu" and manifest["pooling"] == "max"
+    tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source).eval()
+    head = torch.load(source / "sparse_linear.pt", weights_only=True)
+    never = {tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id}
+
+    def of_head(texts: list[str]) -> np.ndarray:
+        """As its authors' code: the largest weight of each token's places, none of special tokens."""
+        rows = np.zeros((len(texts), len(tokenizer)), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            features = tokenizer(text, truncation=True, return_tensors="pt")
+            with torch.no_grad():
+                hidden = model(**features).last_hidden_state[0]
+            weights = torch.relu(torch.nn.functional.linear(hidden, head["weight"], head["bias"]))[:, 0]
+            for number, weight in zip(features["input_ids"][0].tolist(), weights.tolist(), strict=True):
+                row[number] = 0.0 if number in never else max(row[number], weight)
+        return rows
+
+    for role in ROLES:
+        got = encode(tmp_path / "out", EVERY, role)
+        expected = of_head(EVERY if role == "query" else [passage.text for passage in got])
+        assert np.count_nonzero(expected) > 20
+        assert_same(got, expected)
 
 
 @pytest.mark.parametrize(("tag", "never"), [("splade", []), ("opensearch", [0, 1, 2, 3, 4])])

@@ -235,3 +235,19 @@ describe("vocabulary", () => {
     assert.throws(() => readVocabulary({ model: { vocab: { a: 1, b: 1 } } }), /two pieces/);
   });
 });
+
+describe("the vocabulary of a Unigram model", () => {
+  it("has its pieces in the order of a list, and their scores are no ids", () => {
+    const pieces = ["<s>", "<unk>", "▁cat", "s", "cat", "▁", "中"];
+    const vocabulary = readVocabulary({
+      model: { type: "Unigram", unk_id: 1, vocab: pieces.map((piece, i) => [piece, -i]) },
+      added_tokens: [{ id: 0, content: "<s>" }],
+    });
+    assert.equal(vocabulary.size, pieces.length);
+    assert.deepEqual(
+      [2, 3, 4, 6].map((id) => vocabulary.term(id)),
+      ["cat", "s", "·cat", "中"],
+    );
+    demandDistinct(vocabulary);
+  });
+});

@@ -100,3 +100,29 @@ describe("a WordPiece tokenizer", () => {
     assert.equal(piecesOf("a𠀀b").join(" "), "a ##𠀀 ##b");
   });
 });
+
+describe("a Unigram tokenizer", () => {
+  it("cuts words into the likeliest pieces, a mark for the space before each word", () => {
+    const pieces = ["<unk>", "▁", "▁cat", "s", "c", "a", "t", "▁ca", "中"];
+    const unigram = createTokenizer({
+      added_tokens: [],
+      normalizer: null,
+      post_processor: null,
+      decoder: null,
+      model: {
+        type: "Unigram",
+        unk_id: 0,
+        vocab: pieces.map((piece): [string, number] => [piece, -1]),
+      },
+      pre_tokenizer: {
+        type: "Sequence",
+        pretokenizers: [
+          { type: "WhitespaceSplit" },
+          { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
+        ],
+      },
+    });
+    const cut = unigram.encode("cats  中 cat").map((id) => pieces[id]);
+    assert.deepEqual(cut, ["▁cat", "s", "▁", "中", "▁cat"]);
+  });
+});

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..published import Published
-from . import masked, sparse_encoder
+from . import bge_m3, masked, sparse_encoder
 from .folder import Folder, Unfit
 
 
@@ -21,6 +21,7 @@ class Reader:
 
 READERS = {
     "sparse-encoder": Reader(sparse_encoder.fits, sparse_encoder.read),
+    "bge-m3": Reader(bge_m3.fits, bge_m3.read),
     "opensearch": Reader(masked.fits_opensearch, masked.read_opensearch),
     "splade": Reader(masked.fits_splade, masked.read_splade),
 }
