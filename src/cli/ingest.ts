@@ -41,7 +41,10 @@ interface IngestFlags extends DocumentFlags {
 export function ingestCommand(): Command {
   const command = configuredCommand("ingest")
     .description("Encode documents and write them into an index. Running it again changes nothing.")
-    .argument("<file...>", "files of documents, BEIR folders, or - for standard input")
+    .argument(
+      "<file...>",
+      "files of documents, folders (BEIR, or of *.md, *.html, *.txt), or - for standard input",
+    )
     .requiredOption("--index <name>", "the index; created if it is missing");
   return withDocumentOptions(command)
     .addOption(
@@ -61,7 +64,8 @@ export function ingestCommand(): Command {
       "after",
       `
 Files are NDJSON, a JSON array, JSON objects one after another, a _bulk body, elasticdump's lines,
-CSV or TSV with a header line; each plain, gzip or zstd. What a file is, its first bytes tell.
+CSV or TSV with a header line, Parquet; each plain, gzip or zstd. What a file is, its first bytes tell.
+Of a folder, each Markdown, HTML and text file is a document, with its path as the id.
 
 A document that cannot be taken never stops the others: it goes to the dead-letter file with
 its reason, and the exit code is 3.
@@ -70,6 +74,7 @@ Examples:
   csplade ingest docs.ndjson.gz --index docs
   zcat dump.gz | csplade ingest - --index docs --text-fields headline,body
   csplade ingest products.csv.zst --index products --id-field sku --text-fields name --types price:number
+  csplade ingest docs/ --index manual
   csplade ingest --from-dead-letters csplade-dead-letters-docs.ndjson --index docs`,
     )
     .action(async (files: string[], flags: IngestFlags, command: Command) => {

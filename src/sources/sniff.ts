@@ -12,6 +12,7 @@ export const FILE_FORMATS = [
   "csv",
   "tsv",
   "parquet",
+  "folder",
 ] as const;
 
 /** How documents stand in a file. */
@@ -32,6 +33,7 @@ export const FORMAT_NAMES: Readonly<Record<FileFormat, string>> = {
   csv: "CSV",
   tsv: "TSV",
   parquet: "Parquet",
+  folder: "a folder of Markdown, HTML and text files",
 };
 
 /** Bytes of a file that are looked at. */
@@ -179,7 +181,10 @@ function isHit(line: Readonly<Record<string, unknown>>): boolean {
 function markupOf(begin: string): Sniffed | undefined {
   const start = begin.slice(0, 256).toLowerCase();
   if (start.startsWith("<!doctype html") || /^(<!--.*?-->\s*)*<html[\s>]/s.test(start)) {
-    return { looksLike: "HTML", advice: "Take its text out and write NDJSON with a field for it." };
+    return {
+      looksLike: "HTML",
+      advice: "Name the folder that it is in: its Markdown, HTML and text files are taken.",
+    };
   }
   if (start.startsWith("<")) {
     return { looksLike: "XML", advice: "Write its records as NDJSON, one object per line." };
@@ -251,6 +256,7 @@ function plainText(begin: string): Sniffed {
   const shown = line.length > 60 ? `${line.slice(0, 60)}…` : line;
   return {
     looksLike: `plain text (${JSON.stringify(shown)})`,
-    advice: "Write NDJSON: one JSON object per line, with the text in a field.",
+    advice:
+      "Write NDJSON: one JSON object per line, with the text in a field; or name a folder of text files (*.txt, *.md).",
   };
 }

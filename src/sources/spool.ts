@@ -1,6 +1,6 @@
 /**
  * Turns whatever the user names (files of any format that is known, packed or not, standard input, a
- * BEIR folder, a dead-letter file) into plain files of lines that chunks can point into. A file that
+ * BEIR folder, a folder of pages, a dead-letter file) into plain files of lines that chunks can point into. A file that
  * is one already stays where it is.
  */
 import { createReadStream, createWriteStream } from "node:fs";
@@ -15,6 +15,7 @@ import { rowDocuments, type ColumnType } from "./delimited.js";
 import { tooLarge, type FoundDocument } from "./found-document.js";
 import { writeHit } from "./hit-line.js";
 import { jsonValues, type ValueLayout } from "./json-values.js";
+import { folderDocuments, hasPages } from "./page-folder.js";
 import { parquetDocuments } from "./parquet.js";
 import { sniffStream } from "./sniff-file.js";
 import type { FileFormat } from "./sniff.js";
@@ -33,7 +34,7 @@ export interface Spooled {
 
 /** What to spool and where. */
 export interface SpoolRequest {
-  /** Files, BEIR folders or `-` for standard input. */
+  /** Files, BEIR folders, folders of Markdown, HTML and text files, or `-` for standard input. */
   readonly inputs: readonly string[];
   /** True if the inputs are dead-letter files whose documents are to be tried again. */
   readonly fromDeadLetters: boolean;
@@ -76,8 +77,10 @@ async function sourceFile(
   number: number,
   request: SpoolRequest,
 ): Promise<SourceFile> {
-  const file = input === "-" ? "-" : await fileOf(input);
+  const folder = await folderOf(input, request);
+  const file = input === "-" || folder !== undefined ? "-" : await fileOf(input);
   try {
+    if (folder !== undefined) return await ofFolder(input, folder, number, request);
     if (request.fromDeadLetters) return await replayed(input, file, number, request);
     return await readable(input, file, number, request);
   } catch (cause) {
@@ -91,6 +94,33 @@ async function sourceFile(
       cause,
     });
   }
+}
+
+/** The folder of pages that an input is; a BEIR folder is none, unless it is said to be one. */
+async function folderOf(
+  input: string,
+  { format, fromDeadLetters }: SpoolRequest,
+): Promise<string | undefined> {
+  const isFolder = input !== "-" && (await stat(input).catch(() => undefined))?.isDirectory();
+  if (isFolder !== true || fromDeadLetters) {
+    if (format !== "folder") return undefined;
+    throw new CspladeError("source_unsupported", `${input} is no folder.`);
+  }
+  const folder = path.resolve(input);
+  const isBeir = format !== "folder" && (await corpusOf(folder)) !== undefined;
+  return !isBeir && (await hasPages(folder)) ? folder : undefined;
+}
+
+async function ofFolder(
+  name: string,
+  folder: string,
+  number: number,
+  request: SpoolRequest,
+): Promise<SourceFile> {
+  const documents = asHits(folderDocuments(folder, request.maxDocumentBytes));
+  const target = await write(documents, `${number}-folder`, request);
+  const origin = { name, format: "folder", compression: "none" } as const;
+  return { path: target, lines: "hit", start: 0, origin, spooled: true };
 }
 
 async function replayed(
@@ -198,11 +228,22 @@ export async function fileOf(input: string): Promise<string> {
     throw new CspladeError("source_unreadable", `There is no file ${input}.`);
   }
   if (!found.isDirectory()) return path.resolve(input);
+  const file = await corpusOf(input);
+  if (file !== undefined) return file;
+  throw new CspladeError(
+    "source_unreadable",
+    `The folder ${input} holds no corpus.jsonl, and no Markdown, HTML or text files that can be taken here.`,
+    {
+      hint: "Name files, a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), or to csplade ingest a folder of *.md, *.html or *.txt.",
+    },
+  );
+}
+
+/** The documents of a BEIR folder. */
+async function corpusOf(folder: string): Promise<string | undefined> {
   for (const name of ["corpus.jsonl", "corpus.jsonl.gz"]) {
-    const file = path.resolve(input, name);
+    const file = path.resolve(folder, name);
     if ((await stat(file).catch(() => undefined))?.isFile() === true) return file;
   }
-  throw new CspladeError("source_unreadable", `The folder ${input} holds no corpus.jsonl.`, {
-    hint: "Name files, or a BEIR folder (corpus.jsonl, queries.jsonl, qrels/).",
-  });
+  return undefined;
 }
