@@ -15,6 +15,7 @@ import { evalCommand } from "./eval.js";
 import { exporterCommand } from "./exporter.js";
 import { followCommand } from "./follow.js";
 import { ingestCommand } from "./ingest.js";
+import { modelsCommand } from "./models.js";
 import { EXIT, reportError } from "./outcome.js";
 import { reindexCommand } from "./reindex.js";
 import { searchCommand } from "./search.js";
@@ -47,6 +48,7 @@ const commands = [
   reindexCommand(),
   searchCommand(),
   encodeCommand(),
+  modelsCommand(),
   evalCommand(),
   annCommand(),
   workerCommand(),

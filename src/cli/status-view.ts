@@ -147,7 +147,8 @@ function workerLines(running: readonly SliceRecord[]): string[] {
   return table([["worker", "slice", "documents", "rate", "taken", ""], ...rows]);
 }
 
-function table(rows: readonly (readonly string[])[]): string[] {
+/** Rows as lines of columns; the first is the head. */
+export function table(rows: readonly (readonly string[])[]): string[] {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row, n) => {
     const line = row

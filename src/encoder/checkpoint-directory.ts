@@ -92,7 +92,8 @@ function demandOneFolder(directory: string, { files }: Manifest): void {
   }
 }
 
-function readManifest(directory: string): Manifest {
+/** Reads a checkpoint's manifest and looks at nothing else. @throws CspladeError as {@link openCheckpoint}. */
+export function readManifest(directory: string): Manifest {
   const file = path.join(directory, "manifest.json");
   let text: string;
   try {

@@ -307,6 +307,25 @@ describe("the csplade program", function () {
     assert.equal(model?.origin, "environment CSPLADE_MODEL");
   });
 
+  it("lists the models that are installed, and the one that is taken", async () => {
+    const json = await run(["models", "--json"]);
+    assert.equal(json.code, 0, json.err);
+    const { models } = JSON.parse(json.out) as {
+      models: { directory: string; chosen: boolean; fingerprint: string }[];
+    };
+    const chosen = models.filter((each) => each.chosen);
+    assert.deepEqual(
+      chosen.map(({ directory }) => directory),
+      [tinyCheckpoint("bi")],
+    );
+    const shown = await run(["models"]);
+    for (const { fingerprint } of models) assert.ok(shown.out.includes(fingerprint), shown.out);
+    assert.equal(shown.out.split("\n").filter((line) => line.startsWith("*  ")).length, 1);
+    const missing = await run(["models", "--model", path.join(folder, "nowhere")]);
+    assert.equal(missing.code, 1);
+    assert.match(missing.out, /There is no checkpoint in .*nowhere/);
+  });
+
   it("shows the terms of a text, readable", async () => {
     const encoded = await run(["encode", "fear of the space"]);
     assert.equal(encoded.code, 0, encoded.err);
