@@ -1,6 +1,6 @@
 """Other people's checkpoints as checkpoint directories: LACONIC, Lion-SP, LightRetriever.
 
-All are Llama or Qwen2 language models read as sparse encoders:
+All are language models (Llama, Mistral, Qwen2, Qwen3) read as sparse encoders:
 
     w_t = log(1 + ReLU(scale * max over real positions of logit_t))
 
@@ -34,6 +34,9 @@ from .input_recipe import RoleInput, special_tokens, with_words, without_special
 from .onnx_graph import ANY, LARGEST_FILE, Graph, Target, assembled, save
 from .onnx_trunk import needed, positions_and_bias, stack
 
+ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+"""Language models of transformers that can be converted, by their model_type."""
+
 NAMES = {
     "attention_norm.weight": "input_layernorm.weight",
     "attention.q.weight": "self_attn.q_proj.weight",
@@ -43,6 +46,8 @@ NAMES = {
     "attention.q.bias": "self_attn.q_proj.bias",
     "attention.k.bias": "self_attn.k_proj.bias",
     "attention.v.bias": "self_attn.v_proj.bias",
+    "attention.q_norm.weight": "self_attn.q_norm.weight",
+    "attention.k_norm.weight": "self_attn.k_norm.weight",
     "mlp_norm.weight": "post_attention_layernorm.weight",
     "gate.weight": "mlp.gate_proj.weight",
     "up.weight": "mlp.up_proj.weight",
@@ -99,11 +104,13 @@ class ForeignSizes:
 
 
 def sizes_of(config: Any, layers: int | None = None) -> ForeignSizes:
-    """Sizes of a Llama or Qwen2 configuration, cut to the first `layers`.  Raises ValueError for other models."""
-    if config.model_type not in ("llama", "qwen2"):
-        raise ValueError(f"a {config.model_type} model cannot be converted; llama and qwen2 can")
+    """Sizes of a configuration, cut to the first `layers`.  Raises ValueError for what the graph lacks."""
+    if config.model_type not in ARCHITECTURES:
+        raise ValueError(f"a {config.model_type} model cannot be converted; {', '.join(ARCHITECTURES)} can")
     if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
         raise ValueError("only models with SiLU and without MLP biases can be converted")
+    if config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False):
+        raise ValueError("only models without a bias behind attention can be converted")
     count = config.num_hidden_layers if layers is None else layers
     if not 0 < count <= config.num_hidden_layers:
         raise ValueError(f"--layers must be 1 to {config.num_hidden_layers}")
@@ -116,6 +123,15 @@ def sizes_of(config: Any, layers: int | None = None) -> ForeignSizes:
         config.intermediate_size,
         config.rms_norm_eps,
     )
+
+
+def demand_sight(config: Any, longest: int) -> None:
+    """Raises ValueError if a text of so many tokens is longer than what a position of the model sees."""
+    if getattr(config, "use_sliding_window", True) is False:
+        return
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < longest:
+        raise ValueError(f"texts have up to {longest} tokens, and the model's layers see {window} at once")
 
 
 def load(directory: Path, adapter: Path | None = None) -> Any:
@@ -172,7 +188,7 @@ def build(
     block: int = 32,
     target: Target = ANY,
 ) -> onnx.ModelProto:
-    """The ONNX model of a transformers Llama or Qwen2, with pooling and top-k in the graph.
+    """The ONNX model of a language model of transformers, with pooling and top-k in the graph.
 
     layers: keep the first so many; term_ids: the only tokens that may be terms.
     """
@@ -190,6 +206,7 @@ def build(
         return state[name].detach().float().cpu().numpy()
 
     positions = max(family.max_tokens.values()) + SPECIAL_POSITIONS
+    demand_sight(model.config, positions)
     g = Graph(precision, block, target)
     position, bias = positions_and_bias(g, "input_ids", "attention_mask", positions, family.causal)
     embedding = whole("model.embed_tokens.weight")

@@ -1,4 +1,4 @@
-"""The transformer layers of a Llama or Qwen2 as ONNX nodes: masks, rotary positions, attention, MLP."""
+"""The transformer layers of a Llama, Mistral, Qwen2 or Qwen3 as ONNX nodes: masks, rotary positions, attention, MLP."""
 
 from __future__ import annotations
 
@@ -92,6 +92,15 @@ def stack(
         weight = g.constant(name, needed(weights, name))
         return g.narrow(g.op("SimplifiedLayerNormalization", x, weight, axis=-1, epsilon=c.norm_epsilon))
 
+    def head_norm(x: str, name: str, heads: int) -> str:
+        """Each head's vector normalized, where the model has such a norm (Qwen3)."""
+        value = weights(name)
+        if value is None:
+            return x
+        each = g.op("Reshape", x, g.ints(0, 0, heads, c.head_size))
+        each = g.op("SimplifiedLayerNormalization", each, g.constant(name, value), axis=-1, epsilon=c.norm_epsilon)
+        return g.narrow(g.op("Reshape", each, g.ints(0, 0, heads * c.head_size)))
+
     def rotary(x: str, heads: int) -> str:
         return g.op("RotaryEmbedding", x, position, cos, sin, domain=MICROSOFT, num_heads=heads, interleaved=0)
 
@@ -114,7 +123,8 @@ def stack(
         if shifts:
             joined = g.op("Add", joined, g.narrow(g.constant(p + "qkv_bias", np.concatenate(shifts))))
         q, k, v = g.many("Split", joined, g.ints(wide, narrow, narrow), outputs=3, axis=-1, name=p + "split")
-        q, k = rotary(q, c.heads), rotary(k, c.key_value_heads)
+        q = rotary(head_norm(q, p + "attention.q_norm.weight", c.heads), c.heads)
+        k = rotary(head_norm(k, p + "attention.k_norm.weight", c.key_value_heads), c.key_value_heads)
         a = g.op("MultiHeadAttention", q, repeat(k), repeat(v), "", "", bias, domain=MICROSOFT, num_heads=c.heads)
         x = g.op("Add", x, g.wide(linear(a, p + "o", needed(weights, p + "attention.o.weight"))))
         h = norm(x, p + "mlp_norm.weight")

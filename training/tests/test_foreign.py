@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import torch
 from node_encoder import assert_same, encode
 from test_export import dense, rounded_weight, session
 from tokenizers import Tokenizer, processors
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 from world import pairs
 
 from csplade_train import cli, foreign
@@ -32,17 +42,29 @@ LLAMA3 = {
 }  # fmt: skip
 
 
+MADE: dict[str, Callable[[], Any]] = {
+    # As Llama 3.2 1B: tied embeddings and scaled rotary positions.
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=LLAMA3)),
+    # As Llama 3.1 8B: a head of its own.
+    "llama-untied": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False, rope_parameters=LLAMA3)),
+    # As Mistral v0.3: heads of a size of their own, no window.
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SIZES, head_dim=24, sliding_window=None)),
+    # As Qwen2.5: biases.
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False)),
+    # As Qwen3: norms of queries and keys, heads wider than the hidden size.
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=32, tie_word_embeddings=True)),
+}
+
+
 def model_of(architecture: str) -> Any:
-    """llama: tied embeddings, llama3 rope scaling, as Llama 3.2 1B; qwen2: biases, a head of its own."""
+    """A small random model of an architecture."""
     torch.manual_seed(3)
-    model: Any
-    if architecture == "llama":
-        model = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=True, rope_parameters=LLAMA3))
-    else:
-        model = Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False))
+    model = MADE[architecture]()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" not in name:
+            if "norm" in name:
+                parameter.normal_(mean=1.0, std=0.1)
+            else:
                 parameter.normal_(std=0.25 if "embed" in name or "head" in name else 0.1)
     return model.eval()
 
@@ -75,10 +97,13 @@ def written(directory: Path, model: Any, family: str, precision: str, **more: An
     return foreign.write(directory, model, tokenizer, foreign.FAMILIES[family], precision, "test", base, **more)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
-    ("family", "architecture"),
-    [(f, a) for f in ("laconic", "lion-sp", "lightretriever") for a in ("llama", "qwen2")],
+    ("family", "architecture", "precision"),
+    [
+        *((f, a, p) for f in ("laconic", "lion-sp", "lightretriever") for a in ("llama", "qwen2") for p in PRECISIONS),
+        *(("laconic", a, p) for a in ("llama-untied", "mistral", "qwen3") for p in ("fp32", "int8")),
+        ("lightretriever", "qwen3", "int4"),
+    ],
 )
 def test_converted_models_give_the_authors_weights(
     family: str, architecture: str, precision: str, tmp_path: Path
@@ -218,6 +243,15 @@ def test_an_architecture_that_is_not_understood_is_refused() -> None:
     config.model_type = "gemma"
     with pytest.raises(ValueError, match="gemma"):
         foreign.sizes_of(config)
+    with pytest.raises(ValueError, match="bias"):
+        foreign.sizes_of(LlamaConfig(**SIZES, attention_bias=True))
+
+
+def test_a_window_is_refused_only_where_texts_are_longer(tmp_path: Path) -> None:
+    foreign.demand_sight(MistralConfig(**SIZES, sliding_window=4096), 512)
+    with pytest.raises(ValueError, match="200 at once"):
+        foreign.demand_sight(MistralConfig(**SIZES, sliding_window=200), 512)
+    foreign.demand_sight(Qwen2Config(**SIZES, sliding_window=200, use_sliding_window=False), 512)
 
 
 def test_every_file_of_a_checkpoint_may_be_read_by_others_its_large_weights_too(tmp_path: Path) -> None:
