@@ -52,5 +52,5 @@ def next_token_loss(
     before = states[:, :-1][chosen[:, 1:]]
     if len(before) == 0:
         return states.sum() * 0.0
-    logits = before.float() @ model.embedding.weight.float().T
+    logits = before.float() @ model.terms().float().T
     return F.cross_entropy(logits, ids[:, 1:][chosen[:, 1:]])

@@ -37,6 +37,18 @@ LAYER_WEIGHTS = {
 }
 """Our names of a layer's weights, and Llama's."""
 
+OPTIONAL_WEIGHTS = {
+    "attention.q.bias": "self_attn.q_proj.bias",
+    "attention.k.bias": "self_attn.k_proj.bias",
+    "attention.v.bias": "self_attn.v_proj.bias",
+    "attention.q_norm.weight": "self_attn.q_norm.weight",
+    "attention.k_norm.weight": "self_attn.k_norm.weight",
+}
+"""The same of what some models have beside: biases (Qwen2), norms of queries and keys (Qwen3)."""
+
+SHORTEST_SIGHT = 512
+"""Tokens that a layer must see at once: no text is longer here, echo included."""
+
 
 @dataclass(frozen=True)
 class Base:
@@ -45,6 +57,23 @@ class Base:
     state: dict[str, Tensor]
     config: dict[str, float | int]
     tokenizer_json: str
+    frequencies: list[float] | None = None
+    """Rotary angles at position 1 where they are scaled (Llama 3)."""
+
+    @property
+    def tied(self) -> bool:
+        """The output projection is the embedding table."""
+        head = self.state.get("lm_head.weight")
+        return head is None or torch.equal(head, self.state["model.embed_tokens.weight"])
+
+    def demand_plain(self) -> None:
+        """Raises ValueError for a model with parts that reading at a prompt does not have."""
+        more = any(name.endswith(tuple(OPTIONAL_WEIGHTS.values())) for name in self.state)
+        if not self.tied or more or self.frequencies is not None or "head_size" in self.config:
+            raise ValueError(
+                "only Llama and Mistral models with tied embeddings, plain rotary positions, heads of hidden / heads "
+                "and no biases can be read at a prompt"
+            )
 
 
 class Sizes:
@@ -83,28 +112,36 @@ def _from_directory(directory: Path) -> Base:
     if problem:
         raise ValueError(f"{directory} cannot be a base model: {problem}")
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    return Base(dict(model.state_dict()), _sizes(c), tokenizer_json)
+    frequencies = None
+    if _rotary(c) != "default":
+        rotary = model.model.rotary_emb
+        if float(rotary.attention_scaling) != 1.0:
+            raise ValueError(f"{directory} cannot be a base model: its rotary positions have a factor")
+        frequencies = rotary.inv_freq.double().tolist()
+    return Base(dict(model.state_dict()), _sizes(c), tokenizer_json, frequencies)
+
+
+def _rotary(c: Any) -> str:
+    return str((getattr(c, "rope_parameters", None) or {}).get("rope_type", "default"))
 
 
 def _problem(c: Any) -> str:
-    if c.model_type not in ("llama", "mistral"):
-        return f"it is a {c.model_type} model; llama and mistral architectures fit"
-    if not c.tie_word_embeddings:
-        return "its output projection is not its embedding table, and the sparse head needs one for both"
+    if c.model_type not in ("llama", "mistral", "qwen2", "qwen3"):
+        return f"it is a {c.model_type} model; llama, mistral, qwen2 and qwen3 architectures fit"
     if getattr(c, "attention_bias", False) or getattr(c, "mlp_bias", False):
-        return "it has biases"
-    if c.hidden_size % c.num_attention_heads or (getattr(c, "head_dim", None) or 0) not in (
-        0,
-        c.hidden_size // c.num_attention_heads,
-    ):
-        return "its head size is not its hidden size divided by its heads"
-    if (getattr(c, "rope_parameters", None) or {}).get("rope_type", "default") != "default":
-        return "its rotary positions are scaled"
+        return "it has biases behind attention or in its MLP"
+    if _rotary(c) not in ("default", "llama3"):
+        return f"its rotary positions are scaled in the way {_rotary(c)}"
+    window = getattr(c, "sliding_window", None) if getattr(c, "use_sliding_window", True) else None
+    if window is not None and window < SHORTEST_SIGHT:
+        return f"its layers see {window} tokens at once"
     return ""
 
 
 def _sizes(c: Any) -> dict[str, float | int]:
+    own = getattr(c, "head_dim", None)
     return {
+        **({"head_size": own} if own and own * c.num_attention_heads != c.hidden_size else {}),
         "hidden": c.hidden_size,
         "heads": c.num_attention_heads,
         "key_value_heads": c.num_key_value_heads,
@@ -154,15 +191,23 @@ def start(base: Base, reduced: tok.ReducedTokenizer, layers: int, variant: str) 
         rope_theta=float(sizes["rope_theta"]),
         norm_epsilon=float(sizes["norm_epsilon"]),
         variant=variant,
+        own_head_size=int(sizes["head_size"]) if "head_size" in sizes else None,
+        attention_bias="model.layers.0.self_attn.q_proj.bias" in base.state,
+        head_norms="model.layers.0.self_attn.q_norm.weight" in base.state,
+        tied=base.tied,
+        rope_frequencies=base.frequencies,
     )
     model = SparseEncoder(config)
     state = model.state_dict()
     source = base.state
     state["embedding.weight"] = source["model.embed_tokens.weight"][reduced.rows].clone()
+    if not config.tied:
+        state["head.weight"] = source["lm_head.weight"][reduced.rows].clone()
     state["norm.weight"] = source["model.norm.weight"].clone()
     for n in range(layers):
-        for ours, theirs in LAYER_WEIGHTS.items():
-            state[f"layers.{n}.{ours}"] = source[f"model.layers.{n}.{theirs}"].clone()
+        for ours, theirs in (LAYER_WEIGHTS | OPTIONAL_WEIGHTS).items():
+            if f"layers.{n}.{ours}" in state:
+                state[f"layers.{n}.{ours}"] = source[f"model.layers.{n}.{theirs}"].clone()
     model.load_state_dict(state)
     model.term_mask.copy_(torch.tensor(tok.term_mask(Tokenizer.from_str(reduced.json_text))))
     model.freeze_skip_statistics()

@@ -327,6 +327,7 @@ def read_at_prompt(a: argparse.Namespace) -> None:
     """Write a checkpoint directory of a whole causal language model, read at a prompt."""
     torch.set_num_threads(a.threads)
     source = base.load(a.model)
+    source.demand_plain()
     tokenizer = Tokenizer.from_str(source.tokenizer_json)
     texts = [d.text for d in corpus.read(a.texts)]
     lexicon = replace(
@@ -370,7 +371,9 @@ def train_reader(a: argparse.Namespace) -> None:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    reader_training.train(base.load(a.model), read(a.pairs), lexicon, prompts, recipe, teacher, a.out, say)
+    source = base.load(a.model)
+    source.demand_plain()
+    reader_training.train(source, read(a.pairs), lexicon, prompts, recipe, teacher, a.out, say)
 
 
 def adapt_to(a: argparse.Namespace) -> None:

@@ -39,8 +39,7 @@ def build(
         ids = g.op("Concat", ids, ids, axis=1)
         mask = g.op("Concat", mask, mask, axis=1)
     position, bias = positions_and_bias(g, ids, mask, positions, causal=c.variant == "echo")
-    inverse = 1.0 / (c.rope_theta ** (np.arange(0, c.head_size, 2, dtype=np.float64) / c.head_size))
-    angles = np.arange(positions)[:, None] * inverse
+    angles = np.arange(positions)[:, None] * np.array(c.frequencies, dtype=np.float64)
     embedded = g.rows(ids, "embedding", embedding)
     x = stack(g, embedded, state.get, c, position, bias, angles)
     own_ids = "input_ids"
@@ -48,6 +47,9 @@ def build(
         original = g.op("Slice", g.op("Shape", "input_ids"), g.ints(1), g.ints(2), g.ints(0))
         x = g.op("Slice", x, original, g.ints(2**31 - 1), g.ints(1))
         embedded = g.op("Slice", embedded, original, g.ints(2**31 - 1), g.ints(1))
+    table, terms = ("embedding", embedding) if c.tied else ("head", state["head.weight"])
+    if not c.tied:
+        embedded = g.rows(own_ids, table, terms)
     unit = g.constant("unit_norm", np.ones(c.hidden, dtype=np.float32))
     trunk = g.op("SimplifiedLayerNormalization", x, unit, axis=-1, epsilon=c.norm_epsilon)
     # Emphasis [B, S]: from the state, the token's frequency in the text and the text's length.
@@ -73,7 +75,7 @@ def build(
     first = g.op("Slice", x, g.ints(0), g.ints(1), g.ints(1))
     real = g.op("Unsqueeze", g.op("Cast", "attention_mask", to=TensorProto.BOOL), g.ints(2))
     x = g.op("Where", real, x, first)
-    pooled = g.max_projection(x, "embedding", embedding)
+    pooled = g.max_projection(x, table, terms)
     pooled = g.op("Add", pooled, g.constant("output_bias", model.output_bias().detach().numpy()))
     weights = g.op("Log", g.op("Add", g.op("Relu", pooled), g.floats(1.0)))
     nonempty = g.op("ReduceMax", "attention_mask", axes=[1], keepdims=1)

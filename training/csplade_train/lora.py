@@ -32,7 +32,6 @@ def merged(model: SparseEncoder) -> SparseEncoder:
         value = tensor.detach().clone()
         if owner != name:
             value += modules[owner].get_delta_weight("default").to(value.dtype)
-            name = owner + ".weight"
-        state[name] = value
+        state[name.replace(".base_layer.", ".")] = value
     plain.load_state_dict(state)
     return plain

@@ -1,4 +1,6 @@
-"""The network: a Llama trunk with a bidirectional (or echo) mask and a sparse head.
+"""The network: the trunk of a language model with a bidirectional (or echo) mask and a sparse head.
+
+The trunk is that of Llama, Mistral, Qwen2 or Qwen3.
 
 Shapes: B texts, S positions, H hidden size, V vocabulary rows.
 
@@ -8,6 +10,8 @@ Shapes: B texts, S positions, H hidden size, V vocabulary rows.
     state_i    = trunk_i * norm + (offset + gain[x_i] * emphasis_i) * own_i
     z_t        = max over real i of <state_i, E_t> + bias_t              [B, V]
     w_t        = log(1 + ReLU(z_t))                                      [B, V]
+
+Where the output projection is a table of its own (Llama 3.1 8B), the E of `own` and `z` is that one.
 
 M starts as the regularised inverse covariance of the embeddings and `scale` makes
 <M (E_t - mean), E_t> = 1, so that `offset + gain * emphasis` is the height at which
@@ -57,16 +61,34 @@ class ModelConfig:
     rope_theta: float = 100000.0
     norm_epsilon: float = 1e-5
     variant: str = "bi"
+    own_head_size: int | None = None
+    """Size of a head; without it hidden / heads."""
+    attention_bias: bool = False
+    """Queries, keys and values have biases (Qwen2)."""
+    head_norms: bool = False
+    """Queries and keys are normalized head by head (Qwen3)."""
+    tied: bool = True
+    """The output projection is the embedding table."""
+    rope_frequencies: list[float] | None = None
+    """Angles at position 1 [head_size / 2], where they are scaled (Llama 3); without them those of rope_theta."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("bi", "echo"):
             raise ValueError(f"variant must be 'bi' or 'echo', not {self.variant!r}")
-        if self.hidden % self.heads or self.heads % self.key_value_heads:
-            raise ValueError("hidden must divide by heads, heads by key_value_heads")
+        if self.own_head_size is None and self.hidden % self.heads:
+            raise ValueError("hidden must divide by heads")
+        if self.heads % self.key_value_heads:
+            raise ValueError("heads must divide by key_value_heads")
 
     @property
     def head_size(self) -> int:
-        return self.hidden // self.heads
+        return self.own_head_size or self.hidden // self.heads
+
+    @property
+    def frequencies(self) -> list[float]:
+        """Rotary angles at position 1 [head_size / 2]."""
+        steps = range(0, self.head_size, 2)
+        return self.rope_frequencies or [1.0 / self.rope_theta ** (n / self.head_size) for n in steps]
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -85,10 +107,13 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
 
 
-def rotary_tables(positions: Tensor, head_size: int, theta: float) -> tuple[Tensor, Tensor]:
+def rotary_tables(positions: Tensor, c: ModelConfig) -> tuple[Tensor, Tensor]:
     """Cosine and sine tables [B, S, head_size] for integer positions [B, S]."""
-    steps = torch.arange(0, head_size, 2, dtype=torch.float32, device=positions.device)
-    inverse = 1.0 / (theta ** (steps / head_size))
+    if c.rope_frequencies is None:
+        steps = torch.arange(0, c.head_size, 2, dtype=torch.float32, device=positions.device)
+        inverse = 1.0 / (c.rope_theta ** (steps / c.head_size))
+    else:
+        inverse = torch.tensor(c.rope_frequencies, dtype=torch.float32, device=positions.device)
     angles = positions.float()[..., None] * inverse
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
@@ -105,16 +130,19 @@ class Attention(nn.Module):
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
         self.c = c
-        self.q = nn.Linear(c.hidden, c.hidden, bias=False)
-        self.k = nn.Linear(c.hidden, c.key_value_heads * c.head_size, bias=False)
-        self.v = nn.Linear(c.hidden, c.key_value_heads * c.head_size, bias=False)
-        self.o = nn.Linear(c.hidden, c.hidden, bias=False)
+        wide, narrow = c.heads * c.head_size, c.key_value_heads * c.head_size
+        self.q = nn.Linear(c.hidden, wide, bias=c.attention_bias)
+        self.k = nn.Linear(c.hidden, narrow, bias=c.attention_bias)
+        self.v = nn.Linear(c.hidden, narrow, bias=c.attention_bias)
+        self.o = nn.Linear(wide, c.hidden, bias=False)
+        self.q_norm = RMSNorm(c.head_size, c.norm_epsilon) if c.head_norms else nn.Identity()
+        self.k_norm = RMSNorm(c.head_size, c.norm_epsilon) if c.head_norms else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         b, s, _ = x.shape
         c = self.c
-        q = self.q(x).view(b, s, c.heads, c.head_size).transpose(1, 2)
-        k = self.k(x).view(b, s, c.key_value_heads, c.head_size).transpose(1, 2)
+        q, k = self.q(x).view(b, s, c.heads, c.head_size), self.k(x).view(b, s, c.key_value_heads, c.head_size)
+        q, k = (norm(y).to(y.dtype).transpose(1, 2) for norm, y in ((self.q_norm, q), (self.k_norm, k)))
         v = self.v(x).view(b, s, c.key_value_heads, c.head_size).transpose(1, 2)
         cos, sin = cos[:, None].to(q.dtype), sin[:, None].to(q.dtype)
         q = q * cos + rotate_half(q) * sin
@@ -123,7 +151,7 @@ class Attention(nn.Module):
         k = k.repeat_interleave(repeat, dim=1)
         v = v.repeat_interleave(repeat, dim=1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.o(out.transpose(1, 2).reshape(b, s, c.hidden))
+        return self.o(out.transpose(1, 2).reshape(b, s, c.heads * c.head_size))
 
 
 class Layer(nn.Module):
@@ -156,6 +184,7 @@ class SparseEncoder(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary, config.hidden)
         self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = RMSNorm(config.hidden, config.norm_epsilon)
+        self.head = None if config.tied else nn.Linear(config.hidden, config.vocabulary, bias=False)
         self.skip = nn.Linear(config.hidden, config.hidden, bias=False)
         self.emphasis = nn.Linear(config.hidden, 1, bias=False)
         nn.init.zeros_(self.emphasis.weight)
@@ -168,10 +197,14 @@ class SparseEncoder(nn.Module):
         self.register_buffer("embedding_scale", torch.ones(config.vocabulary))
         self.register_buffer("term_mask", torch.ones(config.vocabulary, dtype=torch.bool))
 
+    def terms(self) -> nn.Parameter:
+        """The table [V, H] that states are multiplied with: the output projection."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
     def freeze_skip_statistics(self, ridge: float = 1.0) -> None:
         """Set M = (cov(E) + ridge * mean variance * I)^-1, fix mean(E) and the scales of unit self-product."""
         with torch.no_grad():
-            e = self.embedding.weight
+            e = self.terms()
             self.embedding_mean.copy_(e.mean(0))
             centred = e - self.embedding_mean
             covariance = centred.T @ centred / len(e)
@@ -200,7 +233,7 @@ class SparseEncoder(nn.Module):
         device = ids.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device).masked_fill(~allowed, -1.0e4)
-        cos, sin = rotary_tables(positions, self.config.head_size, self.config.rope_theta)
+        cos, sin = rotary_tables(positions, self.config)
         embedded = self.embedding(ids)
         x = embedded
         for layer in self.layers:
@@ -209,6 +242,8 @@ class SparseEncoder(nn.Module):
             else:
                 x = layer(x, cos, sin, mask)
         x, embedded, ids = x[:, -s:], embedded[:, -s:], ids[:, -s:]
+        if self.head is not None:
+            embedded = F.embedding(ids, self.head.weight)
         with torch.autocast(device, enabled=False):
             trunk = x.float()
             trunk = trunk * torch.rsqrt(trunk.pow(2).mean(-1, keepdim=True) + self.config.norm_epsilon)
@@ -227,7 +262,7 @@ class SparseEncoder(nn.Module):
     def pooled(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Pooled logits with bias [B, V], before the activation."""
         states, mask = self.hidden(ids, attention_mask)
-        z = max_logits(states, mask, self.embedding.weight) + self.output_bias()
+        z = max_logits(states, mask, self.terms()) + self.output_bias()
         return torch.where(mask.any(1, keepdim=True), z, torch.full_like(z, MASKED_BIAS))
 
     def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from .base import LAYER_WEIGHTS, Base
 from .model import MASKED_BIAS, ModelConfig, SparseEncoder
 from .quantize import AffineQuantized, BlockQuantized, dequantize_affine, dequantize_blocks, dequantize_rows
 
+QKV_BIASES = ("attention.q.bias", "attention.k.bias", "attention.v.bias")
+HEAD_NORMS = ("attention.q_norm.weight", "attention.k_norm.weight")
+
 
 class Graph:
     """Initializers by name, and nodes by operator, of an exported model."""
@@ -56,12 +59,23 @@ class Graph:
         return sum(name.endswith(".attention_norm.weight") for name in self.arrays)
 
     @property
+    def angles(self) -> np.ndarray:
+        """Rotary angles at position 1 [head_size / 2]; none is beyond 1."""
+        return np.arcsin(self.array("rotary_sin")[1].astype(np.float64))
+
+    @property
+    def frequencies(self) -> list[float] | None:
+        """Rotary angles that are scaled, and so are no powers of one base."""
+        plain = self.sizes[3] ** (-np.arange(len(self.angles)) / len(self.angles))
+        return None if np.allclose(self.angles, plain, rtol=1e-3, atol=0) else self.angles.tolist()
+
+    @property
     def sizes(self) -> tuple[int, int, int, float]:
         """Heads of queries, heads of keys, size of a head, base of the rotary angles."""
-        sines: np.ndarray = self.array("rotary_sin")[1].astype(np.float64)
-        head_size = 2 * len(sines)
+        angles = self.angles
+        head_size = 2 * len(angles)
         # The smallest angle tells the base most exactly; bases are whole numbers.
-        theta = float(round(np.arcsin(sines[-1]) ** (-head_size / (head_size - 2))))
+        theta = float(round(angles[-1] ** (-head_size / (head_size - 2))))
         heads, narrow = (int(self.attribute("RotaryEmbedding", "num_heads", n)) for n in (0, 1))
         return heads, narrow, head_size, theta
 
@@ -69,18 +83,22 @@ class Graph:
     def epsilon(self) -> float:
         return float(f"{self.attribute('SimplifiedLayerNormalization', 'epsilon'):.6g}")
 
-    def layer(self, n: int, hidden: int, narrow: int) -> dict[str, np.ndarray]:
-        """Weights of a layer by our names (`LAYER_WEIGHTS`); narrow: width of keys."""
+    def layer(self, n: int, hidden: int, wide: int, narrow: int) -> dict[str, np.ndarray]:
+        """Weights of a layer by our names; wide, narrow: width of queries and of keys."""
         p = f"layers.{n}."
-        q, k, v = np.split(self.weight(p + "qkv", hidden), [hidden, hidden + narrow])
+        q, k, v = np.split(self.weight(p + "qkv", hidden), [wide, wide + narrow])
         gate, up = np.split(self.weight(p + "gate_up", hidden), 2)
-        return {
+        more = {name: self.array(p + name) for name in HEAD_NORMS if p + name in self.arrays}
+        if p + "qkv_bias" in self.arrays:
+            biases = np.split(self.array(p + "qkv_bias"), [wide, wide + narrow])
+            more |= dict(zip(QKV_BIASES, biases, strict=True))
+        return more | {
             "attention_norm.weight": self.array(p + "attention_norm.weight"),
             "mlp_norm.weight": self.array(p + "mlp_norm.weight"),
             "attention.q.weight": q,
             "attention.k.weight": k,
             "attention.v.weight": v,
-            "attention.o.weight": self.weight(p + "o", hidden),
+            "attention.o.weight": self.weight(p + "o", wide),
             "gate.weight": gate,
             "up.weight": up,
             "down.weight": self.weight(p + "down", len(gate)),
@@ -104,9 +122,12 @@ def reopen(directory: Path) -> tuple[SparseEncoder, str]:
         state[name] = torch.from_numpy(np.ascontiguousarray(value)).clone()
 
     for n in range(g.layers):
-        for name, value in g.layer(n, hidden, narrow_heads * head_size).items():
+        for name, value in g.layer(n, hidden, heads * head_size, narrow_heads * head_size).items():
             keep(f"layers.{n}.{name}", value)
     keep("embedding.weight", g.weight("embedding", hidden, transposed=False))
+    tied = not any(name in g.arrays for name in ("head", "head_codes"))
+    if not tied:
+        keep("head.weight", g.weight("head", hidden, transposed=False))
     for name in ("norm.weight", "frequency_power", "length_power", "offset", "gain"):
         keep(name, g.array(name))
     for name in ("embedding_mean", "embedding_scale"):
@@ -127,6 +148,11 @@ def reopen(directory: Path) -> tuple[SparseEncoder, str]:
         rope_theta=theta,
         norm_epsilon=g.epsilon,
         variant=manifest["variant"],
+        own_head_size=None if head_size == hidden // heads else head_size,
+        attention_bias="layers.0." + QKV_BIASES[0] in state,
+        head_norms="layers.0." + HEAD_NORMS[0] in state,
+        tied=tied,
+        rope_frequencies=g.frequencies,
     )
     model = SparseEncoder(config)
     model.load_state_dict(state)
@@ -146,7 +172,7 @@ def reopen_prompted(directory: Path) -> tuple[Base, np.ndarray]:
         "model.norm.weight": norm,
     }
     for n in range(g.layers):
-        for name, value in g.layer(n, len(norm), narrow * head_size).items():
+        for name, value in g.layer(n, len(norm), heads * head_size, narrow * head_size).items():
             found[f"model.layers.{n}.{LAYER_WEIGHTS[name]}"] = value
     config: dict[str, float | int] = {
         "hidden": len(norm), "heads": heads, "key_value_heads": narrow, "norm_epsilon": g.epsilon, "rope_theta": theta,

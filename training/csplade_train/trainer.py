@@ -107,8 +107,9 @@ class Trainer:
         terms, gains = [model.bias], [model.gain]
         scalars = [model.offset, model.frequency_power, model.length_power, model.emphasis.weight]
         # With a rate of 0 the (tied) embeddings cost nothing: no dense gradient of [V, H] is formed.
-        model.embedding.weight.requires_grad_(recipe.embedding_rate > 0)
-        embedding = [model.embedding.weight]
+        embedding = list({id(table): table for table in (model.embedding.weight, model.terms())}.values())
+        for table in embedding:
+            table.requires_grad_(recipe.embedding_rate > 0)
         skip = [model.skip.weight]
         special = {id(p) for p in terms + gains + scalars + embedding + skip}
         trunk = [p for p in model.parameters() if id(p) not in special]
