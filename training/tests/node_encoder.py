@@ -17,10 +17,9 @@ COMMAND = PROJECT / "dist" / "src" / "cli" / "main.js"
 
 @cache
 def built() -> Path:
-    """The command, compiled if it is not there."""
-    if not COMMAND.exists():
-        compiler = PROJECT / "node_modules" / "typescript" / "bin" / "tsc"
-        subprocess.run(["node", compiler, "-p", PROJECT / "tsconfig.json"], check=True, timeout=300)
+    """The command, compiled from what the sources say now; nothing is done where they have not changed."""
+    compiler = PROJECT / "node_modules" / "typescript" / "bin" / "tsc"
+    subprocess.run(["node", compiler, "-p", PROJECT / "tsconfig.json"], check=True, timeout=300)
     return COMMAND
 
 
