@@ -10,7 +10,8 @@ import {
 } from "../evaluate/compare-results.js";
 import type { MetricName } from "../evaluate/metrics.js";
 import { readResults } from "../evaluate/saved-evaluation.js";
-import { pPhrase, round } from "./eval-output.js";
+import { pPhrase } from "../evaluate/significance.js";
+import { round } from "./eval-output.js";
 import { printJson, printLine } from "./outcome.js";
 
 /** Queries shown to people; JSON has all. */

@@ -6,10 +6,11 @@ import type { TestCollection } from "../evaluate/beir.js";
 import type { ComparedMode } from "../evaluate/compare-modes.js";
 import { smallestWithin, type ComparedPruning } from "../evaluate/compare-prunings.js";
 import type { Evaluation } from "../evaluate/evaluate.js";
+import type { GateVerdict } from "../evaluate/gate.js";
 import { countTerms, type IndexFootprint } from "../evaluate/index-footprint.js";
 import { metricsOf, namesOf, type Metrics } from "../evaluate/metrics.js";
 import type { SavedEvaluation, SavedSystem } from "../evaluate/saved-evaluation.js";
-import type { Significance } from "../evaluate/significance.js";
+import { pPhrase, type Significance } from "../evaluate/significance.js";
 import type { IngestSummary } from "../pipeline/ingest-files.js";
 import type { PruneOptions } from "../sparse/prune.js";
 import { printLine } from "./outcome.js";
@@ -26,6 +27,8 @@ export interface EvalFindings {
   readonly modes?: readonly ComparedMode[] | undefined;
   /** With `--prunings`. */
   readonly prunings?: PrunedIndices | undefined;
+  /** With `--require` or `--no-worse-than`. */
+  readonly gate?: GateVerdict | undefined;
 }
 
 /** Prunings that were compared, the index as it is first. */
@@ -58,6 +61,8 @@ export interface EvalReport extends Metrics {
   readonly prunings?: readonly (Metrics & Omit<ComparedPruning, "metrics">)[];
   /** With `--prunings`: the smallest that keeps so much of nDCG@10. */
   readonly recommended_pruning?: PruneOptions & { readonly kept_quality: number };
+  /** With `--require` or `--no-worse-than`. */
+  readonly gate?: GateVerdict;
 }
 
 /** The report of an evaluation. */
@@ -68,6 +73,7 @@ export function reportOf({
   footprint: { avg_doc_terms, index_bytes },
   modes,
   prunings,
+  gate,
 }: EvalFindings): EvalReport {
   return {
     dataset: name,
@@ -85,6 +91,7 @@ export function reportOf({
     ms_per_query_p50: round(ms_per_query_p50, 2),
     ...(modes === undefined ? {} : { modes: modes.map(modeRow) }),
     ...(prunings === undefined ? {} : pruningPart(prunings)),
+    ...(gate === undefined ? {} : { gate }),
   };
 }
 
@@ -212,11 +219,6 @@ export function round(value: number, digits: number): number {
   return Number(value.toFixed(digits));
 }
 
-/** A p-value as people read it: `p = 0.034`, `p < 0.001`. */
-export function pPhrase(p: number): string {
-  return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
-}
-
 /** Prints the report for people. */
 export function printReport(report: EvalReport): void {
   printLine(
@@ -242,6 +244,9 @@ export function printReport(report: EvalReport): void {
   );
   if (report.modes !== undefined) printModes(report.modes);
   if (report.prunings !== undefined) printPrunings(report);
+  for (const { passed, sentence } of report.gate?.checks ?? []) {
+    printLine(`${passed ? pc.green("passed") : pc.red("failed")} ${sentence}`);
+  }
 }
 
 function printPrunings({ prunings = [], recommended_pruning, documents }: EvalReport): void {

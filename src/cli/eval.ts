@@ -12,7 +12,8 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { readCollection, type TestCollection } from "../evaluate/beir.js";
 import { compareModes, type ComparedMode } from "../evaluate/compare-modes.js";
 import { comparePrunings } from "../evaluate/compare-prunings.js";
-import { evaluate, type Evaluation } from "../evaluate/evaluate.js";
+import type { Evaluation } from "../evaluate/evaluate.js";
+import { encodeQueries, evaluateIndex, questionWeigher } from "../evaluate/evaluate-index.js";
 import { measureIndex, mergeSegments } from "../evaluate/index-footprint.js";
 import type { MetricName } from "../evaluate/metrics.js";
 import { writeRun } from "../evaluate/run-file.js";
@@ -21,14 +22,12 @@ import { demandWholeCorpus } from "../evaluate/whole-corpus.js";
 import { bulkWriterOptions, createBulkWriter } from "../index/bulk-writer.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
-import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
-import type { VectorField } from "../query/query-translator.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { searchedFields } from "../query/searched-fields.js";
-import { prune, type PruneOptions } from "../sparse/prune.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
+import type { PruneOptions } from "../sparse/prune.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { compareFiles } from "./eval-compare.js";
+import { demandedMetrics, gateOf } from "./eval-gate.js";
 import { parseMetrics, parseModes, parsePrunings, parseShare } from "./eval-options.js";
 import { writeReport } from "./eval-report.js";
 import {
@@ -39,10 +38,10 @@ import {
   type EvalFindings,
   type PrunedIndices,
 } from "./eval-output.js";
-import { addedToQuestions, encodeQueries } from "./eval-questions.js";
+import { addedToQuestions } from "./eval-questions.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
-import { printJson, printNote } from "./outcome.js";
+import { EXIT, printJson, printNote } from "./outcome.js";
 
 interface EvalFlags {
   readonly data?: string;
@@ -54,6 +53,9 @@ interface EvalFlags {
   readonly prunings?: readonly PruneOptions[];
   readonly keptQuality: number;
   readonly metrics?: readonly MetricName[];
+  readonly require?: string;
+  /** Of `--no-worse-than`, which the parser takes for the negation of another: true where it is not given. */
+  readonly worseThan?: string | true;
   readonly save?: string;
   readonly label?: string;
   readonly report?: string;
@@ -93,6 +95,11 @@ export function evalCommand(): Command {
       "more metrics: ndcg@K, mrr@K, map@K, recall@K, precision@K, K up to 1000",
       parseMetrics,
     )
+    .option("--require <list>", "fail below these: METRIC>=VALUE,… such as ndcg@10>=0.40")
+    .option(
+      "--no-worse-than <file>",
+      "fail where this saved result or run file is better (p < 0.05 for a difference of nDCG@10 and what --require names)",
+    )
     .option("--save <file>", "save the whole result, query by query, for --compare")
     .option("--label <text>", "what tables and plots call this result (its settings without it)")
     .option("--report <file.html>", "write a page with plots and tables, which needs nothing else")
@@ -113,13 +120,14 @@ nDCG@10 is named; choose on other queries than those you report on. --report dra
 with --results sets other saved results (other precisions, prunings, quantizations) against it.
 p-values are those of a paired
 randomization test, two-sided. A saved result holds several systems: FILE#bm25 names another
-one than plain scoring.
+one than plain scoring. Where --require or --no-worse-than is not met the exit code is 5.
 
 Examples:
   csplade eval --data ./scifact
   csplade eval --data ./scifact --index scifact --keep --run scifact.run --bm25-run bm25.run
   csplade eval --data ./scifact --modes two_phase,guided,hybrid --metrics ndcg@20,recall@1000
   csplade eval --data ./scifact --prunings auto
+  csplade eval --data ./scifact --require 'ndcg@10>=0.40' --no-worse-than yesterday.json
   csplade eval --data ./scifact --compare bm25.run scifact.run
   csplade eval --compare yesterday.json today.json
   csplade eval --data ./scifact --modes all --save now.json --report now.html
@@ -127,6 +135,12 @@ Examples:
   csplade eval --data ./scifact --json | jq '."ndcg@10"'`,
     )
     .action(async (flags: EvalFlags, command: Command) => {
+      const gated = flags.require !== undefined || typeof flags.worseThan === "string";
+      if (gated && (flags.compare !== undefined || flags.data === undefined)) {
+        throw new CspladeError("usage", "--require and --no-worse-than judge an evaluation.", {
+          hint: "Name a collection with --data FOLDER, and leave --compare out.",
+        });
+      }
       if (flags.compare !== undefined) {
         await compareFiles({ ...flags, compare: flags.compare });
         return;
@@ -139,9 +153,12 @@ Examples:
       }
       const { values } = configOf(command.opts());
       const collection = await readCollection(flags.data);
-      const findings = await untilInterrupted((signal) =>
+      // Read before the work: a file that cannot be read costs no evaluation.
+      const judge = await gateOf(flags, collection);
+      const found = await untilInterrupted((signal) =>
         runEvaluation(values, collection, flags, signal),
       );
+      const findings = { ...found, gate: judge?.(found.evaluation) };
       const { label } = flags;
       const saved = savedOf(findings, { version: packageVersion, at: new Date(), label });
       if (flags.save !== undefined) await saveEvaluation(flags.save, saved);
@@ -149,6 +166,12 @@ Examples:
       const report = reportOf(findings);
       if (flags.json) printJson(report);
       else printReport(report);
+      if (report.gate?.passed === false) {
+        const failed = report.gate.checks.filter(({ passed }) => !passed);
+        const sentences = failed.map(({ sentence }) => sentence).join(" ");
+        printNote(`${pc.red("error:")} The evaluation is not good enough: ${sentences}`);
+        process.exitCode = EXIT.refused;
+      }
     });
 }
 
@@ -173,11 +196,21 @@ async function runEvaluation(
     ours = !(await exists(cluster, index));
     const encoder = await openEncoder(config);
     try {
-      const place: Place = { config, cluster, encoder, collection, index, flags, signal };
+      const onTrouble = (note: string) => printNote(pc.yellow(note));
+      const place: Place = {
+        config,
+        cluster,
+        encoder,
+        collection,
+        index,
+        flags,
+        signal,
+        onTrouble,
+      };
       const summary = await indexCorpus(place);
       await demandWholeCorpus(cluster, index, summary, signal);
       if (ours) await mergeSegments(cluster, index);
-      const evaluation = await evaluateIndex(place);
+      const evaluation = await evaluateIndex(place, index, collection, demandedMetrics(flags));
       if (flags.run !== undefined) await writeRun(flags.run, evaluation.csplade.run, "csplade");
       if (flags.bm25Run !== undefined) await writeRun(flags.bm25Run, evaluation.bm25.run, "bm25");
       const modes =
@@ -205,6 +238,7 @@ interface Place {
   readonly index: string;
   readonly flags: EvalFlags;
   readonly signal: AbortSignal;
+  readonly onTrouble: (note: string) => void;
 }
 
 async function exists(cluster: Cluster, index: string): Promise<boolean> {
@@ -234,7 +268,7 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
         progress = startIngestProgress(bytes, flags.quiet === true);
       },
       onProgress: (counts) => progress?.update(counts),
-      onTrouble: (message) => printNote(pc.yellow(message)),
+      onTrouble: place.onTrouble,
       signal,
     });
     if (summary.dead_letters !== null) {
@@ -247,57 +281,6 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
   } finally {
     progress?.stop();
   }
-}
-
-/** Questions whose words are counted at the same time. */
-const WEIGHED_AT_ONCE = 8;
-
-/** Weighs questions for an index, whose own idf may count, and prunes them. */
-function questionWeigher(
-  { config, cluster, encoder, signal }: Place,
-  index: string,
-  fields: readonly VectorField[],
-): (questions: readonly WordedVector[]) => Promise<SparseVector[]> {
-  const corpusIdf = createCorpusIdf({
-    scale: encoder.lexicon,
-    idf: config["query.idf"],
-    // Figures must not depend on how busy the cluster is.
-    idf_timeout_ms: config["opensearch.request_timeout_ms"],
-    onTrouble: (note) => printNote(pc.yellow(note)),
-  });
-  const pruning = {
-    prune_type: config["query.prune_type"],
-    prune_ratio: config["query.prune_ratio"],
-  };
-  return async (questions) => {
-    const vectors: SparseVector[] = [];
-    for (let at = 0; at < questions.length; at += WEIGHED_AT_ONCE) {
-      const some = questions.slice(at, at + WEIGHED_AT_ONCE);
-      const target = { cluster, index, fields, signal };
-      const weighed = await Promise.all(some.map((each) => corpusIdf.weigh(each, target)));
-      vectors.push(...weighed.map(({ vector }) => prune(vector, pruning)));
-    }
-    return vectors;
-  };
-}
-
-async function evaluateIndex(place: Place): Promise<Evaluation> {
-  const { cluster, encoder, collection, index, flags, signal } = place;
-  const { queries, qrels } = collection;
-  const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
-  const target = searchedFields(passages);
-  const weigh = questionWeigher(place, index, target.fields);
-  return await evaluate({
-    cluster,
-    index,
-    ...target,
-    text_fields,
-    queries,
-    qrels,
-    metrics: flags.metrics,
-    encode: async (texts) => weigh(await encodeQueries(encoder, texts, signal)),
-    signal,
-  });
 }
 
 async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {

@@ -13,8 +13,8 @@ export const EXIT = {
   incomplete: 3,
   /** The device that encodes is broken: no document is to blame, and the work can be taken up again. */
   device: 4,
-  /** More documents failed than may: the alias stays where it is. Trying again changes nothing. */
-  tooManyFailed: 5,
+  /** More documents failed than may, or too little is found: the alias stays where it is. Trying again changes nothing. */
+  refused: 5,
   /** Stopped by Ctrl-C or SIGTERM. */
   interrupted: 130,
 } as const;
@@ -47,7 +47,9 @@ export function reportError(thrown: unknown, json: boolean): number {
   }
   if (known?.code === "usage" || known?.code === "config_invalid") return EXIT.usage;
   if (isDeviceFailure(thrown)) return EXIT.device;
-  if (known?.code === "too_many_dead_letters") return EXIT.tooManyFailed;
+  if (known?.code === "too_many_dead_letters" || known?.code === "quality_too_low") {
+    return EXIT.refused;
+  }
   if (known?.code === "aborted") return EXIT.interrupted;
   return EXIT.failed;
 }

@@ -6,6 +6,9 @@ import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
 import { openCoordinatorEncoder } from "../encoder/query-encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { readJudgements } from "../evaluate/beir.js";
+import { evaluateIndex, type EvaluationPlace } from "../evaluate/evaluate-index.js";
+import { demandGood } from "../evaluate/gate.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics } from "../observe/run-metrics.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
@@ -19,6 +22,7 @@ import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { verificationLines } from "../reindex/verification-lines.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
+import { demandedMetrics, gateOf } from "./eval-gate.js";
 import { failureLines, truncatedLines } from "./failure-lines.js";
 import { commandWith, sameCommand, untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
@@ -40,6 +44,10 @@ interface ReindexFlags extends DocumentFlags {
   readonly swap: boolean;
   readonly verify: boolean;
   readonly verifyVectors?: true;
+  readonly judgements?: string;
+  readonly require?: string;
+  /** Of `--no-worse-than`, which the parser takes for the negation of another: true where it is not given. */
+  readonly worseThan?: string | true;
   readonly maxLag: string;
   readonly follow?: true;
   readonly dryRun?: true;
@@ -74,6 +82,15 @@ export function reindexCommand(): Command {
     .option("--no-verify", "move the alias without checking the new index")
     .option("--verify-vectors", "with --no-workers: load the model to encode a sample again")
     .option("--max-dead-letters <share>", "of the source; above it the alias stays (0.01)")
+    .option(
+      "--judgements <folder>",
+      "queries.jsonl and qrels/test.tsv: the alias stays where the new index answers them too badly",
+    )
+    .option("--require <list>", "with --judgements: METRIC>=VALUE,… such as ndcg@10>=0.40")
+    .option(
+      "--no-worse-than <file>",
+      "with --judgements: a saved evaluation or run file (BM25 on the new index, without --require too)",
+    )
     .option("--max-lag <seconds>", "catch up until a pass takes less than this", "10")
     .option("--follow", "after the swap, go on copying what changes until stopped")
     .option("--dry-run", "print the plan with estimates from a measured sample; write nothing")
@@ -87,7 +104,8 @@ export function reindexCommand(): Command {
       `
 Giving the same command again goes on where the run stopped. Documents that cannot be taken never
 stop the others: they are in the index csplade-dead-letters with their reasons, and the exit code is 3,
-or 5 if they are more than --max-dead-letters: then the alias stays.
+or 5 if they are more than --max-dead-letters: then the alias stays. So it does, also with 5, where
+the new index does not meet --require or --no-worse-than (p < 0.05, paired randomization test).
 
 Examples:
   csplade reindex --from products --to products-search --text-fields name,description
@@ -168,6 +186,7 @@ async function run(
   signal: AbortSignal,
   shown: Shown,
 ): Promise<RunSummary> {
+  const judging = await judgeOf(flags);
   const progress = startReindexProgress(flags.quiet === true);
   shown.progress = progress;
   const metrics = createWorkerMetrics();
@@ -177,7 +196,7 @@ async function run(
   try {
     const onTrouble = (message: string) => progress.note(pc.yellow(message));
     const encoder =
-      flags.workers || flags.verifyVectors
+      flags.workers || flags.verifyVectors || judging !== undefined
         ? await openShownEncoder(config, { metrics, onTrouble })
         : await openCoordinatorEncoder(config);
     showHealth(served, encoder, signal);
@@ -190,6 +209,12 @@ async function run(
         work: flags.workers,
         swap: flags.swap,
         verify: flags.verify,
+        ...(judging === undefined
+          ? {}
+          : {
+              judge: (target: string) =>
+                judging({ config, cluster, encoder, signal, onTrouble }, target),
+            }),
         follow: flags.follow === true,
         maxLagSeconds: positive("--max-lag", flags.maxLag),
         metrics,
@@ -211,6 +236,29 @@ async function run(
     await served?.close();
     await cluster.close();
   }
+}
+
+/** What judges a new index by `--judgements`. @throws CspladeError `usage`, or what of the files is wrong. */
+async function judgeOf(flags: ReindexFlags) {
+  const { judgements, require } = flags;
+  if (judgements === undefined) {
+    if (require === undefined && typeof flags.worseThan !== "string") return undefined;
+    throw new CspladeError("usage", "--require and --no-worse-than need judgements.", {
+      hint: "Name a folder with queries.jsonl and qrels/test.tsv: --judgements FOLDER.",
+    });
+  }
+  const judged = await readJudgements(judgements);
+  const judge = await gateOf(flags, judged, true);
+  return async (place: EvaluationPlace, target: string): Promise<readonly string[]> => {
+    const evaluation = await evaluateIndex(place, target, judged, demandedMetrics(flags));
+    const verdict = judge?.(evaluation) ?? { passed: true, checks: [] };
+    demandGood(
+      verdict,
+      `The new index ${target}`,
+      "The alias was not moved. Look into it with csplade eval --index, and resume the run with other demands or without --judgements.",
+    );
+    return verdict.checks.map(({ sentence }) => sentence);
+  };
 }
 
 async function goBack(

@@ -35,6 +35,8 @@ export type ErrorCode =
   | "document_breaks_device"
   /** More of them than may fail: what was made is not taken into use. */
   | "too_many_dead_letters"
+  /** It finds less than was demanded: what was made is not taken into use. */
+  | "quality_too_low"
   // sources and files
   | "source_unreadable"
   /** Readable, but not of a kind that can be taken. */

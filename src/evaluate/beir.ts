@@ -17,15 +17,19 @@ export interface TestQuery {
   readonly text: string;
 }
 
-/** A test collection, without its documents. */
-export interface TestCollection {
+/** Judged queries. */
+export interface JudgedQueries {
   /** Name of the folder. */
   readonly name: string;
-  /** Path of `corpus.jsonl`. */
-  readonly corpus: string;
   /** The judged queries, in the order of `queries.jsonl`. */
   readonly queries: readonly TestQuery[];
   readonly qrels: Qrels;
+}
+
+/** A test collection, without its documents. */
+export interface TestCollection extends JudgedQueries {
+  /** Path of `corpus.jsonl`. */
+  readonly corpus: string;
 }
 
 const id = z.union([z.string().min(1), z.number().int()]).transform(String);
@@ -42,6 +46,14 @@ const MAX_LINE_BYTES = 1_048_576;
 export async function readCollection(folder: string): Promise<TestCollection> {
   const corpus = path.join(folder, "corpus.jsonl");
   if (!existsSync(corpus)) throw notBeir(folder, "there is no corpus.jsonl");
+  return { ...(await readJudgements(folder)), corpus };
+}
+
+/**
+ * Reads the judged queries of a folder, `queries.jsonl` and `qrels/test.tsv`; it needs no corpus.
+ * @throws CspladeError as {@link readCollection}.
+ */
+export async function readJudgements(folder: string): Promise<JudgedQueries> {
   const qrelsFile = path.join(folder, "qrels", "test.tsv");
   const qrels = parseQrels(await readText(folder, qrelsFile), qrelsFile);
   const queriesFile = path.join(folder, "queries.jsonl");
@@ -54,7 +66,7 @@ export async function readCollection(folder: string): Promise<TestCollection> {
       `${qrelsFile} judges the query ${missing ?? ""}, which ${queriesFile} lacks.`,
     );
   }
-  return { name: path.basename(path.resolve(folder)), corpus, queries, qrels };
+  return { name: path.basename(path.resolve(folder)), queries, qrels };
 }
 
 /**

@@ -16,6 +16,11 @@ export interface Significance {
   readonly p_value: number;
 }
 
+/** A p-value in words: `p = 0.031`. */
+export function pPhrase(p: number): string {
+  return p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`;
+}
+
 /** How the test tosses. */
 export interface RandomizationOptions {
   /** Random sign assignments; the smallest p-value is 1 / (rounds + 1). 10,000 without it. */

@@ -7,6 +7,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
+import { refreshIndex } from "../index/csplade-index.js";
 import { activeSpan, traced } from "../observe/tracing.js";
 import { withDeadline } from "../waiting/deadline.js";
 import { isFinalRefusal, saidByRedis } from "../queue/redis-refusal.js";
@@ -43,6 +44,8 @@ export interface Coordination {
   readonly maxLagSeconds: number;
   /** Checks the new index; the swap needs `ok`. Undefined: swap unchecked. */
   readonly verify: ((run: RunRecord) => Promise<Verification>) | undefined;
+  /** Judges the new index by questions: lines for people. The swap needs that it does not throw. */
+  readonly judge: ((target: string) => Promise<readonly string[]>) | undefined;
   /** Swap the alias at the end. */
   readonly swap: boolean;
   /** After the swap, go on copying what changes until the signal fires. */
@@ -127,6 +130,7 @@ async function copyAndSwap(parts: Coordination, begun: RunRecord): Promise<RunRe
   let run = await catchUpAndSweep(parts, begun);
   await restoreSettings(parts, run, false);
   run = await verifyRun(parts, run);
+  await judgeRun(parts, run);
   run = await catchUpAndSweep(parts, run);
   if (!parts.swap) return run;
   return swapAlias(parts, run, {
@@ -394,6 +398,13 @@ async function verifyRun(parts: Coordination, run: RunRecord): Promise<RunRecord
       hint: `The alias ${run.alias} was not moved. Look into csplade-dead-letters, mend the cause and resume the run; --no-verify swaps unchecked.`,
     },
   );
+}
+
+async function judgeRun({ cluster, patience, judge, onStep }: Coordination, { target }: RunRecord) {
+  if (judge === undefined) return;
+  await patiently(patience, () => refreshIndex(cluster, target));
+  onStep(`Asking ${target} the judged questions.`);
+  for (const line of await patiently(patience, () => judge(target))) onStep(line);
 }
 
 async function finish(parts: Coordination, run: RunRecord): Promise<RunRecord> {

@@ -29,6 +29,11 @@ export interface ReindexOptions {
   readonly swap?: boolean;
   /** Check the new index before the alias moves (the default). */
   readonly verify?: boolean;
+  /**
+   * Puts judged questions to the new index, after the verification. Lines for people.
+   * @throws CspladeError `quality_too_low`: the alias stays where it is.
+   */
+  readonly judge?: (target: string) => Promise<readonly string[]>;
   /** After the swap, go on copying what changes until the signal fires. */
   readonly follow?: boolean;
   /** Catch up until a pass takes less, seconds; 10 without it. */
@@ -105,6 +110,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
           options.verify === false
             ? undefined
             : (now) => verifyRun({ cluster, config, encoder, patience, sample: SAMPLE }, now),
+        judge: options.judge,
         swap: options.swap !== false,
         follow: options.follow === true,
         onProgress: withProgressLog(store, options.onProgress),

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -78,6 +78,38 @@ describe("the verification of a reindexing", function () {
       code: "too_many_dead_letters",
     });
     assert.deepEqual(await behind(suite.cluster, "vf-all-search"), ["vf-all"]);
+  });
+
+  it("is followed by judged questions: the alias stays where the new index answers them too badly", async () => {
+    await demand("PUT", "/vf-judged", { aliases: { "vf-judged-search": {} } });
+    await fill(suite.cluster, "vf-judged", testDocuments(60));
+    const judged = path.join(folder, "judged");
+    mkdirSync(path.join(judged, "qrels"), { recursive: true });
+    const documents = testDocuments(60).slice(0, 8);
+    const ids = [...(await contentOf(suite.cluster, "vf-judged")).keys()].slice(0, 8);
+    const queries = documents.map(({ text }, i) => JSON.stringify({ _id: `q${i}`, text }));
+    writeFileSync(path.join(judged, "queries.jsonl"), queries.join("\n"));
+    const qrels = ids.map((id, i) => `q${i}\t${id}\t1`);
+    writeFileSync(path.join(judged, "qrels", "test.tsv"), qrels.join("\n"));
+    const args = ["reindex", "--from", "vf-judged", "--to", "vf-judged-search"];
+    const environment = environmentOf(suite.config);
+    const alone = await runCsplade(folder, [...args, "--require", "ndcg@10>=0.1"], environment);
+    assert.equal(alone.code, 2, alone.err);
+    const gated = [...args, "--judgements", judged];
+    const refused = await runCsplade(
+      folder,
+      [...gated, "--require", "precision@10>=0.9"],
+      environment,
+    );
+    assert.equal(refused.code, 5, refused.err);
+    assert.match(refused.err, /precision@10 is 0\.\d{4}; at least 0\.9 is required/);
+    assert.deepEqual(await behind(suite.cluster, "vf-judged-search"), ["vf-judged"]);
+    const [record] = await suite.store.listRuns({ alias: "vf-judged-search" });
+    assert.equal(record?.state, "failed");
+    const taken = await runCsplade(folder, [...gated, "--require", "recall@100>=0.1"], environment);
+    assert.equal(taken.code, 0, taken.err);
+    assert.match(taken.err, /recall@100 is [01]\.\d{4}; at least 0\.1 is required/);
+    assert.deepEqual(await behind(suite.cluster, "vf-judged-search"), ["vf-judged-search-v1"]);
   });
 
   /** A reindexing under way of 3,000 documents behind an alias. */

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
+import { parse } from "yaml";
 import { packageRoot } from "../../../src/config/package-root.js";
 import { openCheckpoint } from "../../../src/encoder/checkpoint-directory.js";
 import { fitOf } from "../../../src/encoder/provider-fit.js";
@@ -22,17 +23,35 @@ async function peakOf(checkpoint: string): Promise<number> {
   return Number(stdout);
 }
 
+/** What the chart requests for the processes that encode on the CPU, bytes. */
+function requestedByChart(): [string, number][] {
+  const file = path.join(packageRoot, "k8s", "helm", "csplade", "values.yaml");
+  const values = parse(readFileSync(file, "utf8")) as Record<
+    string,
+    { readonly resources: { readonly requests: { readonly memory: string } } }
+  >;
+  return ["worker", "gateway"].map((component) => {
+    const memory = values[component]?.resources.requests.memory ?? "";
+    const [, number = "", unit = ""] = /^(\d+)(Mi|Gi)$/.exec(memory) ?? [];
+    return [component, Number(number) * (unit === "Gi" ? 2 ** 30 : 2 ** 20)];
+  });
+}
+
 describe("the memory of a process that encodes", function () {
   this.timeout(120_000);
   let least: number;
   before(async () => (least = await peakOf(tinyCheckpoint("bi"))));
 
   for (const name of readdirSync(path.join(packageRoot, "models"))) {
-    it(`with ${name} is bounded by what doctor reckons, beside what the runtime itself takes`, async () => {
+    it(`with ${name} is bounded by what doctor reckons, beside what the runtime itself takes, and by what the chart requests`, async () => {
       const directory = path.join(packageRoot, "models", name);
       const { memory } = fitOf(await openCheckpoint(directory), testConfig());
-      const more = (await peakOf(directory)) - least;
+      const peak = await peakOf(directory);
+      const more = peak - least;
       assert.ok(more < MOST_OF_RECKONED * memory.total, `${more} bytes, ${memory.total} reckoned`);
+      for (const [component, requested] of requestedByChart()) {
+        assert.ok(peak < requested, `${component}: ${peak} bytes, ${requested} requested`);
+      }
     });
   }
 });
