@@ -140,7 +140,7 @@ module.exports = {
     {
       name: "forwarding-behind-one-module",
       severity: "error",
-      from: { path: "^src/", pathNot: "^src/gateway/upstream\\.ts$" },
+      from: { path: "^src/", pathNot: "^src/(gateway/upstream|encoder/remote-server)\\.ts$" },
       to: { path: "node_modules/undici" },
     },
     {

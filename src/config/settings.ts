@@ -115,6 +115,19 @@ export const settings = {
     env: "CSPLADE_MODEL",
     help: "The checkpoint directory.",
   },
+  "model.remote": {
+    schema: z
+      .url({ protocol: /^https?$/, error: "must be a URL such as https://gateway:9260" })
+      .optional(),
+    env: "CSPLADE_REMOTE_ENCODER",
+    help: "A csplade gateway or text-embeddings-inference that computes the graph of model.path; in this process without it.",
+  },
+  "model.remote_key": {
+    schema: z.string().min(1).optional(),
+    env: "CSPLADE_REMOTE_ENCODER_KEY",
+    help: "Key for model.remote (Authorization: Bearer KEY).",
+    secret: true,
+  },
   "model.provider": {
     schema: z.enum(["cpu", "cuda"]).default("cpu"),
     env: "CSPLADE_PROVIDER",

@@ -20,6 +20,7 @@ import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
 import { openQueryTable } from "./query-table.js";
 import { demandFit } from "./provider-fit.js";
+import { openRemoteEncoder } from "./remote-encoder.js";
 import type { ThreadTransition } from "./thread-state.js";
 import { tokenBudgetOf } from "./token-budget.js";
 
@@ -90,6 +91,7 @@ export interface OpenEncoderOptions {
 
 /**
  * Opens a checkpoint directory and starts its sessions; each has encoded something when it returns.
+ * With `model.remote` a server computes instead ({@link openRemoteEncoder}).
  * @throws CspladeError `model_not_found`, `model_invalid`, `provider_unavailable`,
  *   `provider_unsuitable`, `device_failed`.
  */
@@ -97,6 +99,13 @@ export async function openEncoder(
   config: Config,
   options: OpenEncoderOptions = {},
 ): Promise<Encoder> {
+  const url = config["model.remote"];
+  if (url !== undefined) {
+    return {
+      ...(await openRemoteEncoder(config, url)),
+      encodes: { documents: true, queries: true },
+    };
+  }
   const checkpoint = await openCheckpoint(config["model.path"]);
   const { manifest } = checkpoint;
   demandFit(checkpoint, config);

@@ -4,12 +4,18 @@
  * everything that came meanwhile. Inside the encoder the token budget cuts batches.
  */
 import type { EncodedText } from "../encoder/encoder-protocol.js";
-import type { Encoder } from "../encoder/encoder.js";
+import type { EncodeOptions, Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { onAbort } from "../waiting/on-abort.js";
 
 /** What a text is for: it decides the model's length limit and how many terms are kept. */
 export type Role = "document" | "query";
+
+/** How passages are encoded that are answered one by one. */
+export type PassageOptions = Pick<
+  EncodeOptions,
+  "max_passages" | "words" | "merged" | "mean_length"
+>;
 
 /** Bounds of the queue. */
 export interface QueueLimits {
@@ -34,12 +40,23 @@ export interface EncodeQueue {
    * @throws CspladeError `overloaded` at once when the queue is full; what the encoder throws;
    *   the signal's reason when it is aborted.
    */
-  encode(texts: readonly string[], role: Role, signal: AbortSignal): Promise<EncodedText[]>;
+  encode(
+    texts: readonly string[],
+    role: Role,
+    signal: AbortSignal,
+    how?: PassageOptions,
+  ): Promise<EncodedText[]>;
 }
+
+/** Documents whose vectors are made one. */
+const MERGED: PassageOptions = { words: true, merged: true };
 
 interface Waiting {
   readonly texts: readonly string[];
   readonly role: Role;
+  readonly how: PassageOptions;
+  /** Requests with the same one go to the encoder together. */
+  readonly kind: string;
   readonly signal: AbortSignal;
   readonly resolve: (encoded: EncodedText[]) => void;
   readonly reject: (reason: unknown) => void;
@@ -60,14 +77,14 @@ export function createEncodeQueue(
     events.onDepth?.(depth);
   }
 
-  /** The requests of the next call: those of the first one's role, in order of arrival. */
+  /** The requests of the next call: those of the first one's kind, in order of arrival. */
   function takeBatch(): Waiting[] {
     const [first] = waiting;
     if (first === undefined) return [];
     const batch: Waiting[] = [];
     let texts = 0;
     for (const each of waiting) {
-      if (each.role !== first.role) continue;
+      if (each.kind !== first.kind) continue;
       if (batch.length > 0 && texts + each.texts.length > limits.call_texts) break;
       batch.push(each);
       texts += each.texts.length;
@@ -99,7 +116,7 @@ export function createEncodeQueue(
       const encoded =
         batch[0]?.role === "query"
           ? await encoder.encodeQueries(texts, options)
-          : await encoder.encodeDocuments(texts, { ...options, words: true, merged: true });
+          : await encoder.encodeDocuments(texts, { ...options, ...batch[0]?.how });
       let next = 0;
       for (const each of batch) each.resolve(encoded.slice(next, (next += each.texts.length)));
     } catch (thrown) {
@@ -110,7 +127,7 @@ export function createEncodeQueue(
   }
 
   return {
-    async encode(texts, role, signal) {
+    async encode(texts, role, signal, how = MERGED) {
       signal.throwIfAborted();
       if (texts.length === 0) return [];
       if (depth + texts.length > limits.queue_texts) {
@@ -123,7 +140,8 @@ export function createEncodeQueue(
       let stopListening = () => {};
       try {
         return await new Promise<EncodedText[]>((resolve, reject) => {
-          const entry: Waiting = { texts, role, signal, resolve, reject };
+          const kind = role === "query" ? role : JSON.stringify(how);
+          const entry: Waiting = { texts, role, how, kind, signal, resolve, reject };
           stopListening = onAbort(signal, () => {
             const place = waiting.indexOf(entry);
             if (place >= 0) {

@@ -23,6 +23,17 @@ export const encodeSchema = z
       .enum(["ids", "terms"])
       .default("ids")
       .describe("Keys of the vectors: token ids, as indices hold them, or readable terms."),
+    passages: z
+      .object({
+        max_passages: z.number().int().min(1).max(10_000).optional(),
+        words: z.boolean().optional(),
+        merged: z.boolean().optional(),
+        mean_length: z.number().min(0).optional(),
+      })
+      .optional()
+      .describe(
+        "Answer each passage by itself, by token ids, as model.remote of another csplade asks.",
+      ),
   })
   .refine((body) => (body.text === undefined) !== (body.texts === undefined), {
     message: 'give either "text" or "texts"',

@@ -1,6 +1,7 @@
 /** The encode API: our own route, and those of three other systems. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { z } from "zod";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { shortDecimal, toFeatures, type Features } from "../sparse/features.js";
@@ -8,7 +9,7 @@ import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { termNames, type TermNames } from "../sparse/term-names.js";
 import { callerOf } from "./caller.js";
 import { requestLife } from "./request-life.js";
-import type { Role } from "./encode-queue.js";
+import type { PassageOptions, Role } from "./encode-queue.js";
 import {
   checkBody,
   connectorSchema,
@@ -50,8 +51,24 @@ export function addEncodeRoutes(
 
   app.post(`${prefix}/encode`, { onRequest, errorHandler: sendError }, async (request, reply) => {
     const body = checkBody(encodeSchema, request.body);
-    const encoded = await encode(body.texts ?? body.text ?? [], body.role, request, reply);
     const { name, fingerprint } = service.manifest;
+    if (body.passages !== undefined) {
+      const texts = textsOf(body.texts ?? body.text ?? [], limit);
+      const { signal } = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
+      const { role } = body;
+      const encoded = await service.encodePassages(
+        texts,
+        role,
+        passageOptions(body.passages),
+        signal,
+      );
+      const results = encoded.map(({ passages, ...rest }) => ({
+        passages: passages.map(({ vector, ...each }) => ({ ...each, vector: toFeatures(vector) })),
+        ...rest,
+      }));
+      return { model: name, fingerprint, role, results };
+    }
+    const encoded = await encode(body.texts ?? body.text ?? [], body.role, request, reply);
     return {
       model: name,
       fingerprint,
@@ -116,6 +133,15 @@ export function addEncodeRoutes(
       };
     },
   );
+}
+
+function passageOptions({
+  max_passages,
+  words = false,
+  merged = false,
+  mean_length,
+}: NonNullable<z.infer<typeof encodeSchema>["passages"]>): PassageOptions {
+  return { ...(max_passages === undefined ? {} : { max_passages }), words, merged, mean_length };
 }
 
 /** text-embeddings-inference has a status of its own for an empty list. */

@@ -10,7 +10,7 @@ import { EMPTY_VECTOR, maxMerge, type SparseVector } from "../sparse/sparse-vect
 import { isHashedId, LARGEST_ID } from "../sparse/term-id.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
-import { createEncodeQueue, type Role } from "./encode-queue.js";
+import { createEncodeQueue, type PassageOptions, type Role } from "./encode-queue.js";
 import type { Metrics } from "./metrics.js";
 import type { RequestLife } from "./request-life.js";
 
@@ -49,6 +49,13 @@ export interface EncodeService {
     life: Pick<RequestLife, "signal">,
     caller: string,
   ): Promise<EncodedVector[]>;
+  /** Each text's passages, as an encoder gives them; nothing is kept. @throws CspladeError as `encode`. */
+  encodePassages(
+    texts: readonly string[],
+    role: Role,
+    how: PassageOptions,
+    signal: AbortSignal,
+  ): Promise<EncodedText[]>;
 }
 
 /** Longer texts are not cached: they are hardly ever asked for twice. */
@@ -89,6 +96,13 @@ export function createEncodeService(
     isTerm: (id) =>
       id < manifest.vocabulary_size ||
       (encoder.lexicon !== undefined && isHashedId(id) && id <= LARGEST_ID),
+    async encodePassages(texts, role, how, signal) {
+      const encoded = await queue.encode(texts, role, signal, how);
+      for (const { passages } of encoded) {
+        metrics.tokens.inc(passages.reduce((sum, { tokens }) => sum + tokens, 0));
+      }
+      return encoded;
+    },
     async encode(texts, role, life, caller) {
       const known = new Map<string, EncodedVector>();
       const asked = new Set<string>();

@@ -19,8 +19,18 @@ const encodeAnswer = z.object({
   role: z.enum(["document", "query"]),
   results: z.array(
     z.object({
-      vector: features,
-      tokens: z.number().int(),
+      vector: features.optional().describe("Unless passages were asked for."),
+      tokens: z.number().int().optional(),
+      passages: z
+        .array(
+          z.looseObject({
+            start: z.number().int(),
+            end: z.number().int(),
+            tokens: z.number().int(),
+            vector: features,
+          }),
+        )
+        .optional(),
       truncated: z.boolean(),
       failure: z.string().optional(),
     }),

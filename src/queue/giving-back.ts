@@ -16,8 +16,13 @@ export interface JobTaker {
   readonly onError: (error: Error) => void;
 }
 
-/** The device of a process: its host's name and the number of the card there. */
-export function deviceName(config: Pick<Config, "model.device">): string {
+/**
+ * The device of a process: its host's name and the number of the card there, or the server that encodes,
+ * which is one device for all that use it: documents are blamed where several broke.
+ */
+export function deviceName(config: Pick<Config, "model.device" | "model.remote">): string {
+  const remote = config["model.remote"];
+  if (remote !== undefined) return new URL(remote).origin;
   return `${os.hostname()}/${config["model.device"]}`;
 }
 
