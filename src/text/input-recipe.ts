@@ -6,7 +6,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import type { Tokenizer, TokenizerFile } from "./tokenizer.js";
 
 /** In a prompt: the text once more. What is read twice is read knowing its end, as `echo` does. */
-export const TEXT_AGAIN = "{text}";
+const TEXT_AGAIN = "{text}";
 
 /** How a role's texts are handed over. */
 export interface RoleInput {
