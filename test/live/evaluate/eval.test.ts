@@ -203,6 +203,7 @@ describe("csplade eval", function () {
       "all",
     ]);
     assert.equal(code, 0, err);
+    assert.match(err, /Left out: ann \(.*\), lexical \(the checkpoint has no lexicon\)\./);
     const { modes, ...report } = JSON.parse(out) as Report & {
       readonly modes: readonly {
         readonly name: string;
@@ -227,7 +228,7 @@ describe("csplade eval", function () {
     }
     const refused = await run(["eval", "--data", data, "--modes", "plain,fast"]);
     assert.equal(refused.code, 2);
-    assert.match(refused.err, /Modes are plain, two_phase, guided, ann, hybrid, or all/);
+    assert.match(refused.err, /Modes are plain, two_phase, guided, ann, lexical, hybrid, or all/);
   });
 
   for (const mode of ["merged", "nested"]) {
