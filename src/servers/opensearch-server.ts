@@ -61,6 +61,12 @@ export async function startOpenSearch(
     args: [
       `-Xms${start.heap}`,
       `-Xmx${start.heap}`,
+      // As in OpenSearch's own jvm.options: its parent circuit breaker counts garbage too, and refuses
+      // everything while a collector that is left to itself sees no need to begin.
+      "-XX:+UseG1GC",
+      "-XX:G1ReservePercent=25",
+      "-XX:InitiatingHeapOccupancyPercent=30",
+      "-XX:G1PeriodicGCInterval=10000",
       "-XX:+ExitOnOutOfMemoryError",
       `-XX:ErrorFile=${path.join(home.logs, "opensearch-crash-%p.log")}`,
       "-Dfile.encoding=UTF-8",

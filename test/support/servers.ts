@@ -64,6 +64,8 @@ export async function mochaGlobalSetup(): Promise<void> {
       opensearchPort,
       redisPort,
       servers,
+      // One server has the indices of all suites, documents of ten megabytes among them.
+      heap: "1g",
       onProgress: (message) => process.stderr.write(`test servers: ${message}\n`),
     });
   };
