@@ -14,6 +14,7 @@ import { compareModes, type ComparedMode } from "../evaluate/compare-modes.js";
 import { comparePrunings } from "../evaluate/compare-prunings.js";
 import type { Evaluation } from "../evaluate/evaluate.js";
 import { encodeQueries, evaluateIndex, questionWeigher } from "../evaluate/evaluate-index.js";
+import { notGoodEnough } from "../evaluate/gate.js";
 import { measureIndex, mergeSegments } from "../evaluate/index-footprint.js";
 import type { MetricName } from "../evaluate/metrics.js";
 import { writeRun } from "../evaluate/run-file.js";
@@ -166,10 +167,9 @@ Examples:
       const report = reportOf(findings);
       if (flags.json) printJson(report);
       else printReport(report);
-      if (report.gate?.passed === false) {
-        const failed = report.gate.checks.filter(({ passed }) => !passed);
-        const sentences = failed.map(({ sentence }) => sentence).join(" ");
-        printNote(`${pc.red("error:")} The evaluation is not good enough: ${sentences}`);
+      const failed = report.gate && notGoodEnough(report.gate, "The evaluation");
+      if (failed !== undefined) {
+        printNote(`${pc.red("error:")} ${failed}`);
         process.exitCode = EXIT.refused;
       }
     });

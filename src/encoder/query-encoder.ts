@@ -2,12 +2,11 @@
  * Encoders without a session: of commands that only ask, with `query.encoder: table`, and of
  * coordinators, which leave the encoding to workers. The graph need not even be there.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import { openEncoder, type Encoder } from "./encoder.js";
-import { openQueryTable, openTables, type TableEncoder } from "./query-table.js";
+import { literalsByTable, openQueryTable, openTables, type TableEncoder } from "./query-table.js";
 
 /**
  * Opens what encodes queries. With `query.encoder: table` that is a tokenizer, and a table or a
@@ -60,14 +59,7 @@ function withoutSession(
         max_tokens: manifest.max_tokens.document,
         max_passages: options.max_passages ?? config["ingest.max_passages"],
       };
-      const found = [];
-      for (const text of texts) {
-        options.signal?.throwIfAborted();
-        found.push(table.literals(text, limits));
-        // A coordinator holds locks that have to be renewed meanwhile.
-        await nextTurn();
-      }
-      return found;
+      return await literalsByTable(table, texts, limits, options.signal);
     },
     totals: () => ({ ...totals }),
     health: () => ({ state: "ready", threads: [], restarts: 0 }),

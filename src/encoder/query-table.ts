@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import path from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { z } from "zod";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
@@ -148,4 +149,21 @@ export function openTables(checkpoint: CheckpointDirectory): TableEncoder {
       );
     },
   };
+}
+
+/** Which terms stand in the texts; other work of this thread comes in between. @throws the signal's reason. */
+export async function literalsByTable(
+  table: Pick<TableEncoder, "literals">,
+  texts: readonly string[],
+  limits: PassageLimits,
+  signal: AbortSignal | undefined,
+): Promise<LiteralTerms[]> {
+  const found: LiteralTerms[] = [];
+  for (const text of texts) {
+    signal?.throwIfAborted();
+    found.push(table.literals(text, limits));
+    // A coordinator holds locks that have to be renewed meanwhile.
+    await nextTurn();
+  }
+  return found;
 }

@@ -18,7 +18,7 @@ import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory
 import { KNOWN_GOOD, type EncodedText } from "./encoder-protocol.js";
 import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
-import { openTables } from "./query-table.js";
+import { literalsByTable, openTables } from "./query-table.js";
 import { connectServer, RefusedTexts, type RemoteServer } from "./remote-server.js";
 
 /** Options of one call, as an encoder takes them. */
@@ -182,13 +182,7 @@ export async function openRemoteEncoder(config: Config, url: string): Promise<Re
         max_tokens: manifest.max_tokens.document,
         max_passages: options.max_passages ?? config["ingest.max_passages"],
       };
-      const found: LiteralTerms[] = [];
-      for (const text of texts) {
-        options.signal?.throwIfAborted();
-        found.push(tables.literals(text, limits));
-        await nextTurn();
-      }
-      return found;
+      return await literalsByTable(tables, texts, limits, options.signal);
     },
     totals: () => ({ ...totals }),
     health() {

@@ -15,6 +15,7 @@ import type {
 } from "./encoder-protocol.js";
 import { isMemoryExhausted } from "./memory-exhausted.js";
 import { openSession, type OnnxSession } from "./onnx-session.js";
+import { brokenReply, failedReply } from "./thread-replies.js";
 
 interface Loaded {
   readonly session: OnnxSession;
@@ -182,13 +183,7 @@ async function main(): Promise<void> {
   try {
     loaded = await load(workerData as SessionThreadData);
   } catch (thrown) {
-    const known = thrown instanceof CspladeError;
-    reply({
-      type: "broken",
-      code: known ? thrown.code : "model_invalid",
-      message: messageOf(thrown),
-      ...(known && thrown.hint !== undefined ? { hint: thrown.hint } : {}),
-    });
+    reply(brokenReply(thrown));
     return;
   }
   // One request at a time: the next one waits in the main thread's queue, not here.
@@ -203,12 +198,7 @@ async function main(): Promise<void> {
         reply({ type: "device", id: task.id, message, ...lessonOf(loaded) });
         return;
       }
-      reply({
-        type: "failed",
-        id: task.id,
-        code: thrown instanceof CspladeError ? thrown.code : "encode_failed",
-        message: messageOf(thrown),
-      });
+      reply(failedReply(task.id, thrown));
     });
   });
   reply({ type: "ready" });

@@ -3,7 +3,6 @@
  * lexical parts to their vectors, while a session thread encodes others.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
@@ -29,6 +28,7 @@ import type {
   TextThreadData,
   WeighedPassage,
 } from "./encoder-protocol.js";
+import { brokenReply, failedReply } from "./thread-replies.js";
 
 interface Loaded {
   readonly tokenizer: Tokenizer;
@@ -176,13 +176,7 @@ function main(): void {
   try {
     loaded = load(workerData as TextThreadData);
   } catch (thrown) {
-    const known = thrown instanceof CspladeError;
-    reply({
-      type: "broken",
-      code: known ? thrown.code : "model_invalid",
-      message: messageOf(thrown),
-      ...(known && thrown.hint !== undefined ? { hint: thrown.hint } : {}),
-    });
+    reply(brokenReply(thrown));
     return;
   }
   parentPort?.on("message", (task: TextTask | "close") => {
@@ -193,12 +187,7 @@ function main(): void {
     try {
       reply(answer(loaded, task));
     } catch (thrown) {
-      reply({
-        type: "failed",
-        id: task.id,
-        code: thrown instanceof CspladeError ? thrown.code : "encode_failed",
-        message: messageOf(thrown),
-      });
+      reply(failedReply(task.id, thrown));
     }
   });
   reply({ type: "ready" });

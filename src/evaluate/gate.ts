@@ -102,11 +102,15 @@ export function judgeSystem(
   return { passed: checks.every(({ passed }) => passed), checks };
 }
 
-/** @throws CspladeError `quality_too_low` with what failed. */
-export function demandGood({ passed, checks }: GateVerdict, what: string, hint: string): void {
-  if (passed) return;
+/** What failed, for people; undefined where nothing did. */
+export function notGoodEnough({ passed, checks }: GateVerdict, what: string): string | undefined {
+  if (passed) return undefined;
   const failed = checks.filter((check) => !check.passed).map(({ sentence }) => sentence);
-  throw new CspladeError("quality_too_low", `${what} is not good enough: ${failed.join(" ")}`, {
-    hint,
-  });
+  return `${what} is not good enough: ${failed.join(" ")}`;
+}
+
+/** @throws CspladeError `quality_too_low` with what failed. */
+export function demandGood(verdict: GateVerdict, what: string, hint: string): void {
+  const failed = notGoodEnough(verdict, what);
+  if (failed !== undefined) throw new CspladeError("quality_too_low", failed, { hint });
 }

@@ -1,4 +1,5 @@
 /** Rules over indices without vectors: a text query and the words that the model adds to it. */
+import { bm25Query } from "../query/bm25-query.js";
 import type { AddedWord } from "../query/lexical.js";
 import { matchesPattern } from "../cluster/wildcard.js";
 import type { ScannedPlace } from "./search-scan.js";
@@ -25,14 +26,10 @@ export function addedWordQueries(
   const asked =
     question?.fields?.filter((name) => fields.some((field) => matchesPattern(field, name))) ??
     fields.filter((field) => !field.includes("*"));
-  const [only] = asked;
-  if (only === undefined) return [];
-  return words.slice(0, Math.floor(most / asked.length)).map(({ word, boost: own }) => {
-    const weight = own * expansion * boost;
-    return JSON.stringify(
-      asked.length === 1
-        ? { match: { [only]: { query: word, boost: weight } } }
-        : { multi_match: { query: word, fields: asked, type: "most_fields", boost: weight } },
+  if (asked.length === 0) return [];
+  return words
+    .slice(0, Math.floor(most / asked.length))
+    .map(({ word, boost: own }) =>
+      JSON.stringify(bm25Query(word, asked, false, { boost: own * expansion * boost })),
     );
-  });
 }

@@ -83,24 +83,7 @@ export async function readSearchedIndices(
   model: IndexModel,
   signal?: AbortSignal,
 ): Promise<SearchedIndices> {
-  const answer = await cluster.send({
-    method: "GET",
-    path: pathOf(name, "_mapping"),
-    ...(signal === undefined ? {} : { signal }),
-  });
-  if (answer.status === 404) {
-    throw new CspladeError("index_not_found", `There is no index or alias ${name}.`, {
-      hint: "csplade ingest creates it.",
-    });
-  }
-  const parsed = mappingsSchema.safeParse(answer.body);
-  if (answer.status >= 400 || !parsed.success) {
-    throw new CspladeError(
-      "cluster_rejected",
-      `Reading the mapping of ${name}: ${cluster.url} answered ${answer.status}: ${answer.status < 400 ? "no mapping" : reasonOf(answer.body)}`,
-    );
-  }
-  const sorted = sortIndices(metasOf(parsed.data), model);
+  const sorted = sortIndices(metasOf(await readMappings(cluster, name, signal)), model);
   if (sorted.plan !== undefined) return { ...sorted, plan: sorted.plan };
   const [first] = sorted.without;
   if (first === undefined) {
@@ -112,6 +95,33 @@ export async function readSearchedIndices(
     "index_invalid",
     `The index ${first}${first === name ? "" : ` (behind ${name})`} has no CSPLADE vectors: its mapping's _meta.csplade is missing.`,
     { hint: "Name an index that csplade ingest or csplade reindex wrote." },
+  );
+}
+
+/**
+ * The mappings of what is behind an index, an alias, a pattern, or several of them with commas between.
+ * @throws CspladeError `index_not_found`, `cluster_rejected`.
+ */
+export async function readMappings(
+  cluster: Cluster,
+  name: string,
+  signal?: AbortSignal,
+): Promise<Mappings> {
+  const answer = await cluster.send({
+    method: "GET",
+    path: pathOf(name, "_mapping"),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  if (answer.status === 404) {
+    throw new CspladeError("index_not_found", `There is no index or alias ${name}.`, {
+      hint: "csplade ingest creates it.",
+    });
+  }
+  const parsed = mappingsSchema.safeParse(answer.body);
+  if (answer.status < 400 && parsed.success) return parsed.data;
+  throw new CspladeError(
+    "cluster_rejected",
+    `Reading the mapping of ${name}: ${cluster.url} answered ${answer.status}: ${answer.status < 400 ? "no mapping" : reasonOf(answer.body)}`,
   );
 }
 

@@ -1,8 +1,7 @@
 /** The text fields of an index that csplade may know nothing of. */
 import type { Cluster } from "../cluster/cluster.js";
-import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { mappingsSchema } from "./index-request.js";
+import { readMappings } from "./searched-indices.js";
 
 /** More fields than this are not searched unasked. */
 const MOST_FIELDS = 8;
@@ -17,24 +16,10 @@ export async function readTextFields(
   name: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
-  const answer = await cluster.send({
-    method: "GET",
-    path: pathOf(name, "_mapping"),
-    ...(signal === undefined ? {} : { signal }),
-  });
-  const parsed = mappingsSchema.safeParse(answer.body);
-  if (answer.status === 404 || (parsed.success && Object.keys(parsed.data).length === 0)) {
-    throw new CspladeError("index_not_found", `There is no index or alias ${name}.`);
-  }
-  if (answer.status >= 400 || !parsed.success) {
-    throw new CspladeError(
-      "cluster_rejected",
-      `Reading the mapping of ${name}: ${cluster.url} answered ${answer.status}: ${answer.status < 400 ? "no mapping" : reasonOf(answer.body)}`,
-    );
-  }
+  const mappings = await readMappings(cluster, name, signal);
   const found = new Set<string>();
-  for (const { mappings } of Object.values(parsed.data)) {
-    for (const field of textFieldsIn(mappings?.properties ?? {})) found.add(field);
+  for (const { mappings: mapping } of Object.values(mappings)) {
+    for (const field of textFieldsIn(mapping?.properties ?? {})) found.add(field);
   }
   if (found.size > 0 && found.size <= MOST_FIELDS) return [...found];
   throw new CspladeError(

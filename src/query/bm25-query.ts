@@ -44,26 +44,28 @@ function expandedQuery(
   const own = bm25Query(text, fields, combined);
   if (added.length === 0) return own;
   const others = added.map(({ word, boost }) =>
-    named(bm25Query(word, fields, combined), { boost, _name: ADDED_WORD + word }),
+    bm25Query(word, fields, combined, { boost, _name: ADDED_WORD + word }),
   );
   return { bool: { should: [own, ...others], minimum_should_match: 1 } };
 }
 
-/** A clause of {@link bm25Query} with further options. */
-function named(clause: QueryClause, options: Readonly<Record<string, unknown>>): QueryClause {
-  const [[kind, body] = ["", {}]] = Object.entries(clause);
-  if (kind !== "match") return { [kind]: { ...(body as object), ...options } };
-  const [[field, match] = ["", {}]] = Object.entries(body as Record<string, object>);
-  return { match: { [field]: { ...match, ...options } } };
-}
-
-/** BM25 over one field, or over several as one text (`combined`) or each by itself. */
-function bm25Query(text: string, fields: readonly string[], combined: boolean): QueryClause {
+/**
+ * BM25 over one field, or over several as one text (`combined`) or each by itself.
+ * @param options of the query, such as `boost`.
+ */
+export function bm25Query(
+  text: string,
+  fields: readonly string[],
+  combined: boolean,
+  options: Readonly<Record<string, unknown>> = {},
+): QueryClause {
   const [only] = fields;
-  if (fields.length === 1 && only !== undefined) return { match: { [only]: { query: text } } };
+  if (fields.length === 1 && only !== undefined) {
+    return { match: { [only]: { query: text, ...options } } };
+  }
   return combined
-    ? { combined_fields: { query: text, fields } }
-    : { multi_match: { query: text, fields, type: "most_fields" } };
+    ? { combined_fields: { query: text, fields, ...options } }
+    : { multi_match: { query: text, fields, type: "most_fields", ...options } };
 }
 
 /** BM25 within a filter that scores nothing. */

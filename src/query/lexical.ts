@@ -65,13 +65,11 @@ export function addedWords(
   return added.sort((a, b) => b.boost - a.boost);
 }
 
-/**
- * The options, checked, with what was left out.
- * @throws CspladeError `query_invalid`.
- */
-export function lexicalOptions(given: Partial<LexicalOptions> = {}): LexicalOptions {
-  const { expansion = DEFAULT_EXPANSION, text_fields } = given;
-  if (expansion >= 0 && expansion <= 10) return { expansion, text_fields };
+/** The factor of the added words. @throws CspladeError `query_invalid` for one that is none. */
+export function expansionOf({
+  expansion = DEFAULT_EXPANSION,
+}: Partial<LexicalOptions> = {}): number {
+  if (expansion >= 0 && expansion <= 10) return expansion;
   throw new CspladeError(
     "query_invalid",
     `lexical.expansion is ${expansion}; it is a factor from 0 (only the question's own words) to 10.`,

@@ -16,7 +16,7 @@ import {
 import { filtered, fitText, withBm25Query } from "./bm25-query.js";
 import { guided } from "./guided.js";
 import { hitDetails, withReasons } from "./hit-details.js";
-import { lexicalOptions } from "./lexical.js";
+import { expansionOf } from "./lexical.js";
 import { searchHybrid } from "./hybrid-search.js";
 import { estimateClauses, type QueryClause } from "./query-clause.js";
 import type { RankedBody } from "./ranked-body.js";
@@ -76,7 +76,7 @@ async function searchPlain(asked: AskedSearch): Promise<SearchResult> {
 
 async function searchLexical(asked: AskedSearch): Promise<SearchResult> {
   const { cluster, request, text_fields, translation } = asked;
-  const { expansion } = lexicalOptions(request.lexical);
+  const expansion = expansionOf(request.lexical);
   const others = estimateClauses(request.filter);
   const limit = translation.max_clause_count;
   const room = Math.floor((limit - others) / 2 / text_fields.length);

@@ -185,7 +185,8 @@ export function openSearcher(options: SearcherOptions): Searcher {
     const whole = await encodeWhole(question, signal);
     const { words = [], truncated } = whole;
     const vector = pruned(whole.vector);
-    const { title_field, text_fields, collapse } = await placeOfWords(index, lexical.text_fields);
+    const place = await placeOfWords(index, lexical.text_fields, signal);
+    const { title_field, text_fields, collapse } = place;
     const { hits, ...result } = await search(cluster, {
       ...asked,
       index,
@@ -196,7 +197,6 @@ export function openSearcher(options: SearcherOptions): Searcher {
       added_words: addedWords(vector, words, vocabulary, lexicon.unit),
     });
     const names = termNames(vocabulary, words);
-    const spans = await nameHits(encoder, names, hits, { text_fields }, signal);
     return {
       question,
       ...result,
@@ -204,20 +204,28 @@ export function openSearcher(options: SearcherOptions): Searcher {
       truncated,
       title_field,
       text_fields,
-      hits: spans,
+      hits: await nameHits(encoder, names, hits, { text_fields }, signal),
     };
   }
 
-  async function placeOfWords(index: string, asked: readonly string[] | undefined) {
-    const plan = await planIfOurs(index);
-    const text_fields = asked ?? plan?.text_fields ?? (await readTextFields(cluster, index));
+  async function placeOfWords(
+    index: string,
+    asked: readonly string[] | undefined,
+    signal: AbortSignal | undefined,
+  ) {
+    const plan = await planIfOurs(index, signal);
+    const text_fields =
+      asked ?? plan?.text_fields ?? (await readTextFields(cluster, index, signal));
     const { collapse } = plan === undefined ? {} : searchedFields(plan.passages);
     return { title_field: plan?.title_field ?? headingOf(text_fields), text_fields, collapse };
   }
 
-  async function planIfOurs(index: string): Promise<IndexPlan | undefined> {
+  async function planIfOurs(
+    index: string,
+    signal: AbortSignal | undefined,
+  ): Promise<IndexPlan | undefined> {
     try {
-      return (await lookUp(index, undefined)).plan;
+      return (await lookUp(index, signal)).plan;
     } catch (thrown) {
       const notOurs =
         thrown instanceof CspladeError &&

@@ -53,6 +53,24 @@ describe("a worker on a broken device", function () {
     return worker;
   }
 
+  /**
+   * Hires one worker after the other, each on the other of two cards, until `running` is over.
+   * Returns how many it took, which must be fewer than `most`.
+   */
+  async function livesUntil(running: Promise<unknown>, config: Config, most: number) {
+    const state = { over: false };
+    void running.finally(() => (state.over = true)).catch(() => {});
+    let lives = 0;
+    while (!state.over) {
+      device.mend("throw");
+      const worker = await hire(config, { ...device.env, CSPLADE_DEVICE: String(lives % 2) });
+      lives += 1;
+      await Promise.race([once(worker, "exit"), running]);
+      assert.ok(lives < most, `${lives} workers`);
+    }
+    return lives;
+  }
+
   async function ingest(config: Config, index: string, count: number) {
     const file = path.join(folder, `${index}.ndjson`);
     const lines = testDocuments(count).map(({ id, ...body }) =>
@@ -167,18 +185,8 @@ describe("a worker on a broken device", function () {
     );
     const args = ["ingest", file, "--index", "broken-ends", "--no-workers", "--quiet", "--json"];
     const running = runCsplade(folder, args, environmentOf(config));
-    const state = { over: false };
-    void running.then(() => (state.over = true));
     device.break("text-ends", token);
-    let lives = 0;
-    while (!state.over) {
-      device.mend("throw");
-      const card = { CSPLADE_DEVICE: String(lives % 2) };
-      const worker = await hire(config, { ...device.env, ...card });
-      lives += 1;
-      await Promise.race([once(worker, "exit"), running]);
-      assert.ok(lives < 12, `${lives} workers`);
-    }
+    const lives = await livesUntil(running, config, 12);
     const { code, out, err } = await running;
     assert.equal(code, 3, out + err);
     const { written, failures } = JSON.parse(out) as {
@@ -203,17 +211,7 @@ describe("a worker on a broken device", function () {
     await fill(suite.cluster, index, [...documents, { id: "bad", text: culprit }]);
     device.break("text-ends", token);
     const running = suite.run({ from: [index], alias: `${index}-search` }, { config, work: false });
-    const state = { over: false };
-    void running.finally(() => (state.over = true)).catch(() => {});
-    let lives = 0;
-    while (!state.over) {
-      device.mend("throw");
-      const card = { CSPLADE_DEVICE: String(lives % 2) };
-      const worker = await hire(config, { ...device.env, ...card });
-      lives += 1;
-      await Promise.race([once(worker, "exit"), running]);
-      assert.ok(lives < 20, `${lives} workers`);
-    }
+    const lives = await livesUntil(running, config, 20);
     const summary = await running;
     assert.deepEqual([summary.written, summary.dead_letters], [150, 1]);
     assert.deepEqual([...(await deadLettersOf(suite.cluster, summary.run)).keys()], ["bad"]);
