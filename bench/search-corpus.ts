@@ -79,7 +79,7 @@ export async function searchCorpus(
   const vectors = firstPassages(await encoder.encodeQueries(texts));
   const hasTable = QUERY_TABLE_FILE in encoder.manifest.files || encoder.lexicon !== undefined;
   const tokens = hasTable
-    ? firstPassages(openQueryTable(encoder.checkpoint).encode(texts))
+    ? firstPassages((await openQueryTable(encoder.checkpoint, undefined)).encode(texts))
     : await weighedByIdf(encoder, articles, texts);
   const questions = worn.map(({ place, text }, i) => ({
     place,

@@ -9,6 +9,7 @@ import { settings, type Config, type Setting, type SettingName } from "../config
 import { openCheckpoint, type CheckpointDirectory } from "../encoder/checkpoint-directory.js";
 import { CUDA_OPERATORS_VERSION } from "../encoder/cuda-operators.js";
 import { openEncoder } from "../encoder/encoder.js";
+import type { Manifest } from "../encoder/manifest.js";
 import { demandFit, fitOf, operatorsPhrase } from "../encoder/provider-fit.js";
 import { tokenBudgetOf } from "../encoder/token-budget.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
@@ -119,7 +120,7 @@ async function runChecks(config: Config): Promise<Check[]> {
       await encoder.close();
       const { name, precision, variant, fingerprint } = encoder.manifest;
       const terms = encoded?.passages[0]?.vector.ids.length ?? 0;
-      return `${name} (${variant}, ${precision}, ${fingerprint}) gives ${terms} terms for a short text`;
+      return `${name} (${variant}, ${precision}, ${fingerprint}) gives ${terms} terms for a short text${languagesPhrase(encoder.manifest, config)}`;
     }),
     checkGraph(config),
     check("cluster", async () => {
@@ -134,6 +135,17 @@ async function runChecks(config: Config): Promise<Check[]> {
     }),
     check("redis", async () => checkRedis(config)),
   ]);
+}
+
+/** Which languages a model knows, and what texts of others get. */
+function languagesPhrase({ languages, files }: Manifest, config: Config): string {
+  if (languages === undefined)
+    return `\n${INDENT}its manifest names no languages: all texts get its terms`;
+  const others =
+    config["model.other_languages"] === "terms" || !("lexicon.json" in files)
+      ? "texts of other languages get its terms too"
+      : "texts of other languages get their own words alone";
+  return `\n${INDENT}knows ${languages.join(", ")}; ${others}`;
 }
 
 /** What the checkpoint's graph is, and whether the provider has all of its operators. */

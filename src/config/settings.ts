@@ -128,6 +128,11 @@ export const settings = {
     help: "Key for model.remote (Authorization: Bearer KEY).",
     secret: true,
   },
+  "model.other_languages": {
+    schema: z.enum(["words", "terms"]).default("words"),
+    env: "CSPLADE_OTHER_LANGUAGES",
+    help: "What texts and questions get in languages that the model does not know: their own words alone (words), or the model's terms as well (terms). Stored documents keep what they got.",
+  },
   "model.provider": {
     schema: z.enum(["cpu", "cuda"]).default("cpu"),
     env: "CSPLADE_PROVIDER",

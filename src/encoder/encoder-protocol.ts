@@ -28,6 +28,8 @@ export interface TextThreadData {
   readonly input: { readonly document: RoleInput; readonly query: RoleInput } | undefined;
   /** What is written behind a text, of models that are read at a prompt. */
   readonly prompt: { readonly document: string; readonly query: string } | undefined;
+  /** The languages whose texts get terms of the model (BCP 47); undefined: all texts do. */
+  readonly languages: readonly string[] | undefined;
 }
 
 /** What every thread of an encoder is asked. It is posted again where a thread died over it. */
@@ -54,6 +56,8 @@ export interface TextOptions {
   readonly merged: boolean;
   /** Mean length of the texts of the index that merged vectors are for, in words that count. */
   readonly mean_length: number | undefined;
+  /** The model reads texts of any language, to see whether it works. */
+  readonly anyLanguage?: true;
 }
 
 /** A passage before it is encoded. */
@@ -66,6 +70,8 @@ export interface CutPassage {
   readonly tokens: number;
   /** What the model reads: the passage's tokens and the prompt's. */
   readonly read: readonly number[];
+  /** In a language that the model does not know: it is not read, its own words are its terms. */
+  readonly foreign: boolean;
 }
 
 /** Texts, cut; blank ones have no passages. */

@@ -4,7 +4,7 @@
  */
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
+import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { withDeadline } from "../waiting/deadline.js";
 import {
   KNOWN_GOOD,
@@ -44,7 +44,7 @@ export interface Window extends TextOptions {
 /** A window's vectors, and what they took. */
 export interface EncodedWindow {
   readonly texts: EncodedText[];
-  /** Tokens of the texts. */
+  /** Tokens of what the model read of the texts. */
   readonly tokens: number;
   readonly work: Omit<EncoderWork, "fitting_tokens">;
 }
@@ -124,10 +124,17 @@ export async function startEncoderStages(options: EncoderStagesOptions): Promise
     if (passages.length === 0) {
       return { texts: collect({ ...cut, passages }, [], []), tokens: 0, work: NO_WORK };
     }
-    const rows = passages.map(({ read }) => read);
+    const rows = passages.filter(({ foreign }) => !foreign).map(({ read }) => read);
     const limits = { token_budget, top_k: Math.min(top_k, vocabulary) };
     const run = { id, size, shared, rows, ...limits };
-    const { vectors, work } = expect("encoded", await sessionThreads.submit(run, signal));
+    const { vectors: computed, work } =
+      rows.length === 0
+        ? { vectors: [], work: NO_WORK }
+        : expect("encoded", await sessionThreads.submit(run, signal));
+    let next = 0;
+    const vectors = passages.map(({ foreign }) =>
+      foreign ? EMPTY_VECTOR : (computed[next++] ?? "The session gave no vector."),
+    );
     let weighed: readonly (WeighedPassage | undefined)[] = vectors.map(vectorOf);
     if (options.texts.lexiconFile !== undefined) {
       const weigh = {
@@ -140,7 +147,7 @@ export async function startEncoderStages(options: EncoderStagesOptions): Promise
     }
     return {
       texts: collect({ ...cut, passages }, vectors, weighed),
-      tokens: passages.reduce((sum, { tokens }) => sum + tokens, 0),
+      tokens: passages.reduce((sum, { tokens, foreign }) => sum + (foreign ? 0 : tokens), 0),
       work,
     };
   }

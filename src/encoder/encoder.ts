@@ -18,6 +18,7 @@ import {
 import { startEncoderStages, type Window } from "./encoder-stages.js";
 import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
+import { toldLanguages } from "./told-languages.js";
 import { openQueryTable } from "./query-table.js";
 import { demandFit } from "./provider-fit.js";
 import { openRemoteEncoder } from "./remote-encoder.js";
@@ -110,13 +111,16 @@ export async function openEncoder(
   const { manifest } = checkpoint;
   demandFit(checkpoint, config);
   const sessions = config["model.sessions"];
-  const byTable = config["query.encoder"] === "table" ? openQueryTable(checkpoint) : undefined;
+  const languages = toldLanguages(manifest, config);
+  const byTable =
+    config["query.encoder"] === "table" ? await openQueryTable(checkpoint, languages) : undefined;
   const stages = await startEncoderStages({
     texts: {
       tokenizerFile: checkpoint.tokenizerFile,
       lexiconFile: checkpoint.lexiconFile,
       input: manifest.input,
       prompt: manifest.prompt,
+      languages,
     },
     sessions: {
       modelFile: checkpoint.modelFile,
@@ -208,7 +212,8 @@ export async function openEncoder(
     const times = Math.ceil(longest / KNOWN_GOOD.length);
     try {
       const good = Array.from({ length: times }, () => KNOWN_GOOD).join(" ");
-      await stages.encode(windowOf(kind, [good], options), options.signal);
+      const probe = { ...windowOf(kind, [good], options), anyLanguage: true as const };
+      await stages.encode(probe, options.signal);
     } catch (thrown) {
       if (isDeviceFailure(thrown)) throw thrown;
       if (thrown instanceof CspladeError && !isOfTexts(thrown)) throw thrown;

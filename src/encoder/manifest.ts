@@ -33,7 +33,11 @@ export const manifestSchema = z.object({
   variant: z.enum(["bi", "echo", "causal"]),
   license: z.string().min(1),
   base: z.object({ name: z.string(), source: z.string(), license: z.string() }),
-  /** Languages whose texts it gives terms of its own (BCP 47), for people to know; others match by their words. */
+  /**
+   * Languages whose texts it gives terms of its own (BCP 47); those of others have their own words alone,
+   * where it has a lexical part. Without it, all texts get its terms. No part of the fingerprint: the
+   * terms that are given mean what they meant.
+   */
   languages: z.array(z.string().regex(/^[a-z]{2,3}(-[A-Za-z0-9]+)*$/)).optional(),
   precision: z.enum(["fp32", "fp16", "int8", "int4"]),
   /** The execution provider that the graph was written for; without it, any that has its operators. */

@@ -6,6 +6,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import { openEncoder, type Encoder } from "./encoder.js";
+import { toldLanguages } from "./told-languages.js";
 import { literalsByTable, openQueryTable, openTables, type TableEncoder } from "./query-table.js";
 
 /**
@@ -16,7 +17,11 @@ import { literalsByTable, openQueryTable, openTables, type TableEncoder } from "
 export async function openQueryEncoder(config: Config): Promise<Encoder> {
   if (config["query.encoder"] === "model") return await openEncoder(config);
   const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
-  return withoutSession(config, checkpoint, openQueryTable(checkpoint));
+  return withoutSession(
+    config,
+    checkpoint,
+    await openQueryTable(checkpoint, toldLanguages(checkpoint.manifest, config)),
+  );
 }
 
 /**
@@ -26,7 +31,7 @@ export async function openQueryEncoder(config: Config): Promise<Encoder> {
  */
 export async function openCoordinatorEncoder(config: Config): Promise<Encoder> {
   const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
-  const tables = openTables(checkpoint);
+  const tables = await openTables(checkpoint, toldLanguages(checkpoint.manifest, config));
   const asks = config["query.encoder"] === "table" && tables.hasWeights;
   return withoutSession(config, checkpoint, tables, asks);
 }

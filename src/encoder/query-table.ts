@@ -11,6 +11,7 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import { EMPTY_VECTOR, sparseVector, type SparseVector } from "../sparse/sparse-vector.js";
 import { readVocabulary } from "../sparse/vocabulary.js";
+import { foreignTexts } from "../text/foreign-text.js";
 import { countWords, queryVector } from "../text/lexical-vector.js";
 import { readLexicon, type Lexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
@@ -84,8 +85,11 @@ export interface TableEncoder {
  * @throws CspladeError `model_invalid` if it has neither a table nor a lexicon, or one of them
  * cannot be used.
  */
-export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
-  const opened = openTables(checkpoint);
+export async function openQueryTable(
+  checkpoint: CheckpointDirectory,
+  languages: readonly string[] | undefined,
+): Promise<TableEncoder> {
+  const opened = await openTables(checkpoint, languages);
   if (opened.hasWeights) return opened;
   throw new CspladeError(
     "model_invalid",
@@ -94,8 +98,15 @@ export function openQueryTable(checkpoint: CheckpointDirectory): TableEncoder {
   );
 }
 
-/** Opens what a checkpoint has besides its graph. @throws CspladeError `model_invalid`. */
-export function openTables(checkpoint: CheckpointDirectory): TableEncoder {
+/**
+ * Opens what a checkpoint has besides its graph.
+ * @param languages those of which questions get weights of the table; undefined: all do.
+ * @throws CspladeError `model_invalid`.
+ */
+export async function openTables(
+  checkpoint: CheckpointDirectory,
+  languages: readonly string[] | undefined,
+): Promise<TableEncoder> {
   const { lexiconFile, manifest, tokenizerFile } = checkpoint;
   const table = readQueryTable(checkpoint);
   const file = readTokenizerFile(tokenizerFile);
@@ -104,12 +115,16 @@ export function openTables(checkpoint: CheckpointDirectory): TableEncoder {
   const lexicon = lexiconFile === undefined ? undefined : readLexicon(lexiconFile);
   const space = lexicon === undefined ? undefined : termSpace(lexicon, vocabulary);
   const topK = manifest.top_k.query;
+  const isForeign =
+    table === undefined || lexicon === undefined || languages === undefined
+      ? () => false
+      : await foreignTexts({ languages, lexicon });
 
   function vectorOf(
     text: string,
     ids: readonly number[],
   ): Pick<EncodedPassage, "vector" | "words"> {
-    const rows = table === undefined ? EMPTY_VECTOR : lookUp(ids, table);
+    const rows = table === undefined || isForeign(text) ? EMPTY_VECTOR : lookUp(ids, table);
     if (space !== undefined) {
       return queryVector(countWords(text, space), rows, topK, space);
     }

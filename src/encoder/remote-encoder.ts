@@ -18,6 +18,7 @@ import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory
 import { KNOWN_GOOD, type EncodedText } from "./encoder-protocol.js";
 import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
+import { toldLanguages } from "./told-languages.js";
 import { literalsByTable, openTables } from "./query-table.js";
 import { connectServer, RefusedTexts, type RemoteServer } from "./remote-server.js";
 
@@ -96,7 +97,7 @@ const sparseAnswer = z.array(
 export async function openRemoteEncoder(config: Config, url: string): Promise<RemoteEncoder> {
   const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
   const { manifest } = checkpoint;
-  const tables = openTables(checkpoint);
+  const tables = await openTables(checkpoint, toldLanguages(checkpoint.manifest, config));
   const server = connectServer(config, url);
   const totals: Totals = { texts: 0, batches: 0, tokens: 0, padded_tokens: 0, busy_ms: 0 };
   let last: string | undefined;

@@ -14,6 +14,7 @@ import {
   type LexicalVector,
   type ReadPassage,
 } from "../text/lexical-vector.js";
+import { foreignTexts, type IsForeign } from "../text/foreign-text.js";
 import { tokensAround, withTokensAround, type TokensAround } from "../text/input-recipe.js";
 import { readLexicon } from "../text/lexicon.js";
 import { literalTokens, literalWords } from "../text/literal-terms.js";
@@ -37,12 +38,14 @@ interface Loaded {
   readonly vocabulary: () => Vocabulary;
   /** What is around the tokens of every text. */
   readonly around: { readonly document: TokensAround; readonly query: TokensAround };
+  /** Of a model that knows some languages only. */
+  readonly isForeign: IsForeign;
   readonly data: TextThreadData;
 }
 
 type WeighTask = Extract<TextTask, { step: "weigh" }>;
 
-function load(data: TextThreadData): Loaded {
+async function load(data: TextThreadData): Promise<Loaded> {
   const file = readTokenizerFile(data.tokenizerFile);
   const tokenizer = createTokenizer(file);
   let known: Vocabulary | undefined;
@@ -51,12 +54,17 @@ function load(data: TextThreadData): Loaded {
     data.lexiconFile === undefined
       ? undefined
       : termSpace(readLexicon(data.lexiconFile), vocabulary());
-  const { input, prompt } = data;
+  const { input, prompt, languages } = data;
+  // Where a model's terms are the only ones, they stay: without them a text could not be found.
+  const isForeign =
+    space === undefined || languages === undefined
+      ? () => false
+      : await foreignTexts({ languages, lexicon: space.lexicon });
   const around = {
     document: tokensAround(tokenizer, file, input?.document, prompt?.document),
     query: tokensAround(tokenizer, file, input?.query, prompt?.query),
   };
-  return { tokenizer, space, vocabulary, around, data };
+  return { tokenizer, space, vocabulary, around, isForeign, data };
 }
 
 function answer(loaded: Loaded, task: TextTask): EncoderReply {
@@ -92,16 +100,25 @@ function cutText({ tokenizer, data }: Loaded, text: string, options: TextOptions
     : splitPassages(text, tokenizer, options, data.input?.document.prefix);
 }
 
-function cutTexts(cut: readonly Passages[], { around }: Loaded, { kind }: TextOptions): CutTexts {
+function cutTexts(
+  cut: readonly Passages[],
+  { around, isForeign }: Loaded,
+  { kind, texts, anyLanguage }: TextOptions & { readonly texts: readonly string[] },
+): CutTexts {
   const tokens = around[kind === "queries" ? "query" : "document"];
   const passages = cut.flatMap((text, index) =>
-    text.passages.map(({ start, end, ids }) => ({
-      text: index,
-      start,
-      end,
-      tokens: ids.length,
-      read: withTokensAround(ids, tokens),
-    })),
+    text.passages.map(({ start, end, ids }) => {
+      const whole = texts[index] ?? "";
+      return {
+        text: index,
+        start,
+        end,
+        tokens: ids.length,
+        read: withTokensAround(ids, tokens),
+        foreign:
+          anyLanguage !== true && isForeign(kind === "queries" ? whole : whole.slice(start, end)),
+      };
+    }),
   );
   return { passages, truncated: cut.map(({ truncated }) => truncated) };
 }
@@ -171,10 +188,10 @@ function reply(message: EncoderReply): void {
   parentPort?.postMessage(message, transfer);
 }
 
-function main(): void {
+async function main(): Promise<void> {
   let loaded: Loaded;
   try {
-    loaded = load(workerData as TextThreadData);
+    loaded = await load(workerData as TextThreadData);
   } catch (thrown) {
     reply(brokenReply(thrown));
     return;
@@ -193,4 +210,4 @@ function main(): void {
   reply({ type: "ready" });
 }
 
-main();
+void main();

@@ -93,4 +93,55 @@ describe("models/csplade-smollm2-135m-prompt", function () {
     assert.ok(Math.abs(Math.hypot(...model) - 10) < 0.01);
     assert.equal(ids.length - model.length, 4);
   });
+
+  const GERMAN =
+    "Das Programm listet den Inhalt eines Verzeichnisses auf und sortiert ihn nach Namen.";
+
+  it("gives a text in a language that it does not know its own words alone, a question too", async () => {
+    const [german] = await encoder.encodeDocuments([GERMAN]);
+    const [question] = await encoder.encodeQueries(["wie lösche ich ein leeres Verzeichnis"]);
+    for (const encoded of [german, question]) {
+      const ids = Array.from(encoded?.passages[0]?.vector.ids ?? []);
+      assert.ok(ids.length >= 4, `${ids.length}`);
+      assert.ok(ids.every((id) => id >= HASHED));
+    }
+  });
+
+  it("does not read what is foreign, and leaves the texts beside it what they get alone", async () => {
+    const english = "The comet passed the sun in March.";
+    const before = encoder.totals();
+    const [, beside, , blank] = await encoder.encodeDocuments([GERMAN, english, GERMAN, " "]);
+    const { tokens, texts } = encoder.totals();
+    assert.equal(texts - before.texts, 4);
+    assert.equal(tokens - before.tokens, beside?.passages[0]?.tokens);
+    assert.deepEqual(blank?.passages, []);
+    const [alone] = await encoder.encodeDocuments([english]);
+    assert.deepEqual(beside?.passages[0]?.vector.ids, alone?.passages[0]?.vector.ids);
+  });
+
+  it("gives a document of two languages terms of the passages that it knows", async () => {
+    const english = "The comet passed the sun in March, and its tail was seen by all. ".repeat(8);
+    const text = `${english}\n\n${`${GERMAN} `.repeat(8)}`;
+    const [encoded] = await encoder.encodeDocuments([text], { merged: true });
+    const added = (encoded?.passages ?? []).flatMap(({ vector }) =>
+      Array.from(vector.ids).filter((id) => id < HASHED),
+    );
+    assert.ok(added.length > 20, `${added.length}`);
+    const [alone] = await encoder.encodeDocuments([english], { merged: true });
+    const known = new Set(alone?.passages.flatMap(({ vector }) => Array.from(vector.ids)));
+    const others = added.filter((id) => !known.has(id));
+    assert.ok(others.length < added.length / 2, `${others.length} of ${added.length}`);
+  });
+
+  it("gives all texts its terms where it is told to", async () => {
+    const all = await openEncoder(
+      testConfig({ "model.path": directory, "model.threads": 2, "model.other_languages": "terms" }),
+    );
+    try {
+      const [german] = await all.encodeDocuments([GERMAN]);
+      assert.ok(german?.passages[0]?.vector.ids.some((id) => id < HASHED));
+    } finally {
+      await all.close();
+    }
+  });
 });
