@@ -17,6 +17,7 @@ const mayImport = {
   queue: ["errors", "waiting", "config"],
   observe: ["errors", "config"],
   servers: ["errors", "config"],
+  demo: ["errors"],
   documents: [
     "errors",
     "json",
@@ -71,7 +72,7 @@ const mayImport = {
     "cluster",
     "index",
     "query",
-    "pipeline",
+    "documents",
   ],
   evaluate: [
     "errors",

@@ -12,10 +12,10 @@
 import { writeFile } from "node:fs/promises";
 import type { Cluster } from "../src/cluster/cluster.js";
 import type { Config } from "../src/config/settings.js";
-import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter } from "../src/cluster/bulk-writer.js";
 import { createCorpusIdf, type CorpusIdf } from "../src/query/corpus-idf.js";
 import { search } from "../src/query/search.js";
-import type { LiteralWord } from "../src/sparse/literals.js";
+import type { LexicalWord } from "../src/sparse/literals.js";
 import { sparseVector, type SparseVector } from "../src/sparse/sparse-vector.js";
 import { benchFlags } from "./bench-flags.js";
 import { markdownTable } from "./bench-report.js";
@@ -83,7 +83,7 @@ async function fill(cluster: Cluster, config: Config): Promise<void> {
   await settle(cluster, INDEX, 0);
 }
 
-function questionOf(places: readonly number[]): { vector: SparseVector; words: LiteralWord[] } {
+function questionOf(places: readonly number[]): { vector: SparseVector; words: LexicalWord[] } {
   const further = Array.from({ length: TERMS }, (_, k) => WORD_SHARES.length + k);
   const terms = [...places, ...further].map((place, i): [number, number] => [
     FIRST_ID + place,

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { finished } from "node:stream/promises";
 import { z } from "zod";
 import type { Encoder } from "../src/encoder/encoder.js";
-import { wordNetDocuments, wordNetFolder } from "../src/sources/wordnet.js";
+import { wordNetDocuments, wordNetFolder } from "../src/demo/wordnet.js";
 import { maxMerge, sparseVector, termsOf, type SparseVector } from "../src/sparse/sparse-vector.js";
 import type { BaseText } from "./resampled-corpus.js";
 

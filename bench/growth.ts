@@ -15,7 +15,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Cluster } from "../src/cluster/cluster.js";
 import { packageRoot } from "../src/config/package-root.js";
-import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter } from "../src/cluster/bulk-writer.js";
 import type { IndexModel } from "../src/index/index-meta.js";
 import { search } from "../src/query/search.js";
 import type { SearchMode } from "../src/query/search-mode.js";
@@ -173,8 +173,8 @@ function modes(target: Cluster, size: number): CountedSystem<Question>[] {
     name: mode,
     index,
     async find({ vector }) {
-      const around = { track_total_hits: false };
-      await search(target, { index, vector, mode, source: false, around });
+      const body = { track_total_hits: false };
+      await search(target, { index, vector, mode, source: false, body });
       return { hits: [] };
     },
   });

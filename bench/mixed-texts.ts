@@ -2,7 +2,7 @@
  * Texts as long and as short as real ones, from WordNet: one gloss or several neighbouring ones
  * (neighbours are about similar things), so that lengths spread over an order of magnitude.
  */
-import { wordNetDocuments, wordNetFolder } from "../src/sources/wordnet.js";
+import { wordNetDocuments, wordNetFolder } from "../src/demo/wordnet.js";
 import { randomNumbers } from "./resampled-corpus.js";
 
 /** Most glosses in one text. */

@@ -23,7 +23,7 @@ import { pathOf } from "../src/cluster/request.js";
 import { loadConfig } from "../src/config/load-config.js";
 import type { Config, SettingName } from "../src/config/settings.js";
 import { openEncoder, type Encoder } from "../src/encoder/encoder.js";
-import { linesOf, type BulkOperation } from "../src/index/bulk-operation.js";
+import { linesOf, type BulkOperation } from "../src/cluster/bulk-operation.js";
 import { JsonObject } from "../src/json/json-object.js";
 import { contentHash, textHash } from "../src/index/content-hash.js";
 import { deleteIndex, ensureIndex } from "../src/index/csplade-index.js";

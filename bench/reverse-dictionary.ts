@@ -27,7 +27,7 @@ import { packageRoot } from "../src/config/package-root.js";
 import { readCollection } from "../src/evaluate/beir.js";
 import { runMetrics, type Qrels } from "../src/evaluate/metrics.js";
 import { parseRun } from "../src/evaluate/run-file.js";
-import { everydayNouns, wordNetDocuments, wordNetFolder } from "../src/sources/wordnet.js";
+import { everydayNouns, wordNetDocuments, wordNetFolder } from "../src/demo/wordnet.js";
 import { readLexicon } from "../src/text/lexicon.js";
 import { stemOf } from "../src/text/stem.js";
 import { wordTexts } from "../src/text/words.js";

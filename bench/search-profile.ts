@@ -104,7 +104,7 @@ function waysOf({ index, bm25, lean }: typeof flags): Way[] {
     run: (through, { vector, text }) =>
       search(through, { index, vector, text, text_fields: ["text"], source: false, ...changes }),
   });
-  const uncounted = { around: { track_total_hits: false } };
+  const uncounted = { body: { track_total_hits: false } };
   const texts = { ...uncounted, source: undefined };
   const raw = (name: string, at: string, bodyOf: (question: Question) => object): Way => ({
     name,

@@ -34,7 +34,7 @@ const answerSchema = z.object({
 /** Name of the search pipeline with OpenSearch's own two phases. */
 const TWO_PHASE_PIPELINE = "csplade-bench-two-phase";
 
-const uncounted = { around: { track_total_hits: false } } as const;
+const uncounted = { body: { track_total_hits: false } } as const;
 
 /** Cuts and windows of two phases that are tried beside the default. */
 const VARIANTS = [

@@ -23,7 +23,7 @@
  */
 import type { Cluster } from "../src/cluster/cluster.js";
 import { meanMetrics, runMetrics, type Qrels } from "../src/evaluate/metrics.js";
-import { bulkWriterOptions, createBulkWriter } from "../src/index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter } from "../src/cluster/bulk-writer.js";
 import { readIndexModel } from "../src/index/csplade-index.js";
 import { ANN_FIELD, type IndexModel } from "../src/index/index-meta.js";
 import type { SparseVector } from "../src/sparse/sparse-vector.js";

@@ -16,7 +16,7 @@ try {
     mode: "hybrid",
     size: 3,
     explain: true,
-    around: { aggs: { titles: { terms: { field: "title.keyword" } } } },
+    body: { aggs: { titles: { terms: { field: "title.keyword" } } } },
   });
   for (const { id, score, source, terms, spans } of answer.hits) {
     console.log(`${id} ${score.toFixed(4)} ${String(source.title)}`);

@@ -22,9 +22,9 @@ export {
   type IndexInfo,
 } from "./index/csplade-index.js";
 export { makeAnnIndex, type AnnIndexRequest, type AnnIndexSummary } from "./index/ann-index.js";
-export { bulkWriterOptions, createBulkWriter } from "./index/bulk-writer.js";
+export { bulkWriterOptions, createBulkWriter } from "./cluster/bulk-writer.js";
 export { demandSameModel, type IndexModel } from "./index/index-meta.js";
-export { indexModelOf } from "./pipeline/index-model.js";
+export { indexModelOf } from "./documents/index-model.js";
 export {
   nameTerms,
   readExplanation,
@@ -71,7 +71,7 @@ export { fromFeatures, toFeatures, type Features } from "./sparse/features.js";
 export { prune, type PruneOptions, type PruneType } from "./sparse/prune.js";
 export { quantize } from "./sparse/quantize.js";
 export type { IdfScale } from "./sparse/idf.js";
-export type { LiteralTerms, LiteralWord } from "./sparse/literals.js";
+export type { LiteralTerms, LexicalWord } from "./sparse/literals.js";
 export { termNames, type TermNames } from "./sparse/term-names.js";
 export { idMap, mapVector, readIdMap, type IdMap } from "./sparse/id-map.js";
 export { maxMerge, sparseVector, termsOf, type SparseVector } from "./sparse/sparse-vector.js";

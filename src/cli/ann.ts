@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { connectCluster } from "../cluster/cluster.js";
 import { makeAnnIndex, type SeismicParameters } from "../index/ann-index.js";
-import { bulkWriterOptions, createBulkWriter } from "../index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter } from "../cluster/bulk-writer.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printLine, printNote } from "./outcome.js";

@@ -11,7 +11,7 @@ import { openEncoder, type Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { ingestFiles } from "../pipeline/ingest-files.js";
 import { startServers } from "../servers/servers.js";
-import { everydayNouns, wordNetFolder } from "../sources/wordnet.js";
+import { everydayNouns, wordNetFolder } from "../demo/wordnet.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { printIngestSummary } from "./ingest.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";

@@ -20,7 +20,7 @@ import type { MetricName } from "../evaluate/metrics.js";
 import { writeRun } from "../evaluate/run-file.js";
 import { readEvaluation, saveEvaluation } from "../evaluate/saved-evaluation.js";
 import { demandWholeCorpus } from "../evaluate/whole-corpus.js";
-import { bulkWriterOptions, createBulkWriter } from "../index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter } from "../cluster/bulk-writer.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";

@@ -29,7 +29,7 @@ export interface Question {
   readonly from?: number | undefined;
   readonly filter?: QueryClause | undefined;
   /** Sorting and aggregations, as the cluster takes them. */
-  readonly around?: Readonly<Record<string, unknown>> | undefined;
+  readonly body?: Readonly<Record<string, unknown>> | undefined;
   /** `plain` without it. */
   readonly mode?: SearchMode | undefined;
   readonly options?: ModeOptions | undefined;
@@ -126,13 +126,13 @@ Examples:
         return;
       }
       const options = readModeOptions(flags.mode, flags.options ?? {});
-      const around = await readAround(flags);
+      const body = await readSearchBody(flags);
       const cluster = connectCluster(config);
       try {
         const encoder = await openQueryEncoder(config);
         try {
           await untilInterrupted(async (signal) => {
-            const asked = { ...flags, config, cluster, encoder, question, options, around, signal };
+            const asked = { ...flags, config, cluster, encoder, question, options, body, signal };
             if (flags.dashboards) {
               const { query } = await searcherFor(asked).query(flags.index, question, {
                 filter: flags.filter,
@@ -172,7 +172,10 @@ async function print(asked: Question, flags: SearchFlags): Promise<void> {
 }
 
 /** @throws CspladeError `usage` for a file of aggregations that is none. */
-async function readAround({ sort, aggs }: SearchFlags): Promise<Readonly<Record<string, unknown>>> {
+async function readSearchBody({
+  sort,
+  aggs,
+}: SearchFlags): Promise<Readonly<Record<string, unknown>>> {
   // With a sort the cluster leaves scores out unless it is asked for them.
   const sorted = sort === undefined ? {} : { sort, track_scores: true };
   return aggs === undefined ? sorted : { ...sorted, aggs: await readObject(aggs) };
@@ -227,14 +230,14 @@ async function openConsole(config: Config, index: string, question: string): Pro
  * @throws CspladeError as {@link Searcher.search}.
  */
 async function ask(asked: Question, source?: "stored"): Promise<Answer> {
-  const { index, question, size, from, filter, mode, options, around, signal } = asked;
+  const { index, question, size, from, filter, mode, options, body, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
     mode,
     size,
     from,
     filter,
-    around,
+    body,
     explain: mode !== "lexical",
     ...(source === undefined ? {} : { source }),
     signal,

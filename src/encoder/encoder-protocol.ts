@@ -1,6 +1,6 @@
 /** Messages between the main thread's encoder and its threads. */
 import type { RoleInput } from "../text/input-recipe.js";
-import type { LiteralTerms, LiteralWord } from "../sparse/literals.js";
+import type { LiteralTerms, LexicalWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 
 /** A text that every model encodes: a device that cannot is broken. */
@@ -108,7 +108,7 @@ export interface SessionTask extends EncoderTask {
 /** A vector whose lexical part is in it. */
 export interface WeighedPassage {
   readonly vector: SparseVector;
-  readonly words?: readonly LiteralWord[];
+  readonly words?: readonly LexicalWord[];
 }
 
 /** A passage's vector; offsets are UTF-16 code units into the text. */
@@ -121,7 +121,7 @@ export interface EncodedPassage {
    * The words of the vector's lexical part, where the model has one: of queries always, of
    * documents if they were asked for.
    */
-  readonly words?: readonly LiteralWord[];
+  readonly words?: readonly LexicalWord[];
 }
 
 /** One text's result. `failure` means this text could not be encoded, alone. */

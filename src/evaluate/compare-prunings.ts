@@ -1,8 +1,8 @@
 /** Prunings side by side: what each saves of an index, and what it costs, on judged queries. */
 import type { Cluster } from "../cluster/cluster.js";
 import { deleteIndex } from "../index/csplade-index.js";
-import type { BulkWriter } from "../index/bulk-writer.js";
-import { makePrunedIndex } from "../index/pruned-index.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
+import { makePrunedIndex } from "./pruned-index.js";
 import type { PruneOptions } from "../sparse/prune.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { TestQuery } from "./beir.js";

@@ -5,7 +5,7 @@ import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
 import type { Manifest } from "../encoder/manifest.js";
 import { addedWords, type AddedWord } from "../query/lexical.js";
-import type { LiteralWord } from "../sparse/literals.js";
+import type { LexicalWord } from "../sparse/literals.js";
 import { EMPTY_VECTOR, maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
 import { isHashedId, LARGEST_ID } from "../sparse/term-id.js";
 import { readVocabulary, type Vocabulary } from "../sparse/vocabulary.js";
@@ -19,7 +19,7 @@ export interface EncodedVector {
   /** Empty for a blank text, and when there is a `failure`. */
   readonly vector: SparseVector;
   /** Words of its lexical part, where the model has one. */
-  readonly words?: readonly LiteralWord[];
+  readonly words?: readonly LexicalWord[];
   /** Tokens that were read. */
   readonly tokens: number;
   /** True if the end of the text was left out. */

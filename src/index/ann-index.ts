@@ -9,11 +9,11 @@ import { withoutMembers } from "../json/json-object.js";
 import { fromFeatures } from "../sparse/features.js";
 import { idMap, MOST_MAPPED_IDS, type IdMap } from "../sparse/id-map.js";
 import { termsOf } from "../sparse/sparse-vector.js";
-import type { BulkWriter } from "./bulk-writer.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
 import { copyIndex, storedObject, type IndexDefinition } from "./copied-index.js";
 import { readIndexModel } from "./csplade-index.js";
 import { ANN_FIELD, mappedFeatures, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
-import { scanIndex } from "./scan-index.js";
+import { scanIndex } from "../cluster/scan-index.js";
 
 /** Parameters of the SEISMIC algorithm, by OpenSearch's names; its own defaults where not given. */
 export interface SeismicParameters {

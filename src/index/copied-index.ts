@@ -4,11 +4,11 @@ import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { JsonObject } from "../json/json-object.js";
-import { JsonText } from "./bulk-operation.js";
-import type { BulkWriter } from "./bulk-writer.js";
+import { JsonText } from "../cluster/bulk-operation.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
 import { refreshIndex } from "./csplade-index.js";
 import { GUARD_PREFIX } from "./index-template.js";
-import { scanIndex } from "./scan-index.js";
+import { scanIndex } from "../cluster/scan-index.js";
 
 const indexSchema = z.object({
   mappings: z.looseObject({

@@ -28,7 +28,7 @@ import {
   type Mappings,
 } from "./index-request.js";
 import { moveGuard, putGuard, restoreGuard } from "./model-guard.js";
-import { writeAliasBody } from "./write-alias.js";
+import { writeAliasBody } from "../cluster/write-alias.js";
 
 export type { IndexInfo, IndexRequest };
 

@@ -1,7 +1,7 @@
 /** Writes documents whose operations must be acknowledged in steps. */
-import type { BulkOperation, WriteResult } from "./bulk-operation.js";
-import type { BulkWriter } from "./bulk-writer.js";
-import { UnacknowledgedError } from "./write-failure.js";
+import type { BulkOperation, WriteResult } from "../cluster/bulk-operation.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
+import { UnacknowledgedError } from "../cluster/write-failure.js";
 
 /** One document's operations, from `documentSteps` or `deletionSteps`. */
 export type DocumentSteps = readonly (readonly BulkOperation[])[];

@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { lookUpName } from "./alias.js";
+import { lookUpName } from "../cluster/alias.js";
 import type { IndexInfo } from "./csplade-index.js";
 import { demandSamePlan, metaOf, parseMeta, planOf, type IndexPlan } from "./index-meta.js";
 import { packageVersion } from "../config/package-root.js";

@@ -6,7 +6,7 @@ import { featuresJson, storedFeaturesJson } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
-import { JsonText, type BulkOperation } from "./bulk-operation.js";
+import { JsonText, type BulkOperation } from "../cluster/bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
 import {
   isOurField,
@@ -16,7 +16,7 @@ import {
   VECTOR_FIELD,
   WHOLE_SEAL,
 } from "./index-meta.js";
-import { passageId } from "./passage-id.js";
+import { passageId } from "./stored-state.js";
 import type { DocumentPlace, StoredState } from "./stored-state.js";
 import { stampHash } from "./write-stamp.js";
 

@@ -5,7 +5,6 @@ import { judgeRefusal } from "../cluster/refusal.js";
 import { pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexInfo } from "./csplade-index.js";
-import { passageId } from "./passage-id.js";
 import { readStamp } from "./write-stamp.js";
 
 /** A state of a document as the cluster knows it: it is gone when the document is written again. */
@@ -139,4 +138,12 @@ async function readSome(
       ...(csplade_text_hash === undefined ? {} : { text_hash: csplade_text_hash }),
     };
   });
+}
+
+/**
+ * Id of a document's n-th passage (from 0) in `documents` mode. No two documents share one:
+ * what follows the last `#` is the number, what stands before it the document's id.
+ */
+export function passageId(id: string, n: number): string {
+  return `${id}#${n}`;
 }

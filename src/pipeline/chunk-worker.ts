@@ -18,7 +18,7 @@ import {
 } from "../documents/document-path.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../cluster/bulk-writer.js";
 import { readIndexModel, type IndexInfo } from "../index/csplade-index.js";
 import { demandSameModel } from "../index/index-meta.js";
 import { NOTHING_STORED, readStored } from "../index/stored-state.js";
@@ -31,7 +31,7 @@ import { readChunk, type ChunkLine } from "../sources/chunk.js";
 import { besideOf } from "../sources/found-document.js";
 import { parseDocument } from "../sources/source-document.js";
 import { encodeWithCare } from "./careful-encoding.js";
-import { indexModelOf } from "./index-model.js";
+import { indexModelOf } from "../documents/index-model.js";
 
 /** What a worker works with. */
 export interface ChunkWorkerParts {

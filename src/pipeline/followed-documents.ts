@@ -21,8 +21,8 @@ import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import { JsonObject, withoutMembers } from "../json/json-object.js";
 import { membersOf, skipSpace } from "../json/positions.js";
-import { JsonText, type BulkOperation } from "../index/bulk-operation.js";
-import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
+import { JsonText, type BulkOperation } from "../cluster/bulk-operation.js";
+import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../cluster/bulk-writer.js";
 import type { IndexInfo } from "../index/csplade-index.js";
 import { isOurField } from "../index/index-meta.js";
 import {
@@ -40,7 +40,7 @@ import {
   type StoredDocument,
 } from "../sources/index-source.js";
 import { storedSourceDocument } from "../sources/source-document.js";
-import { indexModelOf } from "./index-model.js";
+import { indexModelOf } from "../documents/index-model.js";
 
 /** How an index is followed. */
 export interface FollowOptions {

@@ -32,7 +32,7 @@ import type { FileOrigin } from "../sources/source-file.js";
 import { spoolFolder, sweepSpoolFolders } from "../sources/spool-folder.js";
 import { spool, type Spooled } from "../sources/spool.js";
 import { startChunkWorker } from "./chunk-worker.js";
-import { indexModelOf } from "./index-model.js";
+import { indexModelOf } from "../documents/index-model.js";
 import { runIngest, type IngestCounts } from "./ingest-run.js";
 
 /** What is ingested, and how. */

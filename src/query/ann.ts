@@ -11,7 +11,7 @@ import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vecto
 import type { QueryClause } from "./query-clause.js";
 import { demandWithin } from "./page-depth.js";
 import { translateQuery, type TranslationRequest } from "./query-translator.js";
-import type { RankedBody } from "./ranked-body.js";
+import type { RankedBody } from "./search-body.js";
 
 /** The approximately searched field of an index, and its numbering of token ids. */
 export interface AnnField {

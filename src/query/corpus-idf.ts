@@ -15,7 +15,7 @@ import { reasonOf } from "../cluster/request.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { featureName } from "../sparse/features.js";
 import { idf, type IdfScale } from "../sparse/idf.js";
-import type { LiteralWord } from "../sparse/literals.js";
+import type { LexicalWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { AS_MODEL, codeOf, idfOf, NOT_FOUND, type FixedIdf, type IdfCodes } from "./fixed-idf.js";
 import type { QueryClause } from "./query-clause.js";
@@ -25,7 +25,7 @@ import type { VectorField } from "./query-translator.js";
 export interface WordedVector {
   readonly vector: SparseVector;
   /** Its own words and the terms added; nothing of a model without a lexical part. */
-  readonly words?: readonly LiteralWord[] | undefined;
+  readonly words?: readonly LexicalWord[] | undefined;
 }
 
 /** Where a question is put. */
@@ -51,7 +51,7 @@ export interface WeighedVector {
   /** Sentences for people: why words weigh as the model has them. */
   readonly notes: readonly string[];
   /** What its words were weighed by; absent where no index is asked. */
-  readonly fixed?: { readonly words: readonly LiteralWord[]; readonly codes: IdfCodes };
+  readonly fixed?: { readonly words: readonly LexicalWord[]; readonly codes: IdfCodes };
 }
 
 /** Weighs questions. */
@@ -130,7 +130,7 @@ export function createCorpusIdf(options: CorpusIdfOptions): CorpusIdf {
   const told = new Set<string>();
 
   async function count(
-    words: readonly LiteralWord[],
+    words: readonly LexicalWord[],
     target: IdfTarget,
     place: string,
   ): Promise<{ documents: number; found: ReadonlyMap<number, Frequency> }> {
@@ -207,7 +207,7 @@ const MOST_RATIO = 1.5;
 
 /** The idf of each word in the index, as it can be carried from page to page. */
 function codesOf(
-  words: readonly LiteralWord[],
+  words: readonly LexicalWord[],
   documents: number,
   found: ReadonlyMap<number, Frequency>,
   { idf_range }: IdfScale,
@@ -224,7 +224,7 @@ function codesOf(
 /** The vector with its terms' weights changed to the index's idf. */
 function reweighed(
   vector: SparseVector,
-  words: readonly LiteralWord[],
+  words: readonly LexicalWord[],
   codes: IdfCodes,
   { unit, idf_range }: IdfScale,
 ): SparseVector {

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import type { IdfRange } from "../sparse/idf.js";
-import type { LiteralWord } from "../sparse/literals.js";
+import type { LexicalWord } from "../sparse/literals.js";
 
 /** What becomes of each of a question's words: two bytes a word, in their order. */
 export type IdfCodes = Uint16Array;
@@ -32,7 +32,7 @@ export function idfOf(code: number, [least, greatest]: IdfRange): number {
 /** The idf of several questions. */
 export interface FixedIdf {
   /** The codes of a question that were carried; undefined for another question. */
-  of(words: readonly LiteralWord[]): IdfCodes | undefined;
+  of(words: readonly LexicalWord[]): IdfCodes | undefined;
 }
 
 const MARK = "csplade-idf:1:";
@@ -44,7 +44,7 @@ const KEY_BYTES = 4;
 
 /** Questions and their codes as a text, which {@link readFixedIdf} reads. */
 export function writeFixedIdf(
-  questions: readonly { readonly words: readonly LiteralWord[]; readonly codes: IdfCodes }[],
+  questions: readonly { readonly words: readonly LexicalWord[]; readonly codes: IdfCodes }[],
 ): string {
   const parts = questions.map(({ words, codes }) => {
     const part = Buffer.alloc(KEY_BYTES + 2 + 2 * codes.length);
@@ -95,7 +95,7 @@ export function carriesIdf(fields: readonly string[]): boolean {
   return fields.length > 1 && fields.includes("_score");
 }
 
-function keyOf(words: readonly LiteralWord[]): Buffer {
+function keyOf(words: readonly LexicalWord[]): Buffer {
   const ids = Uint32Array.from(words, ({ id }) => id);
   return createHash("sha256").update(Buffer.from(ids.buffer)).digest().subarray(0, KEY_BYTES);
 }

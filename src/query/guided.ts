@@ -8,7 +8,7 @@
 import { CspladeError } from "../errors/csplade-error.js";
 import { demandWithin } from "./page-depth.js";
 import { translateQuery, type TranslationRequest } from "./query-translator.js";
-import type { RankedBody } from "./ranked-body.js";
+import type { RankedBody } from "./search-body.js";
 
 /** How far BM25 is trusted. Named as in the `rescore` part of a search body. */
 export interface GuidedOptions {

@@ -2,7 +2,7 @@
  * A second look at hits that are already ranked: their sources, or why each scored. Modes
  * that rank in more than one step ask for it once the ranking is final.
  */
-import { accepted, isNested, post, shownParts, type AskedSearch } from "./asked-search.js";
+import { accepted, isNested, post, shownParts, type PreparedSearch } from "./prepared-search.js";
 import { fitText, withBm25Query } from "./bm25-query.js";
 import { estimateClauses, type QueryClause } from "./query-clause.js";
 import { translateQuery } from "./query-translator.js";
@@ -25,7 +25,7 @@ export interface HitDetails {
  * around the search as well.
  */
 export async function hitDetails(
-  asked: AskedSearch,
+  asked: PreparedSearch,
   hits: readonly AnsweredHit[],
   what: "why" | "all",
 ): Promise<HitDetails> {
@@ -76,7 +76,7 @@ export async function hitDetails(
 
 /** Hits that were ranked and returned in one request, with what only a second one can tell. */
 export async function withReasons(
-  asked: AskedSearch,
+  asked: PreparedSearch,
   ranked: readonly AnsweredHit[],
 ): Promise<{ readonly hits: readonly Hit[]; readonly took_ms: number }> {
   const hits = ranked.map((hit) => readHit(hit, asked.request.collapse));

@@ -1,8 +1,8 @@
 /** Runs a hybrid search: in one request where the cluster fuses, else two that are fused here. */
 import type { Cluster } from "../cluster/cluster.js";
 import type { ClusterResponse } from "../cluster/request.js";
-import type { BodyParts } from "./around.js";
-import { accepted, isAbove, pageParts, post, type AskedSearch } from "./asked-search.js";
+import type { BodyParts } from "./search-body.js";
+import { accepted, isAbove, pageParts, post, type PreparedSearch } from "./prepared-search.js";
 import { filtered, fitText, withBm25Query, type FittedText } from "./bm25-query.js";
 import type { Fused } from "./fusion.js";
 import { hitDetails, withReasons, type HitDetails } from "./hit-details.js";
@@ -33,7 +33,7 @@ const CANNOT: ReadonlySet<number> = new Set([400, 403]);
 
 /** A hybrid search, its two queries ready. */
 interface HybridSearch {
-  readonly asked: AskedSearch;
+  readonly asked: PreparedSearch;
   readonly options: HybridOptions;
   readonly csplade: TranslatedQuery;
   readonly bm25: FittedText;
@@ -44,7 +44,7 @@ interface HybridSearch {
  * Searches by both and fuses.
  * @throws CspladeError as a plain search does.
  */
-export async function searchHybrid(asked: AskedSearch): Promise<SearchResult> {
+export async function searchHybrid(asked: PreparedSearch): Promise<SearchResult> {
   const { request, cluster, capabilities, from, size } = asked;
   const options = hybridOptions(request.hybrid, from + size);
   const search = hybridSearch(asked, options);
@@ -66,7 +66,7 @@ export async function searchHybrid(asked: AskedSearch): Promise<SearchResult> {
   return result;
 }
 
-function hybridSearch(asked: AskedSearch, options: HybridOptions): HybridSearch {
+function hybridSearch(asked: PreparedSearch, options: HybridOptions): HybridSearch {
   const { translation, text_fields, text, request } = asked;
   const limit = translation.max_clause_count;
   const terms = Math.min(asked.plain.vector.ids.length, Math.floor(limit / 2));
@@ -102,10 +102,10 @@ async function inOneRequest(search: HybridSearch, answer: SearchAnswer): Promise
 
 async function inTwoRequests(search: HybridSearch): Promise<SearchResult> {
   const { asked, options, csplade, bm25 } = search;
-  const { cluster, text_fields, around, request, from, size } = asked;
+  const { cluster, text_fields, body, request, from, size } = asked;
   const { collapse } = request;
   const ranking = {
-    ...around.ranking,
+    ...body.ranking,
     size: options.pagination_depth,
     _source: false,
     ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
@@ -117,10 +117,10 @@ async function inTwoRequests(search: HybridSearch): Promise<SearchResult> {
   const [theirs, ours, whole] = await Promise.all([
     byBm25((query) => ({ ...ranking, query })),
     post(asked, { ...ranking, query: csplade.query }),
-    Object.keys(around.whole).length === 0
+    Object.keys(body.whole).length === 0
       ? undefined
       : byBm25((query) => ({
-          ...around.whole,
+          ...body.whole,
           query: { bool: { should: [query, csplade.query] } },
           size: 0,
         })),
@@ -162,7 +162,7 @@ function nameOf(hit: AnsweredHit, collapse: string | undefined): string {
 }
 
 function fusedHit(
-  { request }: AskedSearch,
+  { request }: PreparedSearch,
   hit: AnsweredHit,
   { score, parts }: Fused,
   details: HitDetails,

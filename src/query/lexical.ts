@@ -9,7 +9,7 @@
  * document with vectors holds u √idf(t) for a word where BM25 holds idf(t).
  */
 import { CspladeError } from "../errors/csplade-error.js";
-import type { LiteralWord } from "../sparse/literals.js";
+import type { LexicalWord } from "../sparse/literals.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { isHashedId } from "../sparse/term-id.js";
 import type { Vocabulary } from "../sparse/vocabulary.js";
@@ -48,7 +48,7 @@ const WHOLE_WORD = /^[\p{L}\p{M}]{2,}$/u;
  */
 export function addedWords(
   vector: SparseVector,
-  words: readonly LiteralWord[],
+  words: readonly LexicalWord[],
   vocabulary: Pick<Vocabulary, "term">,
   unit: number,
 ): AddedWord[] {

@@ -18,9 +18,9 @@ export interface PagedSort {
  * where the values of `search_after` are not those of a hit.
  */
 export function pagedSort(
-  around: Readonly<Record<string, unknown>> | undefined,
+  body: Readonly<Record<string, unknown>> | undefined,
 ): PagedSort | undefined {
-  const { sort, search_after: after } = around ?? {};
+  const { sort, search_after: after } = body ?? {};
   const keys = [sort].flat();
   const fields = keys.flatMap(fieldsOf);
   if (!carriesIdf(fields)) return undefined;
@@ -32,9 +32,7 @@ export function pagedSort(
     carryOn(fixed) {
       const idf = fixed === undefined ? carried : writeFixedIdf([fixed]);
       // A page beyond the first has a value for the key, whatever became of the question.
-      return typeof idf === "string"
-        ? { ...around, sort: [...keys, idfSortKey(idf)] }
-        : (around ?? {});
+      return typeof idf === "string" ? { ...body, sort: [...keys, idfSortKey(idf)] } : (body ?? {});
     },
   };
 }

@@ -57,9 +57,9 @@ export interface SearchRequest {
   readonly collapse?: string | undefined;
   /**
    * More parts of the search body, as the cluster takes them: `aggs`, `min_score`,
-   * `track_total_hits`, `sort` with `search_after`, `highlight`, … (see `around.ts`).
+   * `track_total_hits`, `sort` with `search_after`, `highlight`, … (see `search-body.ts`).
    */
-  readonly around?: Readonly<Record<string, unknown>> | undefined;
+  readonly body?: Readonly<Record<string, unknown>> | undefined;
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }

@@ -3,23 +3,23 @@ import type { Cluster } from "../cluster/cluster.js";
 import type { ClusterResponse } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { annBody } from "./ann.js";
-import type { BodyParts } from "./around.js";
+import type { BodyParts } from "./search-body.js";
 import {
   accepted,
-  askSearch,
+  prepareSearch,
   isAbove,
   pageParts,
   post,
   withValuesOf,
-  type AskedSearch,
-} from "./asked-search.js";
+  type PreparedSearch,
+} from "./prepared-search.js";
 import { filtered, fitText, withBm25Query } from "./bm25-query.js";
 import { guided } from "./guided.js";
 import { hitDetails, withReasons } from "./hit-details.js";
 import { expansionOf } from "./lexical.js";
 import { searchHybrid } from "./hybrid-search.js";
 import { estimateClauses, type QueryClause } from "./query-clause.js";
-import type { RankedBody } from "./ranked-body.js";
+import type { RankedBody } from "./search-body.js";
 import {
   collapsedBy,
   hitKey,
@@ -43,7 +43,7 @@ const PASSAGES_PER_DOCUMENT = 4;
  * cluster lacks), `cluster_rejected`, `cluster_unreachable`, `deadline_exceeded`, `aborted`.
  */
 export async function search(cluster: Cluster, request: SearchRequest): Promise<SearchResult> {
-  const asked = await askSearch(cluster, request);
+  const asked = await prepareSearch(cluster, request);
   const result = await searchInMode(asked);
   // A rank_feature query on a field that is not there matches nothing and says nothing.
   if (result.total === 0 && asked.mode !== "lexical" && asked.plain.vector.ids.length > 0) {
@@ -52,7 +52,7 @@ export async function search(cluster: Cluster, request: SearchRequest): Promise<
   return result;
 }
 
-async function searchInMode(asked: AskedSearch): Promise<SearchResult> {
+async function searchInMode(asked: PreparedSearch): Promise<SearchResult> {
   if (asked.mode === "lexical") return searchLexical(asked);
   // Without terms the learned weights cannot rank, and BM25 alone would be another search.
   if (asked.plain.vector.ids.length === 0 && asked.mode !== "hybrid") return searchPlain(asked);
@@ -70,11 +70,11 @@ async function searchInMode(asked: AskedSearch): Promise<SearchResult> {
   }
 }
 
-async function searchPlain(asked: AskedSearch): Promise<SearchResult> {
+async function searchPlain(asked: PreparedSearch): Promise<SearchResult> {
   return searchOnce(asked, () => post(asked, onePage(asked, asked.plain.query)));
 }
 
-async function searchLexical(asked: AskedSearch): Promise<SearchResult> {
+async function searchLexical(asked: PreparedSearch): Promise<SearchResult> {
   const { cluster, request, text_fields, translation } = asked;
   const expansion = expansionOf(request.lexical);
   const others = estimateClauses(request.filter);
@@ -103,9 +103,9 @@ async function searchLexical(asked: AskedSearch): Promise<SearchResult> {
 }
 
 /** The body of a search whose query gives the final scores. */
-function onePage(asked: AskedSearch, query: QueryClause): BodyParts {
+function onePage(asked: PreparedSearch, query: QueryClause): BodyParts {
   const { collapse, explain } = asked.request;
-  const least = asked.around.min_score;
+  const least = asked.body.min_score;
   return {
     ...pageParts(asked),
     query,
@@ -116,7 +116,7 @@ function onePage(asked: AskedSearch, query: QueryClause): BodyParts {
 }
 
 async function searchOnce(
-  asked: AskedSearch,
+  asked: PreparedSearch,
   send: () => Promise<ClusterResponse>,
 ): Promise<SearchResult> {
   const { collapse } = asked.request;
@@ -128,17 +128,17 @@ async function searchOnce(
   );
 }
 
-async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
+async function searchTwoPhase(asked: PreparedSearch): Promise<SearchResult> {
   const { request, translation, plain } = asked;
   const passages = request.collapse === undefined ? 1 : PASSAGES_PER_DOCUMENT;
   const phases = twoPhase(translation, plain, request.two_phase, depthOf(asked), passages);
   if (phases === undefined) return searchPlain(asked);
   // A count of what the heavy terms match says nothing, and counting keeps the engine from
   // skipping documents that cannot be among the best.
-  const { around } = asked;
-  const uncounted: AskedSearch = {
+  const { body } = asked;
+  const uncounted: PreparedSearch = {
     ...asked,
-    around: { ...around, ranking: { track_total_hits: false, ...around.ranking } },
+    body: { ...body, ranking: { track_total_hits: false, ...body.ranking } },
   };
   const send: SendBody = (body) => post(uncounted, body(phases.query));
   if (!isSorted(asked)) return searchRanked(uncounted, phases, send);
@@ -147,11 +147,11 @@ async function searchTwoPhase(asked: AskedSearch): Promise<SearchResult> {
 }
 
 /** The last hit of the page; sorted, every document of the first look is ranked, however deep. */
-function depthOf(asked: AskedSearch): number {
+function depthOf(asked: PreparedSearch): number {
   return isSorted(asked) ? 0 : asked.from + asked.size;
 }
 
-async function searchGuided(asked: AskedSearch): Promise<SearchResult> {
+async function searchGuided(asked: PreparedSearch): Promise<SearchResult> {
   const { cluster, request, translation, plain, text_fields } = asked;
   const others = estimateClauses(request.filter);
   const limit = translation.max_clause_count;
@@ -170,7 +170,7 @@ async function searchGuided(asked: AskedSearch): Promise<SearchResult> {
   return { ...result, notes: [...result.notes, ...notes] };
 }
 
-async function searchAnn(asked: AskedSearch): Promise<SearchResult> {
+async function searchAnn(asked: PreparedSearch): Promise<SearchResult> {
   const { request, translation, plain, from, size } = asked;
   const { ann_field, index } = request;
   if (ann_field === undefined) {
@@ -190,7 +190,11 @@ async function searchAnn(asked: AskedSearch): Promise<SearchResult> {
 type SendBody = (body: (query: QueryClause) => BodyParts) => Promise<ClusterResponse>;
 
 /** The documents of a first look, scored and sorted as the caller asks. */
-async function inOrder(asked: AskedSearch, look: FirstLook, send: SendBody): Promise<SearchResult> {
+async function inOrder(
+  asked: PreparedSearch,
+  look: FirstLook,
+  send: SendBody,
+): Promise<SearchResult> {
   const { answer, hits, took_ms, note } = await searchSorted(asked, look, send);
   const result = resultOf(asked, answer, hits, took_ms);
   return { ...result, notes: [...result.notes, note] };
@@ -198,7 +202,7 @@ async function inOrder(asked: AskedSearch, look: FirstLook, send: SendBody): Pro
 
 /** A mode whose first look finds candidates and whose `rescore` ranks them. */
 async function searchRanked(
-  asked: AskedSearch,
+  asked: PreparedSearch,
   ranked: RankedBody,
   send: SendBody,
 ): Promise<SearchResult> {
@@ -217,12 +221,12 @@ async function searchRanked(
  * takes to fill the page or the window.
  */
 async function searchCollapsed(
-  asked: AskedSearch,
+  asked: PreparedSearch,
   collapse: string,
   { parts, window }: RankedBody,
   send: SendBody,
 ): Promise<SearchResult> {
-  const { around, from, size } = asked;
+  const { body, from, size } = asked;
   const most = Math.min(10_000, window);
   let fetched = Math.min(most, (from + size) * PASSAGES_PER_DOCUMENT);
   for (;;) {
@@ -231,8 +235,8 @@ async function searchCollapsed(
       asked,
       await send((query) => ({
         ...withValuesOf({}, collapse),
-        ...around.ranking,
-        ...around.whole,
+        ...body.ranking,
+        ...body.whole,
         ...parts,
         query,
         size: wanted,
@@ -240,7 +244,7 @@ async function searchCollapsed(
       })),
     );
     const best = firstOfEach(answer.hits, collapse).filter(
-      (hit) => (hit._score ?? 0) >= (around.min_score ?? -Infinity),
+      (hit) => (hit._score ?? 0) >= (body.min_score ?? -Infinity),
     );
     const complete = answer.hits.length < wanted || wanted >= most;
     if (best.length < from + size && !complete) {
@@ -273,7 +277,7 @@ function firstOfEach(hits: readonly AnsweredHit[], collapse: string): AnsweredHi
 }
 
 function resultOf(
-  { mode, plain }: AskedSearch,
+  { mode, plain }: PreparedSearch,
   answer: SearchAnswer,
   hits: readonly Hit[],
   more_ms = 0,

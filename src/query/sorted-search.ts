@@ -4,8 +4,8 @@
  * document of the first look is scored in full, in one query, and sorted as asked.
  */
 import type { ClusterResponse } from "../cluster/request.js";
-import type { BodyParts } from "./around.js";
-import { accepted, pageParts, type AskedSearch } from "./asked-search.js";
+import type { BodyParts } from "./search-body.js";
+import { accepted, pageParts, type PreparedSearch } from "./prepared-search.js";
 import { withReasons } from "./hit-details.js";
 import type { QueryClause } from "./query-clause.js";
 import { translateQuery } from "./query-translator.js";
@@ -31,8 +31,8 @@ export interface SortedHits {
 }
 
 /** True where hits are to be sorted by anything but the score alone. */
-export function isSorted({ around }: Pick<AskedSearch, "around">): boolean {
-  return around.shown.sort !== undefined;
+export function isSorted({ body }: Pick<PreparedSearch, "body">): boolean {
+  return body.shown.sort !== undefined;
 }
 
 /**
@@ -41,12 +41,12 @@ export function isSorted({ around }: Pick<AskedSearch, "around">): boolean {
  * @throws CspladeError as a search does.
  */
 export async function searchSorted(
-  asked: AskedSearch,
+  asked: PreparedSearch,
   look: FirstLook,
   send: (body: (first: QueryClause) => BodyParts) => Promise<ClusterResponse>,
 ): Promise<SortedHits> {
   const { collapse } = asked.request;
-  const least = asked.around.min_score;
+  const least = asked.body.min_score;
   const answer = await accepted(
     asked,
     await send((first) => ({
@@ -67,7 +67,7 @@ export async function searchSorted(
 
 /** The first look decides which documents match, the learned weights add their score. */
 function wholeQuery(
-  { translation, plain }: AskedSearch,
+  { translation, plain }: PreparedSearch,
   first: QueryClause,
   { clauses, query_weight, rescore_query_weight }: FirstLook,
 ): QueryClause {

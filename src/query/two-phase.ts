@@ -13,7 +13,7 @@ import {
   type TranslationRequest,
 } from "./query-translator.js";
 import type { QueryClause } from "./query-clause.js";
-import type { RankedBody } from "./ranked-body.js";
+import type { RankedBody } from "./search-body.js";
 
 /** How the query is cut, and how many hits are rescored. */
 export interface TwoPhaseOptions extends PruneOptions {

@@ -5,9 +5,9 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import type { ErrorCode } from "../errors/csplade-error.js";
-import type { BulkOperation } from "../index/bulk-operation.js";
+import type { BulkOperation } from "../cluster/bulk-operation.js";
 import type { FailureKind } from "../sources/failure-kinds.js";
-import { createOwnIndex } from "./own-index.js";
+import { createInternalIndex } from "./internal-index.js";
 
 /** The index of the dead letters. */
 const DEAD_LETTERS_INDEX = "csplade-dead-letters";
@@ -50,7 +50,7 @@ const MAPPING = {
 
 /** Creates the index if it is missing. */
 export async function prepareDeadLetters(cluster: Cluster, patience: Patience): Promise<void> {
-  await createOwnIndex(cluster, patience, DEAD_LETTERS_INDEX, MAPPING);
+  await createInternalIndex(cluster, patience, DEAD_LETTERS_INDEX, MAPPING);
 }
 
 /** The cluster quotes the value it could not take, and its parser once more: that is document text. */

@@ -1,7 +1,7 @@
 /** What a run would take, from a sample that is really read and encoded on this machine. */
 import type { Encoder } from "../encoder/encoder.js";
-import { linesOf } from "../index/bulk-operation.js";
-import type { AliasMember } from "../index/alias.js";
+import { linesOf } from "../cluster/bulk-operation.js";
+import type { AliasMember } from "../cluster/alias.js";
 import { documentSteps } from "../index/index-document.js";
 import { inheritedMeta } from "../index/index-template.js";
 import { inheritedSettings } from "../index/inherited-settings.js";

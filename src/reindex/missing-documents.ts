@@ -4,7 +4,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import { refreshIndex } from "../index/csplade-index.js";
-import { passageId } from "../index/passage-id.js";
+import { passageId } from "../index/stored-state.js";
 import { settledUpTo } from "../sources/index-source.js";
 import { readDeadLetters } from "./dead-letters.js";
 import type { RunRecord } from "./run-record.js";

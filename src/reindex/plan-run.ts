@@ -8,13 +8,13 @@ import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import type { Manifest } from "../encoder/manifest.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { lookUpName, readOwnAlias, type AliasMember } from "../index/alias.js";
+import { lookUpName, readOwnAlias, type AliasMember } from "../cluster/alias.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { vectorShape } from "../index/index-document.js";
 import type { InheritedMapping } from "../index/index-template.js";
 import { demandOwnTexts, demandWholeSource } from "../index/whole-source.js";
-import { indexModelOf } from "../pipeline/index-model.js";
-import { findFiles, meanLineBytes } from "../sources/file-slices.js";
+import { indexModelOf } from "../documents/index-model.js";
+import { findFiles, meanLineBytes } from "./file-slices.js";
 import {
   cutShard,
   deletesSeen,

@@ -4,7 +4,7 @@ import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import { z } from "zod";
 import type { Encoder } from "../encoder/encoder.js";
-import { indicesBehind } from "../index/alias.js";
+import { indicesBehind } from "../cluster/alias.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { isOurField } from "../index/index-meta.js";
 import { withBm25Query } from "../query/bm25-query.js";

@@ -1,7 +1,7 @@
 /** Takes a swap back: the alias goes to where it led before the last run moved it. */
 import type { Cluster } from "../cluster/cluster.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { indicesBehind, lookUpName, moveAlias } from "../index/alias.js";
+import { indicesBehind, lookUpName, moveAlias } from "../cluster/alias.js";
 import type { RunStore } from "./run-store.js";
 
 /** What a rollback did. */

@@ -3,7 +3,7 @@
  * written. Redis may forget everything; the records alone say what is still to be done.
  */
 import { z } from "zod";
-import { aliasMemberSchema } from "../index/alias.js";
+import { aliasMemberSchema } from "../cluster/alias.js";
 
 /** Where the documents come from. */
 const sourceSchema = z.discriminatedUnion("type", [

@@ -8,9 +8,9 @@ import { isPassing, patiently, type Patience } from "../cluster/patience.js";
 import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { Config } from "../config/settings.js";
-import { resolveWriteName } from "../index/write-alias.js";
+import { resolveWriteName } from "../cluster/write-alias.js";
 import { firstTruncated } from "../documents/document-path.js";
-import { createOwnIndex } from "./own-index.js";
+import { createInternalIndex } from "./internal-index.js";
 import {
   addCounts,
   noCounts,
@@ -229,7 +229,7 @@ export function openRunStore(
   }
 
   const store: RunStore = {
-    prepare: () => createOwnIndex(cluster, patience, RUNS_INDEX, RUNS_BODY),
+    prepare: () => createInternalIndex(cluster, patience, RUNS_INDEX, RUNS_BODY),
     async createRun(run) {
       await demand(`Recording the run ${run.run}`, {
         method: "PUT",

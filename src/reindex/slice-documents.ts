@@ -16,8 +16,8 @@ import {
 } from "../documents/document-path.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import type { BulkOperation, WriteResult } from "../index/bulk-operation.js";
-import type { BulkWriter } from "../index/bulk-writer.js";
+import type { BulkOperation, WriteResult } from "../cluster/bulk-operation.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
 import type { IndexInfo } from "../index/csplade-index.js";
 import { writeDocuments } from "../index/document-write.js";
 import { deletionSteps } from "../index/index-document.js";

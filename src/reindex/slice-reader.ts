@@ -3,7 +3,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { isPassing, patiently, type Patience } from "../cluster/patience.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { isOurField } from "../index/index-meta.js";
-import { readFileSlice } from "../sources/file-slices.js";
+import { readFileSlice } from "./file-slices.js";
 import { traced } from "../observe/tracing.js";
 import { findIndexSource, readDocuments, type StoredDocument } from "../sources/index-source.js";
 import {

@@ -2,7 +2,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
-import type { BulkWriter } from "../index/bulk-writer.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
 import type { IndexInfo } from "../index/csplade-index.js";
 import type { WorkerMetrics } from "../observe/worker-metrics.js";
 import type { RunControls } from "./run-control.js";

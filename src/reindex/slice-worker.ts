@@ -2,11 +2,11 @@
 import os from "node:os";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError, isDeviceFailure, messageOf } from "../errors/csplade-error.js";
-import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../index/bulk-writer.js";
+import { bulkWriterOptions, createBulkWriter, type BulkWriter } from "../cluster/bulk-writer.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { demandSameModel, modelPhrase } from "../index/index-meta.js";
 import { traced } from "../observe/tracing.js";
-import { indexModelOf } from "../pipeline/index-model.js";
+import { indexModelOf } from "../documents/index-model.js";
 import { deviceName, GIVEN_BACK_MS, OTHERS_MS } from "../queue/giving-back.js";
 import { isFinal } from "../queue/job-failure.js";
 import {

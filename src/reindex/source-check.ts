@@ -9,7 +9,7 @@ import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import type { Config } from "../config/settings.js";
 import { differingField } from "../index/source-comparison.js";
-import { sampleDocuments } from "../sources/index-sample.js";
+import { sampleDocuments } from "./index-sample.js";
 import { readDeadLetters } from "./dead-letters.js";
 import { targetId } from "./missing-documents.js";
 import { cutFiles } from "./plan-run.js";

@@ -6,7 +6,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { moveAlias, readOwnAlias, type AliasMember } from "../index/alias.js";
+import { moveAlias, readOwnAlias, type AliasMember } from "../cluster/alias.js";
 import { traced } from "../observe/tracing.js";
 import { settledUpTo } from "../sources/index-source.js";
 import { demandFewDeadLetters } from "./dead-letter-ceiling.js";

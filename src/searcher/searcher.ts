@@ -9,7 +9,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
 import { readTextFields } from "../index/text-fields.js";
-import { indexModelOf } from "../pipeline/index-model.js";
+import { indexModelOf } from "../documents/index-model.js";
 import { createCorpusIdf, type WeighedVector, type WordedVector } from "../query/corpus-idf.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import type { FixedIdf } from "../query/fixed-idf.js";
@@ -28,7 +28,7 @@ import type { SearchRequest } from "../query/search-request.js";
 import type { Hit, SearchResult } from "../query/search-result.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import type { LiteralWord } from "../sparse/literals.js";
+import type { LexicalWord } from "../sparse/literals.js";
 import { termNames, type TermNames } from "../sparse/term-names.js";
 import { readVocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
@@ -67,7 +67,7 @@ export interface EncodedQuestion {
     readonly weight: number;
   }[];
   /** Its own words, where the model has a lexical part. */
-  readonly words?: readonly LiteralWord[];
+  readonly words?: readonly LexicalWord[];
   /** The question is longer than the model reads. */
   readonly truncated: boolean;
 }
@@ -252,7 +252,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
       const { plan } = found;
       const searched = searchedFields(plan.passages, plan.ann);
       // Clusters take no further key beside `collapse`.
-      const paged = searched.collapse === undefined ? pagedSort(asked.around) : undefined;
+      const paged = searched.collapse === undefined ? pagedSort(asked.body) : undefined;
       const { vector, words, notes, truncated, fixed } = await encodeFor(
         index,
         found,
@@ -265,7 +265,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
         ...asked,
         ...among(found, asked),
         ...searched,
-        around: paged?.carryOn(fixed) ?? asked.around,
+        body: paged?.carryOn(fixed) ?? asked.body,
         index,
         vector,
         text: question,

@@ -1,7 +1,7 @@
 /** What stands in a text itself, as against what a model adds to it. */
 
 /** A term of a text as its vector counts it, in models that have a lexical part. */
-export interface LiteralWord {
+export interface LexicalWord {
   /** The term's id: a row of the vocabulary, or a hash. */
   readonly id: number;
   /** The stem. */

@@ -1,5 +1,5 @@
 /** How the terms of a vector read, and which of them are the same word. */
-import type { LiteralWord } from "./literals.js";
+import type { LexicalWord } from "./literals.js";
 import { isHashedId } from "./term-id.js";
 import type { Vocabulary } from "./vocabulary.js";
 
@@ -20,7 +20,7 @@ export interface TermNames {
  */
 export function termNames(
   vocabulary: Pick<Vocabulary, "term">,
-  words?: Iterable<Pick<LiteralWord, "id" | "term">>,
+  words?: Iterable<Pick<LexicalWord, "id" | "term">>,
 ): TermNames {
   if (words === undefined) {
     return {

@@ -16,7 +16,7 @@
  * search a clause. Where a lexicon bounds the terms of a query, one of many words gets fewer guesses, and
  * one of very many keeps the heaviest of its words.
  */
-import type { LiteralWord } from "../sparse/literals.js";
+import type { LexicalWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { idfOf } from "./lexicon.js";
 import type { TermSpace } from "./term-space.js";
@@ -25,12 +25,12 @@ import type { TermSpace } from "./term-space.js";
 export interface LexicalVector {
   readonly vector: SparseVector;
   /** In order of their first appearance; of a query, behind them, the terms that the model added. */
-  readonly words: readonly LiteralWord[];
+  readonly words: readonly LexicalWord[];
 }
 
 /** The words of a text that count, and how many they are. */
 export interface CountedWords {
-  readonly words: readonly LiteralWord[];
+  readonly words: readonly LexicalWord[];
   readonly length: number;
 }
 
@@ -74,7 +74,7 @@ export function queryVector(
   const mostOwn = Math.min(MOST_OWN_WORDS, Math.max(1, all - FEWEST_ADDED));
   const most = Math.min(topK, expansions?.query ?? topK, all - Math.min(own.size, mostOwn));
   const kept: (readonly [number, number])[] = [];
-  const added: LiteralWord[] = [];
+  const added: LexicalWord[] = [];
   let foreign = 0;
   for (const term of termsOf(sparseVector(weights))) {
     const isOwn = own.has(term[0]);
@@ -178,7 +178,7 @@ function wholeOf(
   space: TermSpace,
 ): {
   counts: ReadonlyMap<number, number>;
-  weigh: (words: readonly LiteralWord[]) => Map<number, number>;
+  weigh: (words: readonly LexicalWord[]) => Map<number, number>;
 } {
   const counts = new Map<number, number>();
   let length = 0;
@@ -253,7 +253,7 @@ function heaviest(all: ReadonlyMap<number, number>, most: number): SparseVector 
   return { ids: ids.slice(0, most), weights: weights.slice(0, most) };
 }
 
-function addedTerm(id: number, space: TermSpace): LiteralWord {
+function addedTerm(id: number, space: TermSpace): LexicalWord {
   const term = space.stemOfId(id) ?? "";
   return { id, term, count: 0, idf: idfOf(term, space.lexicon) };
 }

@@ -12,7 +12,7 @@ import { metaOf, type PassagesMode } from "../../src/index/index-meta.js";
 import type { SearchMode } from "../../src/query/search-mode.js";
 import type { SearchRequest } from "../../src/query/search-request.js";
 import { search } from "../../src/query/search.js";
-import { indexModelOf } from "../../src/pipeline/index-model.js";
+import { indexModelOf } from "../../src/documents/index-model.js";
 import { openSearcher } from "../../src/searcher/searcher.js";
 import {
   ELASTICSEARCH_VERSION,
@@ -121,13 +121,13 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
 
   for (const mode of ["plain", "two_phase", "guided", "hybrid"] as const satisfies SearchMode[]) {
     it(`${mode} works with filters, aggregations, highlights, passages and explanations around it`, async () => {
-      const around = {
+      const body = {
         aggs: { latest: { max: { field: "year" } } },
         highlight: { fields: { text: {} }, highlight_query: { match: { text: TEXT } } },
         track_total_hits: true,
       };
       const filter = { range: { year: { lt: 1950 } } };
-      const found = await find(0, { mode, around, filter, collapse: "parent", explain: true });
+      const found = await find(0, { mode, body, filter, collapse: "parent", explain: true });
       assert.equal(found.hits.length, 10);
       assert.equal((found.aggregations as { latest: { value: number } }).latest.value, 1949);
       assert.ok(found.hits.every(({ source }) => (source.year as number) < 1950));
@@ -150,7 +150,7 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
       }
       const all = await find(2, { mode });
       const min_score = (all.hits[4]!.score + all.hits[3]!.score) / 2;
-      const some = await find(2, { mode, around: { min_score } });
+      const some = await find(2, { mode, body: { min_score } });
       assert.equal(some.hits.length, all.hits.filter((hit) => hit.score >= min_score).length);
     });
   }
@@ -158,11 +158,11 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
   for (const mode of ["plain", "two_phase", "guided"] as const satisfies SearchMode[]) {
     it(`${mode} sorts what it finds by a field, with scores, and pages through it`, async () => {
       const sort = [{ year: "desc" }, { place: "asc" }];
-      const all = await find(3, { mode, around: { sort }, size: 40 });
+      const all = await find(3, { mode, body: { sort }, size: 40 });
       assert.equal(all.hits.length, 40);
-      const first = await find(3, { mode, around: { sort }, size: 20 });
-      const around = { sort, search_after: first.hits.at(-1)!.sort! };
-      const second = await find(3, { mode, around, size: 20 });
+      const first = await find(3, { mode, body: { sort }, size: 20 });
+      const body = { sort, search_after: first.hits.at(-1)!.sort! };
+      const second = await find(3, { mode, body, size: 20 });
       const ids = [...first.hits, ...second.hits].map((hit) => hit.id);
       assert.deepEqual(
         all.hits.map((hit) => hit.id),

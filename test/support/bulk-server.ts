@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
 import { loadConfig } from "../../src/config/load-config.js";
-import { writeAliasBody } from "../../src/index/write-alias.js";
+import { writeAliasBody } from "../../src/cluster/write-alias.js";
 
 /** What happens to one request. */
 export type Fault =

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { Client } from "@elastic/elasticsearch";
 import type { Cluster } from "../../../src/cluster/cluster.js";
 import { metaOf } from "../../../src/index/index-meta.js";
-import { indexModelOf } from "../../../src/pipeline/index-model.js";
+import { indexModelOf } from "../../../src/documents/index-model.js";
 import { startAsyncSearchFront, type AsyncSearchFront } from "../../support/async-search-front.js";
 import { testElasticsearch } from "../../support/elasticsearch.js";
 import { fillWithSentences } from "../../support/encoded-index.js";

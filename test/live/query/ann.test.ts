@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Cluster } from "../../../src/cluster/cluster.js";
 import { makeAnnIndex } from "../../../src/index/ann-index.js";
-import { createBulkWriter, type BulkWriter } from "../../../src/index/bulk-writer.js";
+import { createBulkWriter, type BulkWriter } from "../../../src/cluster/bulk-writer.js";
 import { ensureIndex, readIndexModel, refreshIndex } from "../../../src/index/csplade-index.js";
 import { JsonObject } from "../../../src/json/json-object.js";
 import { documentSteps } from "../../../src/index/index-document.js";
@@ -116,9 +116,9 @@ describe("approximate search", function () {
 
   it("keeps filters and aggregations, and the terms that have no number", async () => {
     const filter = [{ range: { year: { lt: 1950 } } }, { match_all: {} }];
-    const around = { aggs: { latest: { max: { field: "year" } } } };
+    const body = { aggs: { latest: { max: { field: "year" } } } };
     const strange = sparseVector([...termsOf(queries[0]!), [VOCABULARY + 5, 0.5]]);
-    const { hits, aggregations, notes } = await find(strange, { mode: "ann", filter, around });
+    const { hits, aggregations, notes } = await find(strange, { mode: "ann", filter, body });
     assert.ok(hits.length > 0);
     assert.ok(hits.every((hit) => (hit.source.year as number) < 1950));
     assert.ok((aggregations?.latest as { value: number }).value < 1950);
@@ -129,13 +129,13 @@ describe("approximate search", function () {
     const vector = queries[1]!;
     const all = await find(vector, { mode: "ann", size: 10 });
     const min_score = (all.hits[4]!.score + all.hits[3]!.score) / 2;
-    const around = {
+    const body = {
       min_score,
       fields: ["year"],
       highlight: { fields: { text: {} }, highlight_query: { match: { text: "number" } } },
       track_total_hits: true,
     };
-    const some = await find(vector, { mode: "ann", around });
+    const some = await find(vector, { mode: "ann", body });
     assert.deepEqual(
       some.hits.map((hit) => hit.id),
       all.hits.filter((hit) => hit.score >= min_score).map((hit) => hit.id),
@@ -145,14 +145,11 @@ describe("approximate search", function () {
       assert.match(highlight?.text?.[0] ?? "", /<em>number<\/em>/);
     }
     const post_filter = { range: { year: { lt: 1950 } } };
-    const later = await find(vector, { mode: "ann", around: { post_filter } });
+    const later = await find(vector, { mode: "ann", body: { post_filter } });
     assert.ok(later.hits.every((hit) => (hit.source.year as number) < 1950));
     const collapsed = await find(vector, { mode: "ann", collapse: "year", size: 5 });
     assert.equal(new Set(collapsed.hits.map((hit) => hit.collapsed_by)).size, 5);
-    await assert.rejects(
-      find(vector, { mode: "ann", around: { sort: ["year"] } }),
-      /takes no sort/,
-    );
+    await assert.rejects(find(vector, { mode: "ann", body: { sort: ["year"] } }), /takes no sort/);
   });
 
   it("finds a document that is written afterwards", async () => {

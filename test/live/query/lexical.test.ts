@@ -86,14 +86,14 @@ describe("a question to an index that was never encoded (mode lexical)", functio
   });
 
   it("is filtered, sorted, paged and counted as any search", async () => {
-    const around = { sort: [{ n: "desc" }], aggs: { most: { max: { field: "n" } } } };
+    const body = { sort: [{ n: "desc" }], aggs: { most: { max: { field: "n" } } } };
     const filter = { range: { n: { lt: 4 } } };
-    const all = await ask({ filter, around });
+    const all = await ask({ filter, body });
     assert.deepEqual(idsOf(all), ["own words", "astronomer"]);
     assert.deepEqual(all.aggregations, { most: { value: 2 } });
-    assert.deepEqual(idsOf(await ask({ filter, around, from: 1 })), ["astronomer"]);
-    const after = { ...around, search_after: [2] };
-    assert.deepEqual(idsOf(await ask({ filter, around: after })), ["astronomer"]);
+    assert.deepEqual(idsOf(await ask({ filter, body, from: 1 })), ["astronomer"]);
+    const after = { ...body, search_after: [2] };
+    assert.deepEqual(idsOf(await ask({ filter, body: after })), ["astronomer"]);
   });
 
   it("weighs what it adds by expansion, and refuses a factor that is none", async () => {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
 import type { OpenSearchVersion } from "../../../src/servers/distribution-lock.js";
 import { makeAnnIndex } from "../../../src/index/ann-index.js";
-import { createBulkWriter } from "../../../src/index/bulk-writer.js";
+import { createBulkWriter } from "../../../src/cluster/bulk-writer.js";
 import { fitText } from "../../../src/query/bm25-query.js";
 import type { SearchRequest } from "../../../src/query/search-request.js";
 import { split } from "../../../src/sparse/prune.js";
@@ -45,8 +45,8 @@ function modesOn(version: OpenSearchVersion): void {
     const matching = documents.filter(({ vector }) => exactScore(strong, vector) > 0).length;
     const quick = await find(query!, { mode: "two_phase" });
     assert.deepEqual([quick.total, quick.total_relation], [10, "gte"]);
-    const around = { track_total_hits: true };
-    const counted = await find(query!, { mode: "two_phase", around });
+    const body = { track_total_hits: true };
+    const counted = await find(query!, { mode: "two_phase", body });
     assert.deepEqual([counted.total, counted.total_relation], [matching, "eq"]);
   });
 
@@ -57,7 +57,7 @@ function modesOn(version: OpenSearchVersion): void {
     const { total } = await find(query!, {
       mode: "two_phase",
       two_phase: { prune_ratio: 0.7 },
-      around: { track_total_hits: true },
+      body: { track_total_hits: true },
     });
     assert.equal(total, matching);
   });
@@ -127,12 +127,12 @@ function modesOn(version: OpenSearchVersion): void {
       inner_hits: { name: "mine" },
     };
     const filter = [{ match: { text: { query: TEXT, _name: "words" } } }, { nested: inside }];
-    const around = { highlight: { fields: { text: {} } } };
+    const body = { highlight: { fields: { text: {} } } };
     for (const mode of ["hybrid", "guided", "two_phase"] as const) {
       const { hits } = await find(queries[0]!, {
         mode,
         filter,
-        around,
+        body,
         collapse: "parent",
         explain: true,
       });
@@ -260,7 +260,7 @@ function modesOn(version: OpenSearchVersion): void {
             collapse,
             hybrid: { requests },
             filter: { range: { year: { lt: 1950 } } },
-            around: {
+            body: {
               aggs: { latest: { max: { field: "year" } } },
               highlight: {
                 fields: { text: {} },
@@ -283,7 +283,7 @@ function modesOn(version: OpenSearchVersion): void {
     it(`${mode} leaves out hits below min_score`, async () => {
       const all = await find(queries[5]!, { mode, size: 10 });
       const min_score = (all.hits[4]!.score + all.hits[3]!.score) / 2;
-      const some = await find(queries[5]!, { mode, size: 10, around: { min_score } });
+      const some = await find(queries[5]!, { mode, size: 10, body: { min_score } });
       assert.deepEqual(
         some.hits.map((hit) => hit.id),
         all.hits.filter((hit) => hit.score >= min_score).map((hit) => hit.id),
@@ -318,11 +318,11 @@ function modesOn(version: OpenSearchVersion): void {
   });
 
   it("plain pages deep with sort and search_after", async () => {
-    const around = { sort: [{ _score: "desc" }, { year: "asc" }], track_total_hits: false };
-    const first = await find(queries[0]!, { size: 5, around });
+    const body = { sort: [{ _score: "desc" }, { year: "asc" }], track_total_hits: false };
+    const first = await find(queries[0]!, { size: 5, body });
     const search_after = first.hits.at(-1)!.sort!;
-    const second = await find(queries[0]!, { size: 5, around: { ...around, search_after } });
-    const both = await find(queries[0]!, { size: 10, around });
+    const second = await find(queries[0]!, { size: 5, body: { ...body, search_after } });
+    const both = await find(queries[0]!, { size: 10, body });
     assert.deepEqual(
       [...first.hits, ...second.hits].map((hit) => hit.id),
       both.hits.map((hit) => hit.id),
@@ -348,12 +348,12 @@ function modesOn(version: OpenSearchVersion): void {
 
   it("refuses what a mode cannot keep, naming it", async () => {
     const wrong: [Partial<SearchRequest>, RegExp][] = [
-      [{ mode: "hybrid", around: { sort: ["year"] } }, /hybrid takes no sort: its scores/],
-      [{ mode: "ann", around: { sort: ["year"] } }, /ann takes no sort: it ranks/],
-      [{ mode: "two_phase", around: { search_after: [3] } }, /search_after goes on/],
+      [{ mode: "hybrid", body: { sort: ["year"] } }, /hybrid takes no sort: its scores/],
+      [{ mode: "ann", body: { sort: ["year"] } }, /ann takes no sort: it ranks/],
+      [{ mode: "two_phase", body: { search_after: [3] } }, /search_after goes on/],
       [{ mode: "guided", text: undefined }, /needs the question in words/],
-      [{ around: { query: { match_all: {} } } }, /query is made from the request/],
-      [{ around: { min_score: "high" } }, /min_score is a number/],
+      [{ body: { query: { match_all: {} } } }, /query is made from the request/],
+      [{ body: { min_score: "high" } }, /min_score is a number/],
       [{ mode: "two_phase", two_phase: { expansion_rate: 0.5 } }, /expansion_rate is 0.5/],
       [{ mode: "two_phase", two_phase: { max_window_size: 10 } }, /max_window_size is 10/],
       [{ mode: "guided", guided: { window_size: 0 } }, /window_size is 0/],

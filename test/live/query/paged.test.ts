@@ -42,8 +42,8 @@ describe("pages of the library's searches by several processes", function () {
         const index = await fillEncodedIndex(cluster, encoder, "merged", undefined, TEXTS);
         made.push(index);
         const page = async (by: Searcher, size: number, after?: NamedHit) => {
-          const around = { sort, ...(after === undefined ? {} : { search_after: after.sort }) };
-          return (await by.search(index, ZEBRA_QUESTION, { mode, size, around })).hits;
+          const body = { sort, ...(after === undefined ? {} : { search_after: after.sort }) };
+          return (await by.search(index, ZEBRA_QUESTION, { mode, size, body })).hits;
         };
         const whole = await page(searcher(), 100);
         // Two phases find what has the question's heavy term.
@@ -70,10 +70,10 @@ describe("pages of the library's searches by several processes", function () {
   it("leave other sorts, and values that the caller made, as they are", async () => {
     const index = await fillEncodedIndex(cluster, encoder, "merged", undefined, TEXTS);
     made.push(index);
-    const values = async (around: object) => {
+    const values = async (body: object) => {
       const { hits } = await searcher().search(index, ZEBRA_QUESTION, {
         size: 1,
-        around: { ...around },
+        body: { ...body },
       });
       return hits[0]?.sort?.length;
     };

@@ -35,12 +35,12 @@ function sortingOn(version: OpenSearchVersion): void {
           .sort((a, b) => b.year - a.year || +a.id - +b.id);
         assert.ok(expected.length > 60 && expected.length < documents.length);
 
-        const around = {
+        const body = {
           sort: [{ year: "desc" }, { place: "asc" }],
           track_total_hits: true,
           aggs: { latest: { max: { field: "year" } } },
         };
-        const first = await find(query, { mode, fields, around, size: 30, explain: true });
+        const first = await find(query, { mode, fields, body, size: 30, explain: true });
         assert.deepEqual([first.total, first.total_relation], [expected.length, "eq"]);
         assert.deepEqual(first.aggregations, { latest: { value: expected[0]!.year } });
         assert.match(first.notes.join(), /scores every document of its first look/);
@@ -48,7 +48,7 @@ function sortingOn(version: OpenSearchVersion): void {
         const second = await find(query, {
           mode,
           fields,
-          around: { ...around, search_after },
+          body: { ...body, search_after },
           size: 30,
         });
         const hits = [...first.hits, ...second.hits];
@@ -69,7 +69,7 @@ function sortingOn(version: OpenSearchVersion): void {
     it(`${mode} sorts by the score first, then by a field, and collapses`, async () => {
       const sort = [{ _score: "desc" }, { year: "asc" }];
       const query = queries[2]!;
-      const sorted = await find(query, { mode, around: { sort }, size: 20 });
+      const sorted = await find(query, { mode, body: { sort }, size: 20 });
       const [last, ...scores] = sorted.hits.map(({ score }) => score).reverse();
       assert.ok(scores.every((score, i) => score >= (scores[i - 1] ?? last!)));
       const window = { two_phase: { expansion_rate: 1000 }, guided: {} };
@@ -77,8 +77,8 @@ function sortingOn(version: OpenSearchVersion): void {
       ranked.hits.forEach((hit, i) => close(sorted.hits[i]!.score, hit.score));
 
       const collapse = "parent";
-      const around = { sort: [{ year: "desc" }], min_score: last! };
-      const { hits } = await find(query, { mode, collapse, around });
+      const body = { sort: [{ year: "desc" }], min_score: last! };
+      const { hits } = await find(query, { mode, collapse, body });
       assert.ok(hits.length > 1);
       assert.equal(new Set(hits.map((hit) => hit.collapsed_by)).size, hits.length);
       assert.ok(hits.every((hit) => hit.score >= last! && hit.source.parent === hit.collapsed_by));
@@ -94,7 +94,7 @@ function sortingOn(version: OpenSearchVersion): void {
         [{ _score: "desc" }],
         { _score: { order: "desc" } },
       ]) {
-        const { hits } = await find(queries[0]!, { mode, around: { sort } });
+        const { hits } = await find(queries[0]!, { mode, body: { sort } });
         assert.deepEqual(hits, without.hits);
       }
     }
@@ -106,8 +106,8 @@ function sortingOn(version: OpenSearchVersion): void {
     const sort = [{ year: "asc" }];
     const [ranked, sorted, unscored] = await Promise.all([
       find(queries[0]!, changes),
-      find(queries[0]!, { ...changes, around: { sort } }),
-      find(queries[0]!, { ...changes, around: { sort, track_scores: false } }),
+      find(queries[0]!, { ...changes, body: { sort } }),
+      find(queries[0]!, { ...changes, body: { sort, track_scores: false } }),
     ]);
     const scores = new Map(ranked.hits.map((hit) => [hit.id, hit.score]));
     assert.equal(sorted.hits.length, scores.size);
@@ -119,7 +119,7 @@ function sortingOn(version: OpenSearchVersion): void {
     const long = randomVectors(99)(1500, 40_000);
     const text = `fear ${"ocean and other words ".repeat(25_000)}`;
     for (const mode of ["plain", "two_phase", "guided"] as const) {
-      const { hits } = await find(long, { mode, text, around: { sort: [{ year: "desc" }] } });
+      const { hits } = await find(long, { mode, text, body: { sort: [{ year: "desc" }] } });
       assert.equal(hits.length, 10, mode);
     }
   });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { plainDocument, type BulkOperation } from "../../../src/index/bulk-operation.js";
+import { plainDocument, type BulkOperation } from "../../../src/cluster/bulk-operation.js";
 import { JsonObject } from "../../../src/json/json-object.js";
 import { contentHash } from "../../../src/index/content-hash.js";
 import type { IndexInfo } from "../../../src/index/csplade-index.js";

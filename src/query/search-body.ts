@@ -44,7 +44,7 @@ const WHOLE: ReadonlySet<string> = new Set(["aggs", "aggregations", "suggest"]);
 export type BodyParts = Readonly<Record<string, unknown>>;
 
 /** The caller's parts, sorted by who takes care of them. */
-export interface Around {
+export interface SearchBody {
   /** Which documents are ranked, how many are counted. */
   readonly ranking: BodyParts;
   /** What is asked of all matching documents: aggregations. */
@@ -60,8 +60,8 @@ export interface Around {
  * @throws CspladeError `query_invalid` for a part that the search makes itself, or that the
  * mode cannot keep.
  */
-export function checkAround(around: BodyParts | undefined, mode: SearchMode): Around {
-  const { min_score: least, ...given } = around ?? {};
+export function checkSearchBody(body: BodyParts | undefined, mode: SearchMode): SearchBody {
+  const { min_score: least, ...given } = body ?? {};
   const parts = withoutIdleSort(given, mode);
   for (const name of Object.keys(parts)) {
     const option = OWN_PARTS.get(name);
@@ -114,4 +114,12 @@ function isByScore(sort: unknown): boolean {
   if (sort === null || typeof sort !== "object" || Object.keys(sort).length !== 1) return false;
   const { _score: order } = sort as { readonly _score?: unknown };
   return order === "desc" || JSON.stringify(order) === '{"order":"desc"}';
+}
+
+/** What a mode that ranks only the best hits of a first look puts into the search body besides its query. */
+export interface RankedBody {
+  /** Parts of the body that make the ranking: `rescore`, `search_pipeline`. */
+  readonly parts: BodyParts;
+  /** Hits of each shard that are ranked; never fewer than are asked for. */
+  readonly window: number;
 }

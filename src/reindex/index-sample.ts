@@ -6,7 +6,7 @@ import {
   storedDocuments,
   type ShardReader,
   type StoredDocument,
-} from "./index-source.js";
+} from "../sources/index-source.js";
 
 /** What to draw. */
 export interface SampleRequest {

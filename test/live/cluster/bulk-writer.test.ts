@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster } from "../../../src/cluster/cluster.js";
-import type { BulkOperation, WriteResult } from "../../../src/index/bulk-operation.js";
+import type { BulkOperation, WriteResult } from "../../../src/cluster/bulk-operation.js";
 import {
   createBulkWriter,
   type BulkRetry,
   type BulkWriter,
-} from "../../../src/index/bulk-writer.js";
-import { UnacknowledgedError } from "../../../src/index/write-failure.js";
+} from "../../../src/cluster/bulk-writer.js";
+import { UnacknowledgedError } from "../../../src/cluster/write-failure.js";
 import { JsonObject } from "../../../src/json/json-object.js";
 import { contentHash } from "../../../src/index/content-hash.js";
 import {
@@ -25,7 +25,7 @@ import {
 import type { PassagesMode } from "../../../src/index/index-meta.js";
 import { indexStats } from "../../../src/index/index-stats.js";
 import { NOTHING_STORED, readStored } from "../../../src/index/stored-state.js";
-import { writeAliasOf } from "../../../src/index/write-alias.js";
+import { writeAliasOf } from "../../../src/cluster/write-alias.js";
 import { sparseVector } from "../../../src/sparse/sparse-vector.js";
 import { testServers } from "../../support/servers.js";
 import { testCluster, testIndexRequest, testModel } from "../../support/test-index.js";

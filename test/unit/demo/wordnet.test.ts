@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { everydayNouns, wordNetFolder } from "../../../src/sources/wordnet.js";
+import { everydayNouns, wordNetFolder } from "../../../src/demo/wordnet.js";
 
 describe("the everyday nouns of WordNet", function () {
   this.timeout(60_000);

@@ -9,7 +9,7 @@ import {
   meanLineBytes,
   readFileSlice,
   type ReadableFile,
-} from "../../../src/sources/file-slices.js";
+} from "../../../src/reindex/file-slices.js";
 
 const plain = (file: string): ReadableFile => ({
   path: file,

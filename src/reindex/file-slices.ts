@@ -2,12 +2,17 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import { linesOf } from "./lines.js";
-import { FORMAT_NAMES } from "./sniff.js";
-import { sniffFile } from "./sniff-file.js";
-import { foundInLine, mostLineBytes, type LineForm, type SourceLine } from "./source-file.js";
-import { fileOf } from "./spool.js";
-import { unpacked, type Compression } from "./unpack.js";
+import { linesOf } from "../sources/lines.js";
+import { FORMAT_NAMES } from "../sources/sniff.js";
+import { sniffFile } from "../sources/sniff-file.js";
+import {
+  foundInLine,
+  mostLineBytes,
+  type LineForm,
+  type SourceLine,
+} from "../sources/source-file.js";
+import { fileOf } from "../sources/spool.js";
+import { unpacked, type Compression } from "../sources/unpack.js";
 
 /** A file that can be cut (or, compressed, read as one slice). */
 export interface SliceableFile {

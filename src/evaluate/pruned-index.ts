@@ -4,11 +4,11 @@ import { CspladeError } from "../errors/csplade-error.js";
 import type { NewMember } from "../json/json-object.js";
 import { fromFeatures, toFeatures } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
-import type { BulkWriter } from "./bulk-writer.js";
-import { copyIndex, storedObject, type IndexDefinition } from "./copied-index.js";
-import { readIndexModel } from "./csplade-index.js";
-import { PASSAGES_FIELD, storedFeatures, VECTOR_FIELD } from "./index-meta.js";
-import { scanIndex } from "./scan-index.js";
+import type { BulkWriter } from "../cluster/bulk-writer.js";
+import { copyIndex, storedObject, type IndexDefinition } from "../index/copied-index.js";
+import { readIndexModel } from "../index/csplade-index.js";
+import { PASSAGES_FIELD, storedFeatures, VECTOR_FIELD } from "../index/index-meta.js";
+import { scanIndex } from "../cluster/scan-index.js";
 
 /** What is copied where. */
 export interface PrunedIndexRequest {

@@ -6,8 +6,8 @@
  */
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import type { Cluster } from "../cluster/cluster.js";
-import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
+import type { Cluster } from "./cluster.js";
+import { codeOfStatus, pathOf, reasonOf } from "./request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 
 /** Ends the alias's name; begins like the index, so that patterns of privileges reach it. */

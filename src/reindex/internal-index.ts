@@ -3,14 +3,14 @@ import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { codeOfStatus, pathOf, reasonOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { writeAliasBody } from "../index/write-alias.js";
+import { writeAliasBody } from "../cluster/write-alias.js";
 
 /**
  * Creates the index unless it is there, waiting for a cluster that is away.
  * @param body settings and mappings.
  * @throws CspladeError `cluster_busy` at the end of the patience, else `cluster_rejected`.
  */
-export async function createOwnIndex(
+export async function createInternalIndex(
   cluster: Cluster,
   patience: Patience,
   name: string,

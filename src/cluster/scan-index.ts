@@ -1,8 +1,8 @@
 /** All documents of an index, page by page, as they were when the scan began. */
 import { z } from "zod";
-import type { Cluster } from "../cluster/cluster.js";
-import { liftSources } from "../cluster/lifted-sources.js";
-import { pathOf } from "../cluster/request.js";
+import type { Cluster } from "./cluster.js";
+import { liftSources } from "./lifted-sources.js";
+import { pathOf } from "./request.js";
 
 const hitSchema = z.object({
   _id: z.string(),

@@ -5,8 +5,8 @@
  */
 import { setTimeout as startTimer, clearTimeout as stopTimer } from "node:timers";
 import { performance } from "node:perf_hooks";
-import type { Cluster } from "../cluster/cluster.js";
-import { patiently } from "../cluster/patience.js";
+import type { Cluster } from "./cluster.js";
+import { patiently } from "./patience.js";
 import { onAbort } from "../waiting/on-abort.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";

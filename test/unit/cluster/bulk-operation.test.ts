@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { JsonText, linesOf, plainDocument } from "../../../src/index/bulk-operation.js";
+import { JsonText, linesOf, plainDocument } from "../../../src/cluster/bulk-operation.js";
 
 const operation = { index: "articles", id: "1", action: "index" } as const;
 

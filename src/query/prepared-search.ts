@@ -4,7 +4,7 @@ import { parseAnswer } from "../cluster/answer-text.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf, type ClusterResponse } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { checkAround, type Around, type BodyParts } from "./around.js";
+import { checkSearchBody, type SearchBody, type BodyParts } from "./search-body.js";
 import { chooseDialect } from "./query-dialect.js";
 import {
   translateQuery,
@@ -23,7 +23,7 @@ const DEFAULT_FIELDS: readonly VectorField[] = [{ name: "csplade" }];
 const DEFAULT_TEXT_FIELDS: readonly string[] = ["title", "text"];
 
 /** A search that can be put to the cluster. */
-export interface AskedSearch {
+export interface PreparedSearch {
   readonly cluster: Cluster;
   readonly capabilities: Capabilities;
   readonly request: SearchRequest;
@@ -34,7 +34,7 @@ export interface AskedSearch {
   readonly text: string;
   readonly from: number;
   readonly size: number;
-  readonly around: Around;
+  readonly body: SearchBody;
   readonly translation: TranslationRequest;
   /** The query of a plain search. */
   readonly plain: TranslatedQuery;
@@ -44,7 +44,10 @@ export interface AskedSearch {
  * Checks a request and translates it.
  * @throws CspladeError `query_invalid`, `cluster_unreachable`, and others of the cluster's.
  */
-export async function askSearch(cluster: Cluster, request: SearchRequest): Promise<AskedSearch> {
+export async function prepareSearch(
+  cluster: Cluster,
+  request: SearchRequest,
+): Promise<PreparedSearch> {
   const { size = 10, from = 0, mode = "plain", fields = DEFAULT_FIELDS } = request;
   checkWindow(from, size);
   if (needsText(mode) && request.text === undefined) {
@@ -54,7 +57,7 @@ export async function askSearch(cluster: Cluster, request: SearchRequest): Promi
       { hint: "Give text, or search in mode plain or two_phase." },
     );
   }
-  const around = checkAround(request.around, mode);
+  const body = checkSearchBody(request.body, mode);
   const capabilities = await cluster.capabilities();
   const translation: TranslationRequest = {
     vector: request.vector,
@@ -75,14 +78,14 @@ export async function askSearch(cluster: Cluster, request: SearchRequest): Promi
     text: request.text ?? "",
     from,
     size,
-    around,
+    body,
     translation,
     plain: translateQuery(translation),
   };
 }
 
 /** Sends a search body; the answer may be a refusal. */
-export async function post(asked: AskedSearch, body: BodyParts): Promise<ClusterResponse> {
+export async function post(asked: PreparedSearch, body: BodyParts): Promise<ClusterResponse> {
   const { timeoutMs, signal, index } = asked.request;
   const request = {
     method: "POST",
@@ -103,7 +106,10 @@ export async function post(asked: AskedSearch, body: BodyParts): Promise<Cluster
  * Reads the answer to {@link post}.
  * @throws CspladeError that says which part of the request to change.
  */
-export async function accepted(asked: AskedSearch, answer: ClusterResponse): Promise<SearchAnswer> {
+export async function accepted(
+  asked: PreparedSearch,
+  answer: ClusterResponse,
+): Promise<SearchAnswer> {
   if (answer.status >= 400) {
     throw await refusedSearch(
       asked.cluster,
@@ -116,16 +122,16 @@ export async function accepted(asked: AskedSearch, answer: ClusterResponse): Pro
 }
 
 /** Members of a document that hold the vectors that are searched. */
-function vectorFieldsOf({ fields }: AskedSearch): string[] {
+function vectorFieldsOf({ fields }: PreparedSearch): string[] {
   return fields.map(({ name, nested_path }) => nested_path ?? name);
 }
 
 /** The parts of a body that return documents. */
-export function shownParts({ request, fields, around }: AskedSearch): BodyParts {
+export function shownParts({ request, fields, body }: PreparedSearch): BodyParts {
   return {
     // Without it the engine gives no scores beside a sort by other things.
-    ...(around.shown.sort === undefined ? {} : { track_scores: true }),
-    ...around.shown,
+    ...(body.shown.sort === undefined ? {} : { track_scores: true }),
+    ...body.shown,
     // A list of fields makes the cluster build documents anew.
     _source:
       request.source === "stored"
@@ -135,18 +141,18 @@ export function shownParts({ request, fields, around }: AskedSearch): BodyParts 
 }
 
 /** The parts of a body that return one page of hits, and what was asked around it. */
-export function pageParts(asked: AskedSearch): BodyParts {
-  const { around, size, from } = asked;
-  return { ...shownParts(asked), ...around.ranking, ...around.whole, size, from };
+export function pageParts(asked: PreparedSearch): BodyParts {
+  const { body, size, from } = asked;
+  return { ...shownParts(asked), ...body.ranking, ...body.whole, size, from };
 }
 
 /** `min_score` of modes whose scores are final only after the cluster applied its own. */
-export function isAbove({ around }: AskedSearch): (hit: { readonly score: number }) => boolean {
-  return ({ score }) => score >= (around.min_score ?? -Infinity);
+export function isAbove({ body }: PreparedSearch): (hit: { readonly score: number }) => boolean {
+  return ({ score }) => score >= (body.min_score ?? -Infinity);
 }
 
 /** Whether hits lie in nested passages, so that the best of them must be asked for. */
-export function isNested({ fields }: AskedSearch): boolean {
+export function isNested({ fields }: PreparedSearch): boolean {
   return fields.some((field) => field.nested_path !== undefined);
 }
 

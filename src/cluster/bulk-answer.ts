@@ -1,7 +1,7 @@
 /** Reads the answer to a `_bulk` request and judges it, whole and item by item. */
 import { z } from "zod";
-import { judgeRefusal, type Refusal } from "../cluster/refusal.js";
-import { reasonOf, type ClusterResponse } from "../cluster/request.js";
+import { judgeRefusal, type Refusal } from "./refusal.js";
+import { reasonOf, type ClusterResponse } from "./request.js";
 import type { BulkOperation, WriteResult } from "./bulk-operation.js";
 
 /** What one item's answer means. */

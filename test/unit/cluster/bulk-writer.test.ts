@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { BulkOperation, WriteResult } from "../../../src/index/bulk-operation.js";
+import type { BulkOperation, WriteResult } from "../../../src/cluster/bulk-operation.js";
 import {
   createBulkWriter,
   type BulkRetry,
   type BulkWriterOptions,
-} from "../../../src/index/bulk-writer.js";
-import { UnacknowledgedError } from "../../../src/index/write-failure.js";
+} from "../../../src/cluster/bulk-writer.js";
+import { UnacknowledgedError } from "../../../src/cluster/write-failure.js";
 import { startBulkServer, type BulkServer, type Fault } from "../../support/bulk-server.js";
 
 const options: BulkWriterOptions = {

@@ -1,6 +1,6 @@
 /** How a bulk write that did not end well says so. */
-import { isPassing } from "../cluster/patience.js";
-import type { Refusal } from "../cluster/refusal.js";
+import { isPassing } from "./patience.js";
+import type { Refusal } from "./refusal.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { BulkOperation, WriteResult } from "./bulk-operation.js";
 

@@ -1,7 +1,7 @@
 /** Aliases: what stands behind one, and moving it without a moment in which it leads nowhere. */
 import { z } from "zod";
-import type { Cluster } from "../cluster/cluster.js";
-import { pathOf } from "../cluster/request.js";
+import type { Cluster } from "./cluster.js";
+import { pathOf } from "./request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 
 /** How an alias leads to one of its indices: what the cluster keeps per index, as `_aliases` takes it. */
