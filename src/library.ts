@@ -55,6 +55,9 @@ export {
 export { searchModes, type SearchMode } from "./query/search-mode.js";
 export type { SearchRequest } from "./query/search-request.js";
 export type { Hit, RankingPart, SearchResult } from "./query/search-result.js";
+export { openReranker } from "./rerank/open-reranker.js";
+export type { Reranking } from "./rerank/rerank.js";
+export type { Reranker } from "./rerank/reranker.js";
 export { search } from "./query/search.js";
 export { searchedFields } from "./query/searched-fields.js";
 export type { TwoPhaseOptions } from "./query/two-phase.js";

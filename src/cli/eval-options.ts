@@ -4,13 +4,19 @@ import { parseMetric, type MetricName } from "../evaluate/metrics.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
 import { isPruning, pruneTypes, type PruneOptions } from "../sparse/prune.js";
 
+/** What can be compared: the modes of search, and plain search with a reranker behind it. */
+export const comparable = [...searchModes, "rerank"] as const;
+
+/** One of {@link comparable}. */
+export type Comparable = SearchMode | "rerank";
+
 /** `--modes`: names with commas, or `all`. */
-export function parseModes(text: string): readonly SearchMode[] {
-  if (text === "all") return searchModes;
+export function parseModes(text: string): readonly Comparable[] {
+  if (text === "all") return comparable;
   return text.split(",").map((part) => {
-    const mode = searchModes.find((known) => known === part.trim());
+    const mode = comparable.find((known) => known === part.trim());
     if (mode !== undefined) return mode;
-    throw new InvalidArgumentError(`Modes are ${searchModes.join(", ")}, or all.`);
+    throw new InvalidArgumentError(`Modes are ${comparable.join(", ")}, or all.`);
   });
 }
 

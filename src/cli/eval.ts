@@ -23,13 +23,21 @@ import { demandWholeCorpus } from "../evaluate/whole-corpus.js";
 import { bulkWriterOptions, createBulkWriter } from "../cluster/bulk-writer.js";
 import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
-import { searchModes, type SearchMode } from "../query/search-mode.js";
+import { hasReranker, openReranker } from "../rerank/open-reranker.js";
 import { searchedFields } from "../query/searched-fields.js";
 import type { PruneOptions } from "../sparse/prune.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { compareFiles } from "./eval-compare.js";
 import { demandedMetrics, gateOf } from "./eval-gate.js";
-import { parseMetrics, parseModes, parsePrunings, parseShare } from "./eval-options.js";
+import {
+  comparable,
+  parseMetrics,
+  parseModes,
+  parsePrunings,
+  parseShare,
+  type Comparable,
+} from "./eval-options.js";
+import { parseReranked } from "./rerank-option.js";
 import { writeReport } from "./eval-report.js";
 import {
   printReport,
@@ -50,7 +58,8 @@ interface EvalFlags {
   readonly keep?: true;
   readonly run?: string;
   readonly bm25Run?: string;
-  readonly modes?: readonly SearchMode[];
+  readonly modes?: readonly Comparable[];
+  readonly rerank: number;
   readonly prunings?: readonly PruneOptions[];
   readonly keptQuality: number;
   readonly metrics?: readonly MetricName[];
@@ -77,8 +86,14 @@ export function evalCommand(): Command {
     .option("--bm25-run <file>", "write BM25's hits too")
     .option(
       "--modes <list>",
-      `also compare modes of search: ${searchModes.join(", ")} (an index made by csplade ann), or all`,
+      `also compare modes of search: ${comparable.join(", ")}, or all`,
       parseModes,
+    )
+    .option(
+      "--rerank <n>",
+      "hits that mode rerank puts into the reranker's order",
+      parseReranked,
+      50,
     )
     .option(
       "--prunings <list>",
@@ -317,7 +332,7 @@ async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
 async function compareOnIndex(
   place: Place,
   { vectors }: Evaluation,
-  modes: readonly SearchMode[],
+  modes: readonly Comparable[],
 ): Promise<ComparedMode[]> {
   const { config, cluster, collection, encoder, index, flags, signal } = place;
   const { queries, qrels } = collection;
@@ -326,28 +341,37 @@ async function compareOnIndex(
   const { lexicon } = encoder;
   const possible = modes.filter(
     (mode) =>
-      (mode !== "ann" || ann !== undefined) && (mode !== "lexical" || lexicon !== undefined),
+      (mode !== "ann" || ann !== undefined) &&
+      (mode !== "lexical" || lexicon !== undefined) &&
+      (mode !== "rerank" || hasReranker(config)),
   );
   const left = modes.filter((mode) => !possible.includes(mode));
   if (left.length > 0) {
     const lacks = {
       ann: "ann (the index has no such field: csplade ann makes one that has)",
       lexical: "lexical (the checkpoint has no lexicon)",
+      rerank: "rerank (neither rerank.model nor rerank.remote is set)",
     } as Readonly<Record<string, string>>;
     printNote(pc.yellow(`Left out: ${left.map((mode) => lacks[mode] ?? mode).join(", ")}.`));
   }
   const added_words = possible.includes("lexical")
     ? await addedToQuestions(queries, config, encoder, signal)
     : undefined;
-  return await compareModes({
-    cluster,
-    target,
-    queries,
-    vectors,
-    added_words,
-    qrels,
-    modes: possible,
-    metrics: flags.metrics,
-    signal,
-  });
+  const reranker = possible.includes("rerank") ? await openReranker(config) : undefined;
+  try {
+    return await compareModes({
+      cluster,
+      target,
+      queries,
+      vectors,
+      added_words,
+      qrels,
+      modes: possible.filter((mode) => mode !== "rerank"),
+      rerank: reranker === undefined ? undefined : { by: reranker, hits: flags.rerank },
+      metrics: flags.metrics,
+      signal,
+    });
+  } finally {
+    await reranker?.close();
+  }
 }

@@ -25,9 +25,14 @@ export function hitLines({ hits }: Answer, fields?: readonly string[]): string[]
  * @param query id of the question in the run.
  * @throws CspladeError `file_invalid` for ids that the format cannot hold.
  */
-export function runText({ hits, mode }: Answer, query: string): string {
-  const ranked = hits.map(({ id, score }) => ({ id, score }));
-  return formatRun(new Map([[query, ranked]]), `csplade-${mode}`).trimEnd();
+export function runText({ hits, mode, reranking }: Answer, query: string): string {
+  // Reranked hits have scores of two scales: what ranks them is their place.
+  const byPlace = reranking?.done === true;
+  const ranked = hits.map(({ id, score }, i) => ({ id, score: byPlace ? -i : score }));
+  return formatRun(
+    new Map([[query, ranked]]),
+    `csplade-${mode}${byPlace ? "-reranked" : ""}`,
+  ).trimEnd();
 }
 
 function hitText(

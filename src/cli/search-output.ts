@@ -134,7 +134,12 @@ function printHit(
 }
 
 /** Fused scores are small, and say little without the places they come from. */
-function scoreText({ score, fusion }: NamedHit): string {
+function scoreText({ score, rerank_score, ...hit }: NamedHit): string {
+  const own = searchScoreText({ score, ...hit });
+  return rerank_score === undefined ? own : `${rerank_score.toFixed(4)} reranked, was ${own}`;
+}
+
+function searchScoreText({ score, fusion }: Pick<NamedHit, "score" | "fusion">): string {
   if (fusion === undefined) return score.toFixed(3);
   const { bm25, csplade } = fusion;
   const places = [

@@ -11,10 +11,13 @@ import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { readModeOptions, type ModeOptions } from "../query/mode-options.js";
 import type { QueryClause } from "../query/query-clause.js";
 import { searchModes, type SearchMode } from "../query/search-mode.js";
+import { demandReranker, openReranker } from "../rerank/open-reranker.js";
+import type { Reranker } from "../rerank/reranker.js";
 import { openSearcher, type Answer, type Searcher } from "../searcher/searcher.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printLine } from "./outcome.js";
+import { parseReranked } from "./rerank-option.js";
 import { answerText, hitLines, outputs, runText, type Output } from "./search-formats.js";
 import { printAnswer, printTable } from "./search-output.js";
 
@@ -33,6 +36,9 @@ export interface Question {
   /** `plain` without it. */
   readonly mode?: SearchMode | undefined;
   readonly options?: ModeOptions | undefined;
+  /** So many first hits are put into the order of the reranker. */
+  readonly rerank?: number | undefined;
+  readonly reranker?: Reranker | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -49,6 +55,7 @@ interface SearchFlags {
   readonly filter?: QueryClause;
   readonly mode: SearchMode;
   readonly options?: unknown;
+  readonly rerank?: number;
   readonly queryEncoder?: "model" | "table";
   readonly explain?: true;
   readonly dashboards?: true;
@@ -72,6 +79,11 @@ export function searchCommand(): Command {
     .option("--filter <dsl>", "OpenSearch query DSL as JSON that hits must satisfy", parseFilter)
     .addOption(new Option("--mode <mode>", "how to search").choices(searchModes).default("plain"))
     .option("--options <json>", "options of the mode, as JSON", parseJson)
+    .option(
+      "--rerank <n>",
+      "let the reranker (rerank.model or rerank.remote) reorder the first n hits",
+      parseReranked,
+    )
     .addOption(
       new Option(
         "--query-encoder <encoder>",
@@ -113,6 +125,7 @@ Examples:
   csplade search --index wordnet --output trec --query-id q7 --size 1000 "fear of heights" > fear.run
   csplade search --index wordnet --filter '{"term":{"part_of_speech.keyword":"verb"}}' "to sleep"
   csplade search --index wordnet --mode hybrid --options '{"technique":"min_max"}' "fear of heights"
+  csplade search --index wordnet --rerank 50 "a person who studies stars"
   csplade search --index somebodys-logs --mode lexical "a disk is running out of space"
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
     )
@@ -128,24 +141,26 @@ Examples:
       const options = readModeOptions(flags.mode, flags.options ?? {});
       const body = await readSearchBody(flags);
       const cluster = connectCluster(config);
+      let encoder: Encoder | undefined;
+      let reranker: Reranker | undefined;
       try {
-        const encoder = await openQueryEncoder(config);
-        try {
-          await untilInterrupted(async (signal) => {
-            const asked = { ...flags, config, cluster, encoder, question, options, body, signal };
-            if (flags.dashboards) {
-              const { query } = await searcherFor(asked).query(flags.index, question, {
-                filter: flags.filter,
-              });
-              printJson(query);
-              return;
-            }
-            await print(asked, flags);
-          });
-        } finally {
-          await encoder.close();
-        }
+        reranker = (flags.rerank ?? 0) > 0 ? demandReranker(await openReranker(config)) : undefined;
+        const opened = (encoder = await openQueryEncoder(config));
+        await untilInterrupted(async (signal) => {
+          const parts = { config, cluster, encoder: opened, reranker };
+          const asked = { ...flags, ...parts, question, options, body, signal };
+          if (flags.dashboards) {
+            const { query } = await searcherFor(asked).query(flags.index, question, {
+              filter: flags.filter,
+            });
+            printJson(query);
+            return;
+          }
+          await print(asked, flags);
+        });
       } finally {
+        await reranker?.close();
+        await encoder?.close();
         await cluster.close();
       }
     });
@@ -230,7 +245,7 @@ async function openConsole(config: Config, index: string, question: string): Pro
  * @throws CspladeError as {@link Searcher.search}.
  */
 async function ask(asked: Question, source?: "stored"): Promise<Answer> {
-  const { index, question, size, from, filter, mode, options, body, signal } = asked;
+  const { index, question, size, from, filter, mode, options, body, rerank, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
     mode,
@@ -238,13 +253,14 @@ async function ask(asked: Question, source?: "stored"): Promise<Answer> {
     from,
     filter,
     body,
+    rerank,
     explain: mode !== "lexical",
     ...(source === undefined ? {} : { source }),
     signal,
   });
 }
 
-function searcherFor({ config, cluster, encoder }: Question): Searcher {
+function searcherFor({ config, cluster, encoder, reranker }: Question): Searcher {
   const pruning = {
     prune_type: config["query.prune_type"],
     prune_ratio: config["query.prune_ratio"],
@@ -255,6 +271,8 @@ function searcherFor({ config, cluster, encoder }: Question): Searcher {
     pruning,
     idf: config["query.idf"],
     idf_timeout_ms: config["query.idf_timeout_ms"],
+    reranker,
+    rerank_timeout_ms: config["rerank.timeout_ms"],
   });
 }
 

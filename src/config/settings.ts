@@ -298,6 +298,39 @@ export const settings = {
     env: "CSPLADE_QUERY_IDF_TIMEOUT_MS",
     help: "How long a question waits to hear how common its words are in the index, milliseconds; after it they weigh as the model has them.",
   },
+  "rerank.model": {
+    schema: z.string().min(1).optional(),
+    env: "CSPLADE_RERANK_MODEL",
+    help: "Directory of a cross-encoder that puts a search's first hits into a better order.",
+  },
+  "rerank.remote": {
+    schema: z
+      .url({ protocol: /^https?$/, error: "must be a URL such as https://reranker:8080/rerank" })
+      .optional(),
+    env: "CSPLADE_RERANK_REMOTE",
+    help: "A server that does so instead: text-embeddings-inference, or with rerank.remote_model one of Cohere's shape.",
+  },
+  "rerank.remote_key": {
+    schema: z.string().min(1).optional(),
+    env: "CSPLADE_RERANK_REMOTE_KEY",
+    help: "Key for rerank.remote (Authorization: Bearer KEY).",
+    secret: true,
+  },
+  "rerank.remote_model": {
+    schema: z.string().min(1).max(200).optional(),
+    env: "CSPLADE_RERANK_REMOTE_MODEL",
+    help: "Name of the model at rerank.remote; with it requests have Cohere's shape.",
+  },
+  "rerank.max_tokens": {
+    schema: count(16, 65_536, 512),
+    env: "CSPLADE_RERANK_MAX_TOKENS",
+    help: "Tokens of a question and a text together that rerank.model reads; the end of a longer text is left out.",
+  },
+  "rerank.timeout_ms": {
+    schema: count(10, 600_000, 3_000),
+    env: "CSPLADE_RERANK_TIMEOUT_MS",
+    help: "How long reranking may take; after that the answer has the order of the search, and says so.",
+  },
   "write.max_bytes": {
     schema: count(10_000, 104_857_600, 5_242_880),
     env: "CSPLADE_WRITE_MAX_BYTES",

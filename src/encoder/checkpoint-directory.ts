@@ -42,7 +42,26 @@ export async function openCheckpoint(
   { graph = true }: CheckpointParts = {},
 ): Promise<CheckpointDirectory> {
   const manifest = readManifest(directory);
-  for (const [name, expected] of Object.entries(manifest.files)) {
+  await demandFiles(directory, manifest.files, graph);
+  return {
+    directory,
+    manifest,
+    modelFile: path.join(directory, GRAPH_FILE),
+    tokenizerFile: path.join(directory, "tokenizer.json"),
+    lexiconFile: LEXICON_FILE in manifest.files ? path.join(directory, LEXICON_FILE) : undefined,
+  };
+}
+
+/**
+ * Checks that a checkpoint's files are what its manifest says.
+ * @throws CspladeError `model_invalid` naming the file at fault.
+ */
+export async function demandFiles(
+  directory: string,
+  files: Manifest["files"],
+  graph: boolean,
+): Promise<void> {
+  for (const [name, expected] of Object.entries(files)) {
     const isOfGraph = name.startsWith(GRAPH_FILE);
     if (isOfGraph && !graph) continue;
     const file = path.join(directory, name);
@@ -64,21 +83,14 @@ export async function openCheckpoint(
       });
     }
   }
-  if (graph) demandOneFolder(directory, manifest);
-  return {
-    directory,
-    manifest,
-    modelFile: path.join(directory, GRAPH_FILE),
-    tokenizerFile: path.join(directory, "tokenizer.json"),
-    lexiconFile: LEXICON_FILE in manifest.files ? path.join(directory, LEXICON_FILE) : undefined,
-  };
+  if (graph) demandOneFolder(directory, files);
 }
 
 /**
  * ONNX Runtime reads external weights from the folder of the graph alone, and follows no link out of
  * it. It would say so after minutes, in words about paths that "escape".
  */
-function demandOneFolder(directory: string, { files }: Manifest): void {
+function demandOneFolder(directory: string, files: Manifest["files"]): void {
   const graph = realpathSync(path.join(directory, GRAPH_FILE));
   const folders = [path.dirname(graph), realpathSync(directory)];
   for (const name of Object.keys(files).filter((each) => each.startsWith(GRAPH_FILE))) {
@@ -94,6 +106,11 @@ function demandOneFolder(directory: string, { files }: Manifest): void {
 
 /** Reads a checkpoint's manifest and looks at nothing else. @throws CspladeError as {@link openCheckpoint}. */
 export function readManifest(directory: string): Manifest {
+  return readManifestAs(directory, manifestSchema);
+}
+
+/** The manifest of a checkpoint of any kind. @throws CspladeError as {@link openCheckpoint}. */
+export function readManifestAs<T>(directory: string, schema: z.ZodType<T>): T {
   const file = path.join(directory, "manifest.json");
   let text: string;
   try {
@@ -110,7 +127,7 @@ export function readManifest(directory: string): Manifest {
   } catch (cause) {
     throw new CspladeError("model_invalid", `${file} is not JSON: ${messageOf(cause)}`, { cause });
   }
-  const manifest = manifestSchema.safeParse(parsed);
+  const manifest = schema.safeParse(parsed);
   if (!manifest.success) {
     throw new CspladeError(
       "model_invalid",

@@ -14,12 +14,23 @@ const prompt = z.string().min(1).max(2_000);
 
 const words = z.string().max(2_000).default("");
 const specialTokens = z.array(z.string().min(1).max(200)).max(16).default([]);
-const roleInput = z.object({
+/** What is around a text (`RoleInput`). */
+export const roleInput = z.object({
   prefix: words,
   suffix: words,
   begin: specialTokens,
   end: specialTokens,
 });
+
+/** The files of a checkpoint. */
+export const files = z
+  .record(
+    z.string().regex(/^[\w][\w.-]*$/, "a plain file name"),
+    z.object({ sha256, bytes: z.number().int().min(0) }),
+  )
+  .refine((named) => "model.onnx" in named && "tokenizer.json" in named, {
+    message: "must list model.onnx and tokenizer.json",
+  });
 
 /** Schema of `manifest.json`, format 1. Unknown keys are kept out of the parsed value. */
 export const manifestSchema = z.object({
@@ -47,14 +58,7 @@ export const manifestSchema = z.object({
    * With query_weights.json it can encode queries by table, without inference; with lexicon.json
    * its vectors have a lexical part.
    */
-  files: z
-    .record(
-      z.string().regex(/^[\w][\w.-]*$/, "a plain file name"),
-      z.object({ sha256, bytes: z.number().int().min(0) }),
-    )
-    .refine((files) => "model.onnx" in files && "tokenizer.json" in files, {
-      message: "must list model.onnx and tokenizer.json",
-    }),
+  files,
   /**
    * Size of the vocabulary: every row that the graph returns is below it. Words of a lexical part
    * that no row stands for have ids from 0x80000000 on.

@@ -52,17 +52,7 @@ export async function openSession(
     throw new CspladeError("model_not_found", `There is no model at ${modelFile}.`);
   }
   const session = await createSession(modelFile, options);
-  for (const name of ["input_ids", "attention_mask", "k"]) {
-    if (!session.inputNames.includes(name)) {
-      throw new CspladeError(
-        "model_invalid",
-        `${modelFile} has no input ${name} (it has ${session.inputNames.join(", ")}).`,
-        {
-          hint: "Export it with csplade-train export, which puts pooling and top-k into the graph.",
-        },
-      );
-    }
-  }
+  demandInputs(session, modelFile, ["input_ids", "attention_mask", "k"], "export");
   return {
     async run(rows, padTokenId, topK) {
       const { ids, mask, width } = pad(rows, padTokenId);
@@ -76,6 +66,61 @@ export async function openSession(
     },
     close: () => session.release(),
   };
+}
+
+/** One loaded cross-encoder. Its graph has the inputs of a sparse one but `k`, and `token_type_ids` if it knows them. */
+export interface ScoringSession {
+  /** Scores of one batch of pairs; `types` says of each token which part of its pair it is of, 0 or 1. */
+  run(
+    rows: readonly (readonly number[])[],
+    types: readonly (readonly number[])[],
+    padTokenId: number,
+  ): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** Loads a cross-encoder. @throws CspladeError as {@link openSession}. */
+export async function openScoringSession(
+  modelFile: string,
+  options: SessionOptions,
+): Promise<ScoringSession> {
+  const session = await createSession(modelFile, options);
+  demandInputs(session, modelFile, ["input_ids", "attention_mask"], "convert");
+  const typed = session.inputNames.includes("token_type_ids");
+  return {
+    async run(rows, types, padTokenId) {
+      const { ids, mask, width } = pad(rows, padTokenId);
+      const shape = [rows.length, width];
+      const outputs = await session.run({
+        input_ids: new Tensor("int64", ids, shape),
+        attention_mask: new Tensor("int64", mask, shape),
+        ...(typed ? { token_type_ids: new Tensor("int64", pad(types, 0).ids, shape) } : {}),
+      });
+      const scores = outputs.scores?.data;
+      if (!(scores instanceof Float32Array) || scores.length !== rows.length) {
+        throw new CspladeError("model_invalid", "The model does not return float32 `scores`.");
+      }
+      return scores;
+    },
+    close: () => session.release(),
+  };
+}
+
+function demandInputs(
+  session: InferenceSession,
+  modelFile: string,
+  names: readonly string[],
+  command: "export" | "convert",
+): void {
+  const missing = names.find((name) => !session.inputNames.includes(name));
+  if (missing === undefined) return;
+  throw new CspladeError(
+    "model_invalid",
+    `${modelFile} has no input ${missing} (it has ${session.inputNames.join(", ")}).`,
+    {
+      hint: `Make it with csplade-train ${command}, which puts all but the tokenizer into the graph.`,
+    },
+  );
 }
 
 /** What the runtime is told; its binding for Node passes no other option on to CUDA than the device's number. */

@@ -20,7 +20,8 @@ import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
 import { literalsByTable, openTables } from "./query-table.js";
-import { connectServer, RefusedTexts, type RemoteServer } from "./remote-server.js";
+import { RefusedTexts } from "./remote-client.js";
+import { connectServer, type RemoteServer } from "./remote-server.js";
 
 /** Options of one call, as an encoder takes them. */
 interface CallOptions {

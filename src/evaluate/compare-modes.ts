@@ -1,5 +1,9 @@
 /** Search modes side by side on one index: how good each is, and how long a search takes. */
 import type { Cluster } from "../cluster/cluster.js";
+import { rerank } from "../rerank/rerank.js";
+import type { Reranker } from "../rerank/reranker.js";
+import { fieldsText, type Hit } from "../query/search-result.js";
+import { CspladeError } from "../errors/csplade-error.js";
 import type { SearchMode } from "../query/search-mode.js";
 import type { SearchRequest } from "../query/search-request.js";
 import { PAGINATION_DEPTH } from "../query/page-depth.js";
@@ -34,6 +38,8 @@ export interface ModeComparisonRequest {
   readonly added_words?: readonly (readonly AddedWord[])[] | undefined;
   readonly qrels: Qrels;
   readonly modes: readonly SearchMode[];
+  /** Also plain scoring whose first `hits` a reranker puts into its own order. */
+  readonly rerank?: { readonly by: Reranker; readonly hits: number } | undefined;
   /** Metrics besides the headline ones. */
   readonly metrics?: readonly MetricName[] | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -61,6 +67,9 @@ export interface ComparedMode {
 const TIMED_SEARCHES = 300;
 
 const NOTHING: ReadonlyMap<string, never> = new Map<string, never>();
+
+/** How long a reranker has: figures must not depend on how busy the machine is. */
+const RERANK_MS = 600_000;
 
 /** A system under comparison: hits for the query at a position. */
 interface System {
@@ -106,6 +115,7 @@ function systemsOf({
   vectors,
   added_words = [],
   modes,
+  rerank: reranking,
   signal,
 }: ModeComparisonRequest): System[] {
   const words = bm25(cluster, {
@@ -121,20 +131,40 @@ function systemsOf({
     ann: { k: Math.max(PAGINATION_DEPTH, size), ...changes.ann },
     hybrid: { pagination_depth: Math.max(PAGINATION_DEPTH, size), ...changes.hybrid },
   });
+  const hitsOf = async (position: number, size: number, changes: Partial<SearchRequest>) => {
+    const { hits } = await search(cluster, {
+      ...target,
+      vector: vectors[position] as SparseVector,
+      text: queries[position]?.text,
+      added_words: added_words[position],
+      size,
+      source: false,
+      signal,
+      ...reaching(size, changes),
+    });
+    return hits;
+  };
   const inMode = (name: string, changes: Partial<SearchRequest>): System => ({
     name,
+    find: async (position, size) =>
+      (await hitsOf(position, size, changes)).map((hit) => ({ id: idOf(hit), score: hit.score })),
+  });
+  const reranked = ({ by, hits: most }: NonNullable<typeof reranking>): System => ({
+    name: `rerank ${most}`,
     find: async (position, size) => {
-      const { hits } = await search(cluster, {
-        ...target,
-        vector: vectors[position] as SparseVector,
-        text: queries[position]?.text,
-        added_words: added_words[position],
-        size,
-        source: false,
-        signal,
-        ...reaching(size, changes),
-      });
-      return hits.map((hit) => ({ id: hit.collapsed_by ?? hit.id, score: hit.score }));
+      const found = await hitsOf(position, Math.max(size, most), { source: target.text_fields });
+      const question = queries[position]?.text ?? "";
+      const textOf = (hit: Hit) => fieldsText(hit, target.text_fields);
+      const limits = { hits: most, timeoutMs: RERANK_MS, signal };
+      const { hits, reranking } = await rerank(by, question, found, textOf, limits);
+      if (!reranking.done) {
+        throw new CspladeError(
+          "encode_failed",
+          `The hits of a question cannot be reranked: ${reranking.reason ?? ""}`,
+        );
+      }
+      // Scores of two scales: what ranks them is their place.
+      return hits.slice(0, size).map((hit, i) => ({ id: idOf(hit), score: -i }));
     },
   });
   const bm25System: System = {
@@ -150,8 +180,11 @@ function systemsOf({
           )
         : [inMode(mode, { mode })],
     );
-  return [bm25System, inMode("plain", {}), ...others];
+  const more = reranking === undefined ? [] : [reranked(reranking)];
+  return [bm25System, inMode("plain", {}), ...others, ...more];
 }
+
+const idOf = (hit: Hit): string => hit.collapsed_by ?? hit.id;
 
 async function timeSystems(
   systems: readonly System[],

@@ -69,3 +69,12 @@ export interface SearchResult {
   readonly aggregations?: Readonly<Record<string, unknown>>;
   readonly suggest?: Readonly<Record<string, unknown>>;
 }
+
+/** The text of some of a hit's fields, as it was encoded; the values of a list one after the other. */
+export function fieldsText({ source }: Pick<Hit, "source">, fields: readonly string[]): string {
+  const texts = fields.flatMap((field): unknown[] => {
+    const value = source[field];
+    return Array.isArray(value) ? (value as unknown[]) : [value];
+  });
+  return texts.filter((text) => typeof text === "string").join(" ");
+}

@@ -25,7 +25,10 @@ import {
 import { search } from "../query/search.js";
 import { searchedFields } from "../query/searched-fields.js";
 import type { SearchRequest } from "../query/search-request.js";
-import type { Hit, SearchResult } from "../query/search-result.js";
+import { fieldsText, type Hit, type SearchResult } from "../query/search-result.js";
+import { demandReranker } from "../rerank/open-reranker.js";
+import { MOST_RERANKED, rerank, type Reranking } from "../rerank/rerank.js";
+import type { Reranker } from "../rerank/reranker.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import type { LexicalWord } from "../sparse/literals.js";
@@ -47,15 +50,25 @@ export interface SearcherOptions {
   readonly idf?: Config["query.idf"] | undefined;
   /** How long a question waits for the index to say so, milliseconds; 1,000 without it. */
   readonly idf_timeout_ms?: number | undefined;
+  /** Puts first hits into a better order for questions that ask for it; stays the caller's to close. */
+  readonly reranker?: Reranker | undefined;
+  /** How long that may take, milliseconds; 3,000 without it. */
+  readonly rerank_timeout_ms?: number | undefined;
   /** Told once for each index that cannot say how common words are. */
   readonly onTrouble?: ((note: string) => void) | undefined;
 }
 
 /** How one question is asked; options of the modes as in {@link SearchRequest}. */
-export type QuestionOptions = Omit<
+export interface QuestionOptions extends Omit<
   SearchRequest,
   "index" | "vector" | "text" | "text_fields" | "fields" | "collapse" | "added_words"
->;
+> {
+  /**
+   * So many first hits, up to 1,000, are put into the reranker's order; the others follow as they were.
+   * Not with `sort`. Pages that reach into them find these hits again: they are one ranking together.
+   */
+  readonly rerank?: number | undefined;
+}
 
 /** A question as the model sees it. */
 export interface EncodedQuestion {
@@ -74,6 +87,8 @@ export interface EncodedQuestion {
 
 /** A hit whose terms have names. */
 export interface NamedHit extends Omit<Hit, "contributions"> {
+  /** The reranker's score, whose scale is its own; of hits that it looked at. */
+  readonly rerank_score?: number;
   /** Largest contribution first; none unless the search was asked to `explain`. */
   readonly terms: readonly ExplainedTerm[];
   /** Where the literal terms stand in each text field. */
@@ -85,6 +100,8 @@ export interface Answer extends Omit<SearchResult, "hits"> {
   readonly question: string;
   readonly query_terms: EncodedQuestion["terms"];
   readonly truncated: boolean;
+  /** What became of reranking, where it was asked for: without `done` the order is the search's own. */
+  readonly reranking?: Reranking;
   readonly hits: readonly NamedHit[];
   readonly title_field: string;
   readonly text_fields: readonly string[];
@@ -96,7 +113,7 @@ export interface Searcher {
    * Searches an index, an alias, a pattern, or several of them with commas between. Of those behind it
    * that have no vectors, or another model's, nothing is found; mode `lexical` needs none.
    * @throws CspladeError `model_mismatch` if they hold only another model's vectors, `encode_failed`,
-   * and what a search throws.
+   * `query_invalid` for reranking that cannot be done, and what a search throws.
    */
   search(index: string, question: string, options?: QuestionOptions): Promise<Answer>;
   /**
@@ -187,8 +204,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     const vector = pruned(whole.vector);
     const place = await placeOfWords(index, lexical.text_fields, signal);
     const { title_field, text_fields, collapse } = place;
-    const { hits, ...result } = await search(cluster, {
-      ...asked,
+    const { hits, ...result } = await searchAndRerank(asked, {
       index,
       vector,
       text: question,
@@ -235,6 +251,43 @@ export function openSearcher(options: SearcherOptions): Searcher {
     }
   }
 
+  /** A page of hits, in the reranker's order as far as that was asked for. */
+  async function searchAndRerank(
+    { rerank: most, ...asked }: QuestionOptions,
+    request: SearchRequest & { readonly text: string; readonly text_fields: readonly string[] },
+  ): Promise<
+    Omit<SearchResult, "hits"> & Pick<Answer, "reranking"> & { hits: readonly FoundHit[] }
+  > {
+    const { from = 0, size = 10 } = asked;
+    if (most === undefined || most === 0) return await search(cluster, { ...asked, ...request });
+    const reranker = demandReranker(options.reranker);
+    demandOrder(most, asked);
+    // What lies behind is as it was.
+    if (from >= most) return await search(cluster, { ...asked, ...request });
+    const { text_fields } = request;
+    const source = Array.isArray(asked.source)
+      ? [...new Set([...(asked.source as readonly string[]), ...text_fields])]
+      : asked.source === false
+        ? text_fields
+        : asked.source;
+    const whole = { ...asked, ...request, source, from: 0, size: Math.max(most, from + size) };
+    const { hits, ...result } = await search(cluster, whole);
+    const textOf = (hit: Hit) => fieldsText(hit, text_fields);
+    const reranked = await rerank(reranker, request.text, hits, textOf, {
+      hits: most,
+      timeoutMs: options.rerank_timeout_ms ?? RERANK_MS,
+      signal: asked.signal,
+    });
+    const { reranking } = reranked;
+    const note = `The hits were not reranked: ${reranking.reason ?? ""}.`;
+    return {
+      ...result,
+      notes: reranking.done ? result.notes : [...result.notes, note],
+      reranking,
+      hits: reranked.hits.slice(from, from + size),
+    };
+  }
+
   const pruned = (vector: SparseVector) =>
     pruning === undefined ? vector : prune(vector, pruning);
 
@@ -261,8 +314,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
         paged?.before,
       );
       const names = termNames(vocabulary, words);
-      const { hits, ...result } = await search(cluster, {
-        ...asked,
+      const { hits, ...result } = await searchAndRerank(asked, {
         ...among(found, asked),
         ...searched,
         body: paged?.carryOn(fixed) ?? asked.body,
@@ -300,6 +352,25 @@ export function openSearcher(options: SearcherOptions): Searcher {
   };
 }
 
+/** A hit before its terms are named. */
+type FoundHit = Hit & Pick<NamedHit, "rerank_score">;
+
+/** How long reranking may take without a setting, milliseconds. */
+const RERANK_MS = 3_000;
+
+/** @throws CspladeError `query_invalid` for another number, or beside another order. */
+function demandOrder(most: number, { body = {} }: QuestionOptions): void {
+  if (!Number.isInteger(most) || most < 0 || most > MOST_RERANKED) {
+    throw new CspladeError(
+      "query_invalid",
+      `${most} hits cannot be reranked: it is a whole number from 0 to ${MOST_RERANKED}.`,
+    );
+  }
+  const other = ["sort", "search_after"].find((name) => name in body);
+  if (other === undefined) return;
+  throw new CspladeError("query_invalid", `Reranking has an order of its own: leave ${other} out.`);
+}
+
 /**
  * What a search needs besides where some of the indices cannot be asked: `neural_sparse` would fail on
  * their shards, and the ids of another model's vectors mean something else.
@@ -333,13 +404,13 @@ function namedTerms(vector: SparseVector, names: TermNames): EncodedQuestion["te
 async function nameHits(
   encoder: Encoder,
   names: TermNames,
-  hits: readonly Hit[],
+  hits: readonly FoundHit[],
   { text_fields }: Pick<IndexPlan, "text_fields">,
   signal: AbortSignal | undefined,
 ): Promise<NamedHit[]> {
   const explained = hits.some((hit) => hit.contributions.length > 0);
   const texts = explained
-    ? hits.flatMap((hit) => text_fields.map((field) => textOf(hit, field)))
+    ? hits.flatMap((hit) => text_fields.map((field) => fieldsText(hit, [field])))
     : [];
   const literals = await encoder.literals(texts, signal === undefined ? {} : { signal });
   return hits.map(({ contributions, ...hit }, i) => {
@@ -355,11 +426,4 @@ async function nameHits(
     });
     return { ...hit, terms, spans: Object.fromEntries(spans) as NamedHit["spans"] };
   });
-}
-
-/** A field's text as it was encoded; the values of a list one after the other. */
-function textOf({ source }: Pick<Hit, "source">, field: string): string {
-  const value = source[field];
-  const texts = (Array.isArray(value) ? value : [value]) as unknown[];
-  return texts.filter((text) => typeof text === "string").join(" ");
 }

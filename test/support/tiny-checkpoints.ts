@@ -5,7 +5,9 @@ import { packageRoot } from "../../src/config/package-root.js";
 import type { Config, SettingName } from "../../src/config/settings.js";
 
 /** Directory of a tiny checkpoint. */
-export function tinyCheckpoint(variant: "bi" | "echo" | "lexical" | "prompt"): string {
+export function tinyCheckpoint(
+  variant: "bi" | "echo" | "lexical" | "prompt" | "cross-encoder",
+): string {
   return path.join(packageRoot, "test", "fixtures", "checkpoints", `tiny-${variant}`);
 }
 

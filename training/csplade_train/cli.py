@@ -29,6 +29,7 @@ from . import (
     adapt,
     base,
     checkpoints,
+    cross_encoder,
     evaluate,
     foreign,
     mining,
@@ -53,6 +54,7 @@ from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
 from .readers import chosen
+from .readers.folder import Folder
 from .recipe import recipe_of
 from .reopen import reopen, reopen_prompted
 from .teacher import PACKAGE, Teacher, packaged_directory
@@ -274,6 +276,10 @@ def convert(a: argparse.Namespace) -> None:
         raise ValueError("convert needs the directory of the checkpoint")
     target = Target(a.provider, a.columns)
     base_model = {"name": a.name, "source": a.source or str(directory.name), "license": a.license}
+    if a.family == cross_encoder.FAMILY or (a.family is None and cross_encoder.fits(Folder(directory))):
+        pairs = cross_encoder.read(Folder(directory))
+        print(json.dumps(cross_encoder.write(a.out, pairs, a.precision, a.name, base_model, target), indent=2))
+        return
     if a.family not in foreign.FAMILIES:
         found = chosen.read_published(directory, a.family, a.activation)
         print(json.dumps(published.write(a.out, found, a.precision, a.name, base_model, target), indent=2))
@@ -563,11 +569,11 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--run", type=Path, help="folder of log and states; <out>.run without it")
     p.add_argument("--threads", type=int, default=4)
     p.set_defaults(act=adapt_to)
-    p = commands.add_parser("convert", help="someone else's sparse encoder as a checkpoint directory")
+    p = commands.add_parser("convert", help="someone else's sparse encoder or cross-encoder as a checkpoint directory")
     p.add_argument("directory", nargs="?", type=Path, help="the published checkpoint, or the base of an adapter")
     p.add_argument(
         "--family",
-        choices=sorted({*foreign.FAMILIES, *chosen.READERS}),
+        choices=sorted({*foreign.FAMILIES, *chosen.READERS, cross_encoder.FAMILY}),
         help="needed where the files do not tell: language models, and plain masked ones without idf.json",
     )
     p.add_argument("--model", type=Path, help="the same as the directory")

@@ -53,8 +53,8 @@ def dense(g: Graph, x: str, weight: Weight, name: str, *parts: str) -> str:
     return g.op("Add", g.wide(g.linear(g.narrow(x), name, whole)), g.constant(name + ".bias", shift))
 
 
-def encoder_states(g: Graph, weight: Weight, c: BertSizes, ids: str, mask: str) -> str:
-    """States [B, S, H] after the last layer."""
+def encoder_states(g: Graph, weight: Weight, c: BertSizes, ids: str, mask: str, types: str | None = None) -> str:
+    """States [B, S, H] after the last layer; types: the name of ids [B, S] of the pair's part that a token is of."""
     position, bias = positions_and_bias(g, ids, mask, c.positions, causal=False)
 
     def norm(x: str, name: str) -> str:
@@ -62,8 +62,12 @@ def encoder_states(g: Graph, weight: Weight, c: BertSizes, ids: str, mask: str) 
 
     tables = "embeddings."
     x = g.rows(ids, "embedding", weight(tables + "word_embeddings.weight"))
-    # Every text is the first of its pair: its type is row 0, the same for all positions.
-    places = weight(tables + "position_embeddings.weight") + weight(tables + "token_type_embeddings.weight")[0]
+    places, parts = weight(tables + "position_embeddings.weight"), weight(tables + "token_type_embeddings.weight")
+    if types is None:
+        # Every text is the first of its pair: its type is row 0, the same for all positions.
+        places = places + parts[0]
+    else:
+        x = g.op("Add", x, g.op("Gather", g.weight("types", parts), types, axis=0))
     x = g.op("Add", x, g.op("Gather", g.weight("places", places), position, axis=0))
     x = norm(x, tables + "LayerNorm")
 

@@ -137,8 +137,8 @@ def positions_of(config: Any) -> int:
     return most - int(config.pad_token_id) - 1 if config.model_type in ("roberta", "xlm-roberta") else most
 
 
-def states(g: Graph, model: Any, positions: int) -> str:
-    """States [B, S, H] of the trunk of a masked language model."""
+def states(g: Graph, model: Any, positions: int, types: str | None = None) -> str:
+    """States [B, S, H] of the trunk of a masked language model; types as in `encoder_states`."""
     c = model.config
     prefix = ARCHITECTURES[c.model_type].trunk + "."
     if not hasattr(model, prefix[:-1]):
@@ -168,7 +168,7 @@ def states(g: Graph, model: Any, positions: int) -> str:
     sizes_of_bert = BertSizes(
         c.hidden_size, c.num_hidden_layers, c.num_attention_heads, positions, getattr(c, "layer_norm_eps", 1e-12)
     )
-    return encoder_states(g, weight, sizes_of_bert, "input_ids", "attention_mask")
+    return encoder_states(g, weight, sizes_of_bert, "input_ids", "attention_mask", types)
 
 
 def activated(g: Graph, scores: str, activation: str) -> str:

@@ -193,17 +193,13 @@ describe("csplade eval", function () {
   });
 
   it("compares modes of search with plain scoring and BM25, each with its figures and times", async () => {
-    const { code, out, err } = await run([
-      "eval",
-      "--data",
-      data,
-      "--quiet",
-      "--json",
-      "--modes",
-      "all",
-    ]);
+    const words = ["eval", "--data", data, "--quiet", "--json", "--modes", "all"];
+    const { code, out, err } = await run(words);
     assert.equal(code, 0, err);
-    assert.match(err, /Left out: ann \(.*\), lexical \(the checkpoint has no lexicon\)\./);
+    assert.match(
+      err,
+      /Left out: ann \(.*\), lexical \(the checkpoint has no lexicon\), rerank \(.*\)\./,
+    );
     const { modes, ...report } = JSON.parse(out) as Report & {
       readonly modes: readonly {
         readonly name: string;
@@ -228,7 +224,10 @@ describe("csplade eval", function () {
     }
     const refused = await run(["eval", "--data", data, "--modes", "plain,fast"]);
     assert.equal(refused.code, 2);
-    assert.match(refused.err, /Modes are plain, two_phase, guided, ann, lexical, hybrid, or all/);
+    assert.match(
+      refused.err,
+      /Modes are plain, two_phase, guided, ann, lexical, hybrid, rerank, or all/,
+    );
   });
 
   for (const mode of ["merged", "nested"]) {
