@@ -5,7 +5,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { packageRoot } from "../src/config/package-root.js";
-import { settings, type Setting, type SettingName } from "../src/config/settings.js";
+import { settings, type SettingName } from "../src/config/settings.js";
+import type { Setting } from "../src/config/setting-schemas.js";
 
 type FlagsTable = NonNullable<ParseArgsConfig["options"]>;
 

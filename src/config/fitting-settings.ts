@@ -1,7 +1,8 @@
 /** Settings that are valid one by one and can never work together. */
 import { CspladeError } from "../errors/csplade-error.js";
 import { pruningProblem } from "../sparse/prune.js";
-import { settings, type Config, type Setting, type SettingName } from "./settings.js";
+import { settings, type Config, type SettingName } from "./settings.js";
+import type { Setting } from "./setting-schemas.js";
 
 /** What is wrong with one setting beside another one. */
 interface Misfit {

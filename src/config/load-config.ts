@@ -8,7 +8,8 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { demandFitting } from "./fitting-settings.js";
 import { readYaml } from "./yaml-file.js";
 import { withoutPasswords } from "./without-passwords.js";
-import { settings, type Config, type Setting, type SettingName } from "./settings.js";
+import { settings, type Config, type SettingName } from "./settings.js";
+import type { Setting } from "./setting-schemas.js";
 
 /** A loaded configuration with the origin of each value, for people. */
 export interface LoadedConfig {

@@ -48,3 +48,14 @@ export const jsonList = <T extends z.ZodType>(schema: T) =>
       }
     }, z.array(schema).max(1000))
     .default([]);
+
+/** One row of the settings table. */
+export interface Setting {
+  readonly schema: z.ZodType;
+  /** Environment variable that sets it. */
+  readonly env: string;
+  /** One sentence for people. */
+  readonly help: string;
+  /** Never printed or logged. */
+  readonly secret?: true;
+}

@@ -2,7 +2,8 @@
 import path from "node:path";
 import { z } from "zod";
 import { packageRoot } from "./package-root.js";
-import { settings, type Setting, type SettingName } from "./settings.js";
+import { settings, type SettingName } from "./settings.js";
+import type { Setting } from "./setting-schemas.js";
 
 /** A row of the table. */
 export interface SettingRow {

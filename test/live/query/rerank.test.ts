@@ -98,7 +98,7 @@ describe("reranked searches", function () {
   it("are refused beside a sort, without a reranker, and for more hits than may be", async () => {
     const refusal = (code: string) => (thrown: unknown) =>
       thrown instanceof CspladeError && thrown.code === code;
-    const sorted = { rerank: 5, around: { sort: [{ year: "asc" }] } };
+    const sorted = { rerank: 5, body: { sort: [{ year: "asc" }] } };
     await assert.rejects(by(remote).search(index, QUESTION, sorted), refusal("query_invalid"));
     const many = { rerank: 5_000 };
     await assert.rejects(by(remote).search(index, QUESTION, many), refusal("query_invalid"));

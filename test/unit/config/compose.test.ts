@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { parse } from "yaml";
 import { packageRoot, packageVersion } from "../../../src/config/package-root.js";
-import { settings, type Setting } from "../../../src/config/settings.js";
+import { settings } from "../../../src/config/settings.js";
+import type { Setting } from "../../../src/config/setting-schemas.js";
 
 interface Service {
   readonly image: string;
