@@ -80,8 +80,9 @@ async function work(config: Config, signal: AbortSignal): Promise<void> {
           ? "The encoder is broken: running jobs are given back."
           : "Draining: running jobs are being finished.",
       );
-      await Promise.all([ingest.close(DRAIN_MS), reindex.close(DRAIN_MS)]);
+      const ends = await Promise.allSettled([ingest.close(DRAIN_MS), reindex.close(DRAIN_MS)]);
       demandUnbroken(encoder);
+      for (const end of ends) if (end.status === "rejected") throw end.reason;
     } finally {
       await encoder.close();
       await cluster.close();

@@ -83,8 +83,11 @@ export async function startChunkWorker(parts: ChunkWorkerParts): Promise<IngestW
   return {
     isBusy: () => worker.isBusy(),
     async close(deadlineMs) {
-      await worker.close(deadlineMs);
-      await writer.close();
+      try {
+        await worker.close(deadlineMs);
+      } finally {
+        await writer.close();
+      }
     },
   };
 }

@@ -39,24 +39,52 @@ function placeOf(config: Config): RedisPlace {
   return place;
 }
 
-/**
- * A client whose timer for silence ends with its connection, and its copies' too: BullMQ closes a copy
- * while it waits for a job, and ioredis would hold the process for the rest of {@link SOCKET_TIMEOUT_MS}.
- */
-function withoutLateTimer(redis: Redis): Redis {
-  redis.on("close", () => {
-    clearTimeout((redis as unknown as { socketTimeoutTimer?: NodeJS.Timeout }).socketTimeoutTimer);
-  });
-  const duplicate = redis.duplicate.bind(redis);
-  redis.duplicate = (override) => withoutLateTimer(duplicate(override));
-  return redis;
+/** What ioredis keeps to itself and its clients cannot be ended without. */
+interface Inside {
+  readonly socketTimeoutTimer?: NodeJS.Timeout;
+  setStatus(status: "end"): void;
+  flushQueue(error: Error): void;
 }
 
-function clusterWithoutLateTimers(cluster: Cluster): Cluster {
-  cluster.on("+node", (node: Redis) => withoutLateTimer(node));
+/**
+ * A client that ends when it is told to, and its copies with it: BullMQ makes one that waits for jobs.
+ *
+ * ioredis stops trying when it is closed in the pause before it connects again, but never says that it
+ * has ended, nor answers what was asked of it: whoever waits for either would wait for ever.
+ */
+function thatEnds<Client extends RedisClient>(client: Client): Client {
+  const inside = client as unknown as Inside;
+  const disconnect = client.disconnect.bind(client);
+  client.disconnect = (reconnect = false) => {
+    const isPausing = client.status === "reconnecting";
+    disconnect(reconnect);
+    if (reconnect || !isPausing) return;
+    inside.setStatus("end");
+    inside.flushQueue(new Error("Connection is closed."));
+  };
+  // ioredis would hold the process for the rest of SOCKET_TIMEOUT_MS where a copy is closed while it waits for a job.
+  client.on("close", () => clearTimeout(inside.socketTimeoutTimer));
+  return client;
+}
+
+function standaloneThatEnds(redis: Redis): Redis {
+  const duplicate = redis.duplicate.bind(redis);
+  redis.duplicate = (override) => endingWith(redis, standaloneThatEnds(duplicate(override)));
+  return thatEnds(redis);
+}
+
+function clusterThatEnds(cluster: Cluster): Cluster {
+  cluster.on("+node", (node: Redis) => thatEnds(node));
   const duplicate = cluster.duplicate.bind(cluster);
-  cluster.duplicate = (...given) => clusterWithoutLateTimers(duplicate(...given));
-  return cluster;
+  cluster.duplicate = (...given) => endingWith(cluster, clusterThatEnds(duplicate(...given)));
+  return thatEnds(cluster);
+}
+
+function endingWith<Client extends RedisClient>(original: RedisClient, copy: Client): Client {
+  original.once("end", () => {
+    if (copy.status !== "end") copy.disconnect();
+  });
+  return copy;
 }
 
 function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
@@ -83,7 +111,7 @@ function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
       // Certificates name hosts: their names must reach TLS.
       ...(tls ? { dnsLookup: (address, callback) => callback(null, address) } : {}),
     });
-    return clusterWithoutLateTimers(cluster);
+    return clusterThatEnds(cluster);
   }
   if (place.kind === "sentinel") {
     const behindSentinels = new Redis({
@@ -96,9 +124,9 @@ function clientOf(place: RedisPlace, isUp: () => boolean): RedisClient {
       ...(sentinelPassword === undefined ? {} : { sentinelPassword }),
       ...(tls ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {}),
     });
-    return withoutLateTimer(behindSentinels);
+    return standaloneThatEnds(behindSentinels);
   }
-  return withoutLateTimer(
+  return standaloneThatEnds(
     new Redis({ ...common, ...nodes[0], db: database, retryStrategy: again }),
   );
 }

@@ -56,9 +56,12 @@ export async function startReindexWorker(parts: SliceWorkerParts): Promise<Slice
   );
   return {
     async close(deadlineMs) {
-      await worker.close(deadlineMs);
-      shared.abort();
-      await writer.close();
+      try {
+        await worker.close(deadlineMs);
+      } finally {
+        shared.abort();
+        await writer.close();
+      }
     },
   };
 }

@@ -107,9 +107,17 @@ describe("Ctrl-C", function () {
   });
 
   it("a second time ends the command at once", async () => {
-    const env = { CSPLADE_JOB_DOCUMENTS: "10000", CSPLADE_REDIS_PREFIX: "interrupt-twice" };
-    const running = start(["ingest", file, "--index", "stopped-twice"], env);
-    // By the first line of progress one job that takes many seconds is under way.
+    // One job that takes a minute or more: it is under way by the first line of progress, and long after.
+    const long = path.join(folder, "long.ndjson");
+    const text = "Whoever waits for this text to be encoded has time for a walk. ".repeat(300);
+    const lines = testDocuments(1_000).map(({ id }) => JSON.stringify({ _id: id, text }));
+    writeFileSync(long, lines.join("\n"));
+    const env = {
+      CSPLADE_JOB_DOCUMENTS: "1000",
+      CSPLADE_JOB_BYTES: "100000000",
+      CSPLADE_REDIS_PREFIX: "interrupt-twice",
+    };
+    const running = start(["ingest", long, "--index", "stopped-twice"], env);
     await running.says(/0 written, 0 skipped/);
     await interrupt(running);
     assert.equal(running.child.exitCode, null);
