@@ -6,9 +6,6 @@ import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
 import { openCoordinatorEncoder } from "../encoder/query-encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { readJudgements } from "../evaluate/beir.js";
-import { evaluateIndex, type EvaluationPlace } from "../evaluate/evaluate-index.js";
-import { demandGood } from "../evaluate/gate.js";
 import { serveMetrics } from "../observe/metrics-server.js";
 import { createRunMetrics } from "../observe/run-metrics.js";
 import { createWorkerMetrics } from "../observe/worker-metrics.js";
@@ -22,10 +19,10 @@ import { backlogOf, numbersOf } from "../reindex/run-numbers.js";
 import { verificationLines } from "../reindex/verification-lines.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { documentSettings, withDocumentOptions, type DocumentFlags } from "./document-options.js";
-import { demandedMetrics, gateOf } from "./eval-gate.js";
 import { failureLines, truncatedLines } from "./failure-lines.js";
 import { commandWith, sameCommand, untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
+import { askedGate, openGate, openJudge } from "./reindex-gate.js";
 import { startReindexProgress, type ReindexProgress } from "./reindex-progress.js";
 import { duration } from "./status-view.js";
 import { openShownEncoder, showHealth } from "./working-encoder.js";
@@ -44,7 +41,8 @@ interface ReindexFlags extends DocumentFlags {
   readonly swap: boolean;
   readonly verify: boolean;
   readonly verifyVectors?: true;
-  readonly judgements?: string;
+  /** False: of `--no-judgements`. */
+  readonly judgements?: string | false;
   readonly require?: string;
   /** Of `--no-worse-than`, which the parser takes for the negation of another: true where it is not given. */
   readonly worseThan?: string | true;
@@ -86,6 +84,7 @@ export function reindexCommand(): Command {
       "--judgements <folder>",
       "queries.jsonl and qrels/test.tsv: the alias stays where the new index answers them too badly",
     )
+    .option("--no-judgements", "with --resume: forget what the run was to be judged by")
     .option("--require <list>", "with --judgements: METRIC>=VALUE,… such as ndcg@10>=0.40")
     .option(
       "--no-worse-than <file>",
@@ -105,7 +104,8 @@ export function reindexCommand(): Command {
 Giving the same command again goes on where the run stopped. Documents that cannot be taken never
 stop the others: they are in the index csplade-dead-letters with their reasons, and the exit code is 3,
 or 5 if they are more than --max-dead-letters: then the alias stays. So it does, also with 5, where
-the new index does not meet --require or --no-worse-than (p < 0.05, paired randomization test).
+the new index does not meet --require or --no-worse-than (p < 0.05, paired randomization test);
+a run keeps what it is judged by, also when it is resumed.
 
 Examples:
   csplade reindex --from products --to products-search --text-fields name,description
@@ -161,6 +161,9 @@ const PLANNED: ReadonlySet<string> = new Set([
   "passages",
   "sliceDocuments",
   "rate",
+  "judgements",
+  "require",
+  "worseThan",
 ]);
 
 /** What a reindexing shows while it runs. */
@@ -186,7 +189,9 @@ async function run(
   signal: AbortSignal,
   shown: Shown,
 ): Promise<RunSummary> {
-  const judging = await judgeOf(flags);
+  const gate = askedGate(flags);
+  // Files that are named here are looked at before anything else is.
+  if (gate != null) await openGate(gate);
   const progress = startReindexProgress(flags.quiet === true);
   shown.progress = progress;
   const metrics = createWorkerMetrics();
@@ -196,7 +201,7 @@ async function run(
   try {
     const onTrouble = (message: string) => progress.note(pc.yellow(message));
     const encoder =
-      flags.workers || flags.verifyVectors || judging !== undefined
+      flags.workers || flags.verifyVectors || gate != null
         ? await openShownEncoder(config, { metrics, onTrouble })
         : await openCoordinatorEncoder(config);
     showHealth(served, encoder, signal);
@@ -209,12 +214,11 @@ async function run(
         work: flags.workers,
         swap: flags.swap,
         verify: flags.verify,
-        ...(judging === undefined
-          ? {}
-          : {
-              judge: (target: string) =>
-                judging({ config, cluster, encoder, signal, onTrouble }, target),
-            }),
+        ...(gate === undefined ? {} : { gate }),
+        openJudge: (kept) =>
+          openJudge({ config, cluster, encoder, signal, onTrouble }, kept, () =>
+            openShownEncoder(config, { metrics, onTrouble }),
+          ),
         follow: flags.follow === true,
         maxLagSeconds: positive("--max-lag", flags.maxLag),
         metrics,
@@ -236,29 +240,6 @@ async function run(
     await served?.close();
     await cluster.close();
   }
-}
-
-/** What judges a new index by `--judgements`. @throws CspladeError `usage`, or what of the files is wrong. */
-async function judgeOf(flags: ReindexFlags) {
-  const { judgements, require } = flags;
-  if (judgements === undefined) {
-    if (require === undefined && typeof flags.worseThan !== "string") return undefined;
-    throw new CspladeError("usage", "--require and --no-worse-than need judgements.", {
-      hint: "Name a folder with queries.jsonl and qrels/test.tsv: --judgements FOLDER.",
-    });
-  }
-  const judged = await readJudgements(judgements);
-  const judge = await gateOf(flags, judged, true);
-  return async (place: EvaluationPlace, target: string): Promise<readonly string[]> => {
-    const evaluation = await evaluateIndex(place, target, judged, demandedMetrics(flags));
-    const verdict = judge?.(evaluation) ?? { passed: true, checks: [] };
-    demandGood(
-      verdict,
-      `The new index ${target}`,
-      "The alias was not moved. Look into it with csplade eval --index, and resume the run with other demands or without --judgements.",
-    );
-    return verdict.checks.map(({ sentence }) => sentence);
-  };
 }
 
 async function goBack(

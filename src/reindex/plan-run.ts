@@ -22,7 +22,13 @@ import {
   settledUpTo,
   type IndexSource,
 } from "../sources/index-source.js";
-import { noCounts, type RunPass, type RunRecord, type SliceRecord } from "./run-record.js";
+import {
+  noCounts,
+  type RunGate,
+  type RunPass,
+  type RunRecord,
+  type SliceRecord,
+} from "./run-record.js";
 
 /** What is asked for. */
 export interface ReindexRequest {
@@ -35,6 +41,8 @@ export interface ReindexRequest {
   readonly shards?: number;
   /** Documents per second of all workers together, from the start; as fast as they can without it. */
   readonly documents_per_second?: number;
+  /** What the new index has to show before the alias moves. */
+  readonly gate?: RunGate;
 }
 
 /** A run that is planned and not recorded yet. */
@@ -109,6 +117,7 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
       documents_per_second: request.documents_per_second ?? null,
       concurrency: null,
     },
+    ...(request.gate === undefined ? {} : { gate: request.gate }),
     passes: [],
     tokens_per_document: 0,
     created_at: as_of,

@@ -10,7 +10,7 @@ import { coordinate, type RunProgress } from "./coordinate.js";
 import { countDeadLetters } from "./dead-letters.js";
 import type { PlanContext, ReindexRequest } from "./plan-run.js";
 import { withProgressLog } from "./progress-log.js";
-import type { RunRecord, SliceCounts, Verification } from "./run-record.js";
+import type { RunGate, RunRecord, SliceCounts, Verification } from "./run-record.js";
 import { openRunStore, type RunStore } from "./run-store.js";
 import { startReindexWorker } from "./slice-worker.js";
 import { verifyRun } from "./verify-run.js";
@@ -30,10 +30,12 @@ export interface ReindexOptions {
   /** Check the new index before the alias moves (the default). */
   readonly verify?: boolean;
   /**
-   * Puts judged questions to the new index, after the verification. Lines for people.
-   * @throws CspladeError `quality_too_low`: the alias stays where it is.
+   * What the new index has to show, kept in the run's record; null: nothing any more. Without it what
+   * the record of a run that is gone on with says.
    */
-  readonly judge?: (target: string) => Promise<readonly string[]>;
+  readonly gate?: RunGate | null;
+  /** Opens what judges by a gate. A run that has one does not begin without it. */
+  readonly openJudge?: (gate: RunGate) => Promise<Judge>;
   /** After the swap, go on copying what changes until the signal fires. */
   readonly follow?: boolean;
   /** Catch up until a pass takes less, seconds; 10 without it. */
@@ -45,6 +47,12 @@ export interface ReindexOptions {
   readonly onTrouble?: (message: string) => void;
   readonly signal: AbortSignal;
 }
+
+/**
+ * Puts judged questions to a new index, after the verification. Lines for people.
+ * @throws CspladeError `quality_too_low`: the alias stays where it is.
+ */
+export type Judge = (target: string) => Promise<readonly string[]>;
 
 /** How a run ended. */
 export interface RunSummary extends SliceCounts {
@@ -87,12 +95,13 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
     const queue = await openSliceQueue(config, encoder.manifest.fingerprint);
     closers.push(() => queue.close());
     const context = { config, cluster, manifest: encoder.manifest, patience };
-    const run = await chooseRun(context, encoder, store, options.what, say);
+    const run = await chooseRun(context, encoder, store, options, say);
     const lease = await holdRun(store, cluster, config, run.run, signal, (owner) =>
       say(`Waiting for ${owner}, which coordinates the run ${run.run}.`),
     );
     closers.push(() => lease.release());
     lease.lost.addEventListener("abort", () => lost.abort(lease.lost.reason));
+    const judge = await judgeOf(await withGate(store, run, options.gate), options);
     if (options.work !== false) {
       const { onTrouble } = options;
       const worker = await startReindexWorker({ config, cluster, encoder, metrics, onTrouble });
@@ -110,7 +119,7 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
           options.verify === false
             ? undefined
             : (now) => verifyRun({ cluster, config, encoder, patience, sample: SAMPLE }, now),
-        judge: options.judge,
+        judge,
         swap: options.swap !== false,
         follow: options.follow === true,
         onProgress: withProgressLog(store, options.onProgress),
@@ -138,11 +147,56 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
   }
 }
 
+/** The run with the gate that is asked for, which its record keeps. */
+async function withGate(
+  store: RunStore,
+  { run }: RunRecord,
+  gate: RunGate | null | undefined,
+): Promise<RunRecord> {
+  return store.updateRun(run, (now) => {
+    if (gate === undefined) return now;
+    if (gate !== null) return { ...now, gate };
+    const ungated = { ...now };
+    delete ungated.gate;
+    return ungated;
+  });
+}
+
+/**
+ * What judges the run's new index; nothing where it has no gate, or has passed it.
+ * @throws CspladeError that of opening it: no work is done for a swap that will be refused.
+ */
+async function judgeOf(
+  { run, gate, previous, state }: RunRecord,
+  { openJudge, gate: asked }: Pick<ReindexOptions, "openJudge" | "gate">,
+): Promise<Judge | undefined> {
+  const over = previous !== undefined || state === "done" || state === "rolled_back";
+  if (gate === undefined || over) return undefined;
+  if (openJudge === undefined) {
+    throw new CspladeError("usage", `The run ${run} is to be judged by ${gate.judgements}.`, {
+      hint: `Go on with it where that can be done: csplade reindex --resume ${run}`,
+    });
+  }
+  try {
+    return await openJudge(gate);
+  } catch (thrown) {
+    if (!(thrown instanceof CspladeError) || asked != null) throw thrown;
+    throw new CspladeError(
+      thrown.code,
+      `The run ${run} is to be judged by ${gate.judgements}, which cannot be done: ${thrown.message}`,
+      {
+        hint: "The alias was not moved. Bring the files back, name others with --judgements FOLDER, or go on unjudged with --no-judgements.",
+        cause: thrown,
+      },
+    );
+  }
+}
+
 async function chooseRun(
   context: PlanContext,
   encoder: Encoder,
   store: RunStore,
-  what: ReindexOptions["what"],
+  { what, gate }: Pick<ReindexOptions, "what" | "gate">,
   say: (message: string) => void,
 ): Promise<RunRecord> {
   if ("resume" in what) return (await store.readRun(what.resume)).record;
@@ -153,7 +207,8 @@ async function chooseRun(
     say(`Going on with the run ${unfinished.run} (--new begins a new one).`);
     return unfinished;
   }
-  const run = await beginRun(context, encoder, store, what);
+  const asked = gate == null ? what : { ...what, gate };
+  const run = await beginRun(context, encoder, store, asked);
   const [pass] = run.passes;
   say(
     `Run ${run.run}: ${pass?.documents ?? 0} documents in ${pass?.slices ?? 0} slices → ${run.target}.`,

@@ -115,6 +115,18 @@ export const countsSchema = z.object({
 /** What became of documents. */
 export type SliceCounts = z.infer<typeof countsSchema>;
 
+const gateSchema = z.object({
+  /** Folder of the judged questions, from the root: whoever resumes the run may stand elsewhere. */
+  judgements: z.string(),
+  /** `METRIC>=VALUE` with commas. */
+  require: z.string().optional(),
+  /** A saved evaluation or run file, from the root. */
+  no_worse_than: z.string().optional(),
+});
+
+/** What a new index has to show before the alias moves. */
+export type RunGate = z.infer<typeof gateSchema>;
+
 /** Schema of a run's record, format 1. */
 export const runSchema = z.object({
   kind: z.literal("run"),
@@ -170,6 +182,8 @@ export const runSchema = z.object({
   /** Tokens per document, from the sample and then from what is encoded. */
   tokens_per_document: z.number().min(0),
   verification: verificationSchema.optional(),
+  /** Whoever coordinates puts judged questions to the new index before the swap. */
+  gate: gateSchema.optional(),
   /** Primary shards of the new index, where its source is an index. */
   target_shards: z.number().int().min(1).optional(),
   /** Settings of the new index that are others while it is filled, as they are to be; null: the default. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -80,17 +80,23 @@ describe("the verification of a reindexing", function () {
     assert.deepEqual(await behind(suite.cluster, "vf-all-search"), ["vf-all"]);
   });
 
-  it("is followed by judged questions: the alias stays where the new index answers them too badly", async () => {
-    await demand("PUT", "/vf-judged", { aliases: { "vf-judged-search": {} } });
-    await fill(suite.cluster, "vf-judged", testDocuments(60));
-    const judged = path.join(folder, "judged");
+  /** An index of 60 documents behind an alias, and a folder that judges eight questions for it. */
+  async function withJudgements(index: string): Promise<string> {
+    await demand("PUT", `/${index}`, { aliases: { [`${index}-search`]: {} } });
+    await fill(suite.cluster, index, testDocuments(60));
+    const judged = path.join(folder, index);
     mkdirSync(path.join(judged, "qrels"), { recursive: true });
     const documents = testDocuments(60).slice(0, 8);
-    const ids = [...(await contentOf(suite.cluster, "vf-judged")).keys()].slice(0, 8);
+    const ids = [...(await contentOf(suite.cluster, index)).keys()].slice(0, 8);
     const queries = documents.map(({ text }, i) => JSON.stringify({ _id: `q${i}`, text }));
     writeFileSync(path.join(judged, "queries.jsonl"), queries.join("\n"));
     const qrels = ids.map((id, i) => `q${i}\t${id}\t1`);
     writeFileSync(path.join(judged, "qrels", "test.tsv"), qrels.join("\n"));
+    return judged;
+  }
+
+  it("is followed by judged questions: the alias stays where the new index answers them too badly", async () => {
+    const judged = await withJudgements("vf-judged");
     const args = ["reindex", "--from", "vf-judged", "--to", "vf-judged-search"];
     const environment = environmentOf(suite.config);
     const alone = await runCsplade(folder, [...args, "--require", "ndcg@10>=0.1"], environment);
@@ -110,6 +116,38 @@ describe("the verification of a reindexing", function () {
     assert.equal(taken.code, 0, taken.err);
     assert.match(taken.err, /recall@100 is [01]\.\d{4}; at least 0\.1 is required/);
     assert.deepEqual(await behind(suite.cluster, "vf-judged-search"), ["vf-judged-search-v1"]);
+  });
+
+  it("keeps what judges in the run's record: resumed by its name alone, it is judged again, and not without the folder", async () => {
+    const judged = await withJudgements("vf-kept");
+    const environment = environmentOf(suite.config);
+    const begun = ["reindex", "--from", "vf-kept", "--to", "vf-kept-search"];
+    // A path that is relative to where the command was typed.
+    const gate = ["--judgements", path.basename(judged), "--require", "precision@10>=0.9"];
+    const refused = await runCsplade(folder, [...begun, ...gate], environment);
+    assert.equal(refused.code, 5, refused.err);
+    const [record] = await suite.store.listRuns({ alias: "vf-kept-search" });
+    const resume = ["reindex", "--resume", record?.run ?? ""];
+    const stays = async (args: readonly string[], code: number, said: RegExp) => {
+      const end = await runCsplade(os.tmpdir(), args, environment);
+      assert.equal(end.code, code, end.err);
+      assert.match(end.err, said);
+      assert.deepEqual(await behind(suite.cluster, "vf-kept-search"), ["vf-kept"]);
+    };
+    const tooLow = /precision@10 is 0\.\d{4}; at least 0\.9 is required/;
+    await stays(resume, 5, tooLow);
+    await stays([...resume, "--no-workers"], 5, tooLow);
+    await stays(begun, 5, tooLow);
+    renameSync(judged, `${judged}-away`);
+    await stays(resume, 1, /is to be judged by .*vf-kept\b.*--no-judgements/s);
+    await assert.rejects(suite.run({ resume: record?.run ?? "" }), { code: "usage" });
+    // Demands of one's own take the place of those that are kept, and are kept.
+    const away = ["--judgements", `${judged}-away`, "--require", "precision@10>=0.8"];
+    await stays([...resume, ...away], 5, /at least 0\.8 is required/);
+    await stays(resume, 5, /at least 0\.8 is required/);
+    const ungated = await runCsplade(folder, [...resume, "--no-judgements"], environment);
+    assert.equal(ungated.code, 0, ungated.err);
+    assert.deepEqual(await behind(suite.cluster, "vf-kept-search"), ["vf-kept-search-v1"]);
   });
 
   /** A reindexing under way of 3,000 documents behind an alias. */
