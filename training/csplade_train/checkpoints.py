@@ -62,8 +62,8 @@ def fingerprint(model: SparseEncoder, tokenizer_json: str, lexicon: Lexicon | No
         digest.update(np.ascontiguousarray(tensor.float().numpy(), dtype="<f4").tobytes())
     digest.update(hashlib.sha256(tokenizer_json.encode()).hexdigest().encode())
     digest.update(f"{model.config.variant}/{POOLING}/{ACTIVATION}".encode())
-    if model.config.rope_frequencies is not None:
-        digest.update(json.dumps(model.config.rope_frequencies).encode())
+    for value in model.config.beyond_weights.values():
+        digest.update(json.dumps(value).encode())
     if lexicon is not None:
         # How many terms a question may gain is no property of the space: an index stays valid.
         digest.update(replace(lexicon, expansions={}).to_json().encode())

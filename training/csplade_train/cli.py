@@ -97,6 +97,7 @@ def prepare(a: argparse.Namespace) -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     pairs = read(a.pairs)
     source = base.load(Path(start["model"]) if "model" in start else None)
+    source.demand_sight(int(start["layers"]), longest_text(config))
     if a.like:
         reduced = base.rows_of(source, (a.like / "tokenizer.json").read_text(encoding="utf-8"))
     else:
@@ -122,6 +123,13 @@ def prepare(a: argparse.Namespace) -> None:
     shutil.copy(a.config, a.out / "config.yaml")
     json.dump({"vocabulary": len(reduced.rows), **report}, sys.stdout)
     print()
+
+
+def longest_text(config: dict[str, Any]) -> int:
+    """Tokens that the model reads at once: of a text in training, or of one later that is encoded; twice for echo."""
+    limits = config.get("checkpoint", {}).get("max_tokens", {})
+    longest = max(recipe_of(config["recipe"]).document_tokens, *limits.values(), 0)
+    return 2 * longest if config["start"]["variant"] == "echo" else longest
 
 
 def train(a: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from onnx import TensorProto
 
 from .model import EMPHASIS_RANGE, LENGTH_UNIT, SparseEncoder
 from .onnx_graph import ANY, Graph, Target, assembled
-from .onnx_trunk import positions_and_bias, stack
+from .onnx_trunk import angles_at, positions_and_bias, stack
 
 
 def build(
@@ -39,7 +39,7 @@ def build(
         ids = g.op("Concat", ids, ids, axis=1)
         mask = g.op("Concat", mask, mask, axis=1)
     position, bias = positions_and_bias(g, ids, mask, positions, causal=c.variant == "echo")
-    angles = np.arange(positions)[:, None] * np.array(c.frequencies, dtype=np.float64)
+    angles = angles_at(positions, c.frequencies, 1.0, c.other_frequencies, c.other_layers)
     embedded = g.rows(ids, "embedding", embedding)
     x = stack(g, embedded, state.get, c, position, bias, angles)
     own_ids = "input_ids"

@@ -1,6 +1,6 @@
 """Other people's checkpoints as checkpoint directories: LACONIC, Lion-SP, LightRetriever.
 
-All are language models (Llama, Mistral, Qwen2, Qwen3) read as sparse encoders:
+All are language models (`trunk_shape.ARCHITECTURES`) read as sparse encoders:
 
     w_t = log(1 + ReLU(scale * max over real positions of logit_t))
 
@@ -32,28 +32,8 @@ from . import query_table as query_table_file
 from .checkpoints import ACTIVATION, POOLING, Description, cleared, write_manifest
 from .input_recipe import RoleInput, special_tokens, with_words, without_special_tokens
 from .onnx_graph import ANY, LARGEST_FILE, Graph, Target, assembled, save
-from .onnx_trunk import needed, positions_and_bias, stack
-
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-"""Language models of transformers that can be converted, by their model_type."""
-
-NAMES = {
-    "attention_norm.weight": "input_layernorm.weight",
-    "attention.q.weight": "self_attn.q_proj.weight",
-    "attention.k.weight": "self_attn.k_proj.weight",
-    "attention.v.weight": "self_attn.v_proj.weight",
-    "attention.o.weight": "self_attn.o_proj.weight",
-    "attention.q.bias": "self_attn.q_proj.bias",
-    "attention.k.bias": "self_attn.k_proj.bias",
-    "attention.v.bias": "self_attn.v_proj.bias",
-    "attention.q_norm.weight": "self_attn.q_norm.weight",
-    "attention.k_norm.weight": "self_attn.k_norm.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "gate.weight": "mlp.gate_proj.weight",
-    "up.weight": "mlp.up_proj.weight",
-    "down.weight": "mlp.down_proj.weight",
-}
-
+from .onnx_trunk import angles_at, needed, positions_and_bias, stack
+from .trunk_shape import LAYER_WEIGHTS, OPTIONAL_WEIGHTS, demand_sight, llama_weights, rotary_of, shape_of
 
 SPECIAL_POSITIONS = 8
 """Positions of special tokens around a text."""
@@ -88,50 +68,6 @@ FAMILIES = {
         Family("lightretriever", True, 0.0, {"document": 512, "query": 512}, {"document": 512, "query": 512}, True),
     )
 }
-
-
-@dataclass(frozen=True)
-class ForeignSizes:
-    """Sizes of the trunk, from a transformers configuration."""
-
-    hidden: int
-    layers: int
-    heads: int
-    key_value_heads: int
-    head_size: int
-    intermediate: int
-    norm_epsilon: float
-
-
-def sizes_of(config: Any, layers: int | None = None) -> ForeignSizes:
-    """Sizes of a configuration, cut to the first `layers`.  Raises ValueError for what the graph lacks."""
-    if config.model_type not in ARCHITECTURES:
-        raise ValueError(f"a {config.model_type} model cannot be converted; {', '.join(ARCHITECTURES)} can")
-    if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
-        raise ValueError("only models with SiLU and without MLP biases can be converted")
-    if config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False):
-        raise ValueError("only models without a bias behind attention can be converted")
-    count = config.num_hidden_layers if layers is None else layers
-    if not 0 < count <= config.num_hidden_layers:
-        raise ValueError(f"--layers must be 1 to {config.num_hidden_layers}")
-    return ForeignSizes(
-        config.hidden_size,
-        count,
-        config.num_attention_heads,
-        config.num_key_value_heads,
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        config.intermediate_size,
-        config.rms_norm_eps,
-    )
-
-
-def demand_sight(config: Any, longest: int) -> None:
-    """Raises ValueError if a text of so many tokens is longer than what a position of the model sees."""
-    if getattr(config, "use_sliding_window", True) is False:
-        return
-    window = getattr(config, "sliding_window", None)
-    if window is not None and window < longest:
-        raise ValueError(f"texts have up to {longest} tokens, and the model's layers see {window} at once")
 
 
 def load(directory: Path, adapter: Path | None = None) -> Any:
@@ -172,13 +108,6 @@ def demand_base(base: Path, adapter: Path, called: str | None = None) -> None:
         )
 
 
-def rotary_angles(model: Any, positions: int) -> tuple[np.ndarray, float]:
-    """Angles [positions, head_size / 2] as transformers computes them, scaled variants included, and their factor."""
-    rotary = model.model.rotary_emb
-    inverse = rotary.inv_freq.double().cpu().numpy()
-    return np.arange(positions)[:, None] * inverse, float(rotary.attention_scaling)
-
-
 def build(
     model: Any,
     family: Family,
@@ -192,27 +121,29 @@ def build(
 
     layers: keep the first so many; term_ids: the only tokens that may be terms.
     """
-    c = sizes_of(model.config, layers)
+    c = shape_of(model.config, layers)
     if precision == "int4" and c.hidden % block:
         raise ValueError(f"hidden size {c.hidden} must be a multiple of the quantization block {block}")
-    state = model.state_dict()
+    state = llama_weights(model)
+    names = LAYER_WEIGHTS | OPTIONAL_WEIGHTS
 
     def weight(name: str) -> np.ndarray | None:
         _, number, rest = name.split(".", 2)
-        tensor = state.get(f"model.layers.{number}.{NAMES[rest]}")
+        tensor = state.get(f"model.layers.{number}.{names[rest]}")
         return None if tensor is None else tensor.detach().float().cpu().numpy()
 
     def whole(name: str) -> np.ndarray:
         return state[name].detach().float().cpu().numpy()
 
     positions = max(family.max_tokens.values()) + SPECIAL_POSITIONS
-    demand_sight(model.config, positions)
+    demand_sight(c.windows, positions)
     g = Graph(precision, block, target)
     position, bias = positions_and_bias(g, "input_ids", "attention_mask", positions, family.causal)
     embedding = whole("model.embed_tokens.weight")
     x = g.rows("input_ids", "embedding", embedding)
-    angles, scaling = rotary_angles(model, positions)
-    x = stack(g, x, weight, c, position, bias, angles, scaling)
+    r = rotary_of(model)
+    angles = angles_at(positions, r.frequencies, r.factor, r.other_frequencies, r.other_layers)
+    x = stack(g, x, weight, c, position, bias, angles)
     final = g.constant("norm.weight", needed(lambda n: whole("model." + n), "norm.weight"))
     x = g.op("SimplifiedLayerNormalization", x, final, axis=-1, epsilon=c.norm_epsilon)
     first = g.op("Slice", x, g.ints(0), g.ints(1), g.ints(1))
@@ -310,7 +241,7 @@ def write(
     if family.counted_queries:
         query_table_file.write(directory, torch.ones(vocabulary), repeated="sum")
     pad = model.config.pad_token_id
-    kept = sizes_of(model.config, layers).layers
+    kept = shape_of(model.config, layers).layers
     about = Description(
         name=name,
         base=base,

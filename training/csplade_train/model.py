@@ -1,6 +1,6 @@
 """The network: the trunk of a language model with a bidirectional (or echo) mask and a sparse head.
 
-The trunk is that of Llama, Mistral, Qwen2 or Qwen3.
+The trunk is that of Llama, Mistral, Qwen2, Qwen3, SmolLM3 or Gemma 3.
 
 Shapes: B texts, S positions, H hidden size, V vocabulary rows.
 
@@ -29,7 +29,8 @@ depend on i.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,16 @@ class ModelConfig:
     """The output projection is the embedding table."""
     rope_frequencies: list[float] | None = None
     """Angles at position 1 [head_size / 2], where they are scaled (Llama 3); without them those of rope_theta."""
+    other_layers: list[int] | None = None
+    """Layers whose rotary positions are others: near ones (Gemma 3), or none (SmolLM3)."""
+    other_frequencies: list[float] | None = None
+    """Their angles at position 1; all 0 where they have no positions."""
+    activation: str = "silu"
+    """Behind the gate of an MLP: silu or gelu_tanh (Gemma 3)."""
+    output_norms: bool = False
+    """What attention and MLP give is normalized before it is added (Gemma 3)."""
+    embedding_factor: float = 1.0
+    """What embeddings are multiplied by before the first layer (Gemma 3)."""
 
     def __post_init__(self) -> None:
         if self.variant not in ("bi", "echo"):
@@ -90,6 +101,13 @@ class ModelConfig:
         steps = range(0, self.head_size, 2)
         return self.rope_frequencies or [1.0 / self.rope_theta ** (n / self.head_size) for n in steps]
 
+    @property
+    def beyond_weights(self) -> dict[str, object]:
+        """What of the trunk no weight and no shape tells, where it is not as Llama 2's."""
+        named = ("rope_frequencies", "other_layers", "other_frequencies", "activation", "embedding_factor")
+        plain = {f.name: f.default for f in fields(self)}
+        return {name: value for name in named if (value := getattr(self, name)) != plain[name]}
+
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
@@ -107,13 +125,9 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
 
 
-def rotary_tables(positions: Tensor, c: ModelConfig) -> tuple[Tensor, Tensor]:
+def rotary_tables(positions: Tensor, frequencies: list[float]) -> tuple[Tensor, Tensor]:
     """Cosine and sine tables [B, S, head_size] for integer positions [B, S]."""
-    if c.rope_frequencies is None:
-        steps = torch.arange(0, c.head_size, 2, dtype=torch.float32, device=positions.device)
-        inverse = 1.0 / (c.rope_theta ** (steps / c.head_size))
-    else:
-        inverse = torch.tensor(c.rope_frequencies, dtype=torch.float32, device=positions.device)
+    inverse = torch.tensor(frequencies, dtype=torch.float32, device=positions.device)
     angles = positions.float()[..., None] * inverse
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos(), angles.sin()
@@ -154,20 +168,30 @@ class Attention(nn.Module):
         return self.o(out.transpose(1, 2).reshape(b, s, c.heads * c.head_size))
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "gelu_tanh": gelu_tanh}
+
+
 class Layer(nn.Module):
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[c.activation]
         self.attention_norm = RMSNorm(c.hidden, c.norm_epsilon)
         self.attention = Attention(c)
         self.mlp_norm = RMSNorm(c.hidden, c.norm_epsilon)
         self.gate = nn.Linear(c.hidden, c.intermediate, bias=False)
         self.up = nn.Linear(c.hidden, c.intermediate, bias=False)
         self.down = nn.Linear(c.intermediate, c.hidden, bias=False)
+        self.attention_out_norm = RMSNorm(c.hidden, c.norm_epsilon) if c.output_norms else nn.Identity()
+        self.mlp_out_norm = RMSNorm(c.hidden, c.norm_epsilon) if c.output_norms else nn.Identity()
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), cos, sin, mask)
+        x = x + self.attention_out_norm(self.attention(self.attention_norm(x), cos, sin, mask))
         h = self.mlp_norm(x)
-        return x + self.down(F.silu(self.gate(h)) * self.up(h))
+        return x + self.mlp_out_norm(self.down(self.activation(self.gate(h)) * self.up(h)))
 
 
 class SparseEncoder(nn.Module):
@@ -233,10 +257,13 @@ class SparseEncoder(nn.Module):
         device = ids.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         mask = torch.zeros(allowed.shape, dtype=dtype, device=ids.device).masked_fill(~allowed, -1.0e4)
-        cos, sin = rotary_tables(positions, self.config)
+        usual = rotary_tables(positions, self.config.frequencies)
+        others = self.config.other_layers or []
+        other = rotary_tables(positions, self.config.other_frequencies or []) if others else usual
         embedded = self.embedding(ids)
-        x = embedded
-        for layer in self.layers:
+        x = embedded if self.config.embedding_factor == 1.0 else embedded * self.config.embedding_factor
+        for n, layer in enumerate(self.layers):
+            cos, sin = other if n in others else usual
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(layer, x, cos, sin, mask, use_reentrant=False)
             else:

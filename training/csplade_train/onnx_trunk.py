@@ -1,8 +1,9 @@
-"""The transformer layers of a Llama, Mistral, Qwen2 or Qwen3 as ONNX nodes: masks, rotary positions, attention, MLP."""
+"""Layers of Llama and its kin (`trunk_shape.ARCHITECTURES`) as ONNX nodes: masks, rotary positions, attention, MLP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,38 @@ class Sizes(Protocol):
     def intermediate(self) -> int: ...
     @property
     def norm_epsilon(self) -> float: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def embedding_factor(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Angles:
+    """Rotary angles [positions, head_size / 2] of the layers."""
+
+    usual: np.ndarray
+    factor: float = 1.0
+    """Of their cosine and sine."""
+    other: np.ndarray | None = None
+    """Of `other_layers`; None where those have no positions."""
+    other_layers: tuple[int, ...] = ()
+
+
+def angles_at(
+    positions: int,
+    frequencies: Sequence[float],
+    factor: float = 1.0,
+    other: Sequence[float] | None = None,
+    other_layers: Sequence[int] | None = None,
+) -> Angles:
+    """Angles at the first positions, by those at position 1; 0 is no position."""
+
+    def at(each: Sequence[float]) -> np.ndarray:
+        return np.arange(positions)[:, None] * np.array(each, dtype=np.float64)
+
+    moved = at(other) if other is not None and any(other) else None
+    return Angles(at(frequencies), factor, moved, tuple(other_layers or ()))
 
 
 def needed(weights: Weights, name: str) -> np.ndarray:
@@ -67,6 +100,19 @@ def positions_and_bias(g: Graph, ids: str, mask: str, positions: int, causal: bo
     return position, g.op("Add", bias, zeros)
 
 
+def rotary_tables(g: Graph, name: str, angles: np.ndarray, factor: float) -> tuple[str, str]:
+    """Cosines and sines of angles, in the precision of products."""
+    cos = g.constant(name + "_cos", (np.cos(angles) * factor).astype(np.float32))
+    sin = g.constant(name + "_sin", (np.sin(angles) * factor).astype(np.float32))
+    return g.narrow(cos), g.narrow(sin)
+
+
+def gated(g: Graph, gate: str, activation: str) -> str:
+    if activation == "gelu_tanh":
+        return g.op("FastGelu", gate, domain=MICROSOFT)
+    return g.op("Mul", gate, g.op("Sigmoid", gate))
+
+
 def stack(
     g: Graph,
     x: str,
@@ -74,18 +120,21 @@ def stack(
     c: Sizes,
     position: str,
     bias: str,
-    angles: np.ndarray,
-    scaling: float = 1.0,
+    angles: Angles,
     adapt: Adapt = unchanged,
 ) -> str:
-    """States [B, S, H] after the last layer, before the final norm; the sum over layers in single precision.
+    """States [B, S, H] after the last layer, before the final norm, from embeddings; the sum over layers in single
+    precision.
 
-    angles [positions, head_size / 2]: rotary angles; scaling: factor of their cosine and sine.
     adapt: what is added to the layers, on the CPU.
     """
-    cos = g.constant("rotary_cos", (np.cos(angles) * scaling).astype(np.float32))
-    sin = g.constant("rotary_sin", (np.sin(angles) * scaling).astype(np.float32))
-    cos, sin, bias = g.narrow(cos), g.narrow(sin), g.narrow(bias)
+    usual = rotary_tables(g, "rotary", angles.usual, angles.factor)
+    other = usual
+    if angles.other is not None:
+        other = rotary_tables(g, "other_rotary", angles.other, 1.0)
+    bias = g.narrow(bias)
+    if c.embedding_factor != 1.0:
+        x = g.op("Mul", x, g.constant("embedding_factor", np.array(c.embedding_factor, dtype=np.float32)))
     wide, narrow = c.heads * c.head_size, c.key_value_heads * c.head_size
 
     def norm(x: str, name: str) -> str:
@@ -101,8 +150,19 @@ def stack(
         each = g.op("SimplifiedLayerNormalization", each, g.constant(name, value), axis=-1, epsilon=c.norm_epsilon)
         return g.narrow(g.op("Reshape", each, g.ints(0, 0, heads * c.head_size)))
 
-    def rotary(x: str, heads: int) -> str:
-        return g.op("RotaryEmbedding", x, position, cos, sin, domain=MICROSOFT, num_heads=heads, interleaved=0)
+    def rotary(x: str, n: int, heads: int) -> str:
+        others = n in angles.other_layers
+        if others and angles.other is None:
+            return x
+        tables = other if others else usual
+        return g.op("RotaryEmbedding", x, position, *tables, domain=MICROSOFT, num_heads=heads, interleaved=0)
+
+    def out_norm(x: str, name: str) -> str:
+        """An output normalized before it is added, where the model has such a norm (Gemma 3)."""
+        value = weights(name)
+        if value is None:
+            return x
+        return g.op("SimplifiedLayerNormalization", x, g.constant(name, value), axis=-1, epsilon=c.norm_epsilon)
 
     def repeat(x: str) -> str:
         if c.heads == c.key_value_heads:
@@ -123,15 +183,17 @@ def stack(
         if shifts:
             joined = g.op("Add", joined, g.narrow(g.constant(p + "qkv_bias", np.concatenate(shifts))))
         q, k, v = g.many("Split", joined, g.ints(wide, narrow, narrow), outputs=3, axis=-1, name=p + "split")
-        q = rotary(head_norm(q, p + "attention.q_norm.weight", c.heads), c.heads)
-        k = rotary(head_norm(k, p + "attention.k_norm.weight", c.key_value_heads), c.key_value_heads)
+        q = rotary(head_norm(q, p + "attention.q_norm.weight", c.heads), n, c.heads)
+        k = rotary(head_norm(k, p + "attention.k_norm.weight", c.key_value_heads), n, c.key_value_heads)
         a = g.op("MultiHeadAttention", q, repeat(k), repeat(v), "", "", bias, domain=MICROSOFT, num_heads=c.heads)
-        x = g.op("Add", x, g.wide(linear(a, p + "o", needed(weights, p + "attention.o.weight"))))
+        a = g.wide(linear(a, p + "o", needed(weights, p + "attention.o.weight")))
+        x = g.op("Add", x, out_norm(a, p + "attention_out_norm.weight"))
         h = norm(x, p + "mlp_norm.weight")
         both = np.concatenate([needed(weights, p + "gate.weight"), needed(weights, p + "up.weight")])
         gate, up = g.many(
             "Split", linear(h, p + "gate_up", both), g.ints(c.intermediate, c.intermediate), outputs=2, axis=-1
         )
-        h = g.op("Mul", g.op("Mul", gate, g.op("Sigmoid", gate)), up)
-        x = g.op("Add", x, g.wide(linear(h, p + "down", needed(weights, p + "down.weight"))))
+        h = g.op("Mul", gated(g, gate, c.activation), up)
+        h = g.wide(linear(h, p + "down", needed(weights, p + "down.weight")))
+        x = g.op("Add", x, out_norm(h, p + "mlp_out_norm.weight"))
     return x

@@ -27,13 +27,14 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from . import tokenizer as tok
-from .base import LAYER_WEIGHTS, Base, Sizes
+from .base import Base, Sizes
 from .batches import padded
 from .checkpoints import Description, cleared, write_manifest
 from .lexicon import Lexicon, TermSpace
 from .onnx_graph import ANY, Graph, Target, assembled, save
-from .onnx_trunk import Adapt, positions_and_bias, stack, unchanged
+from .onnx_trunk import Adapt, angles_at, positions_and_bias, stack, unchanged
 from .reader import cached, reader_of, rescaled
+from .trunk_shape import LAYER_WEIGHTS
 
 ACTIVATION = "relu"
 POOLING = "prompt"
@@ -69,7 +70,7 @@ def build(
         return None if theirs is None else _numpy(base, f"model.{layers}.{number}.{theirs}")
 
     position, mask = positions_and_bias(g, "input_ids", "attention_mask", positions, causal=True)
-    angles = np.arange(positions)[:, None] / c.theta ** (np.arange(0, c.head_size, 2, dtype=np.float64) / c.head_size)
+    angles = angles_at(positions, c.theta ** (-np.arange(0, c.head_size, 2, dtype=np.float64) / c.head_size))
     embedding = _numpy(base, "model.embed_tokens.weight")
     # Texts are padded on the right: their lengths [B, 1] give the last real positions.
     length = g.op("ReduceSum", "attention_mask", g.ints(1), keepdims=1)

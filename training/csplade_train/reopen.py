@@ -7,6 +7,7 @@ so training goes on from exactly what was shipped, and no float weights need shi
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
-from .base import LAYER_WEIGHTS, Base
+from .base import Base
 from .model import MASKED_BIAS, ModelConfig, SparseEncoder
 from .quantize import AffineQuantized, BlockQuantized, dequantize_affine, dequantize_blocks, dequantize_rows
+from .trunk_shape import LAYER_WEIGHTS
 
 QKV_BIASES = ("attention.q.bias", "attention.k.bias", "attention.v.bias")
-HEAD_NORMS = ("attention.q_norm.weight", "attention.k_norm.weight")
+NORMS = (
+    "attention.q_norm.weight", "attention.k_norm.weight", "attention_out_norm.weight", "mlp_out_norm.weight",
+)  # fmt: skip
+LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 class Graph:
@@ -60,8 +65,26 @@ class Graph:
 
     @property
     def angles(self) -> np.ndarray:
-        """Rotary angles at position 1 [head_size / 2]; none is beyond 1."""
+        """Rotary angles at position 1 [head_size / 2] of most layers; none is beyond 1."""
         return np.arcsin(self.array("rotary_sin")[1].astype(np.float64))
+
+    @property
+    def other_layers(self) -> list[int]:
+        """Layers without rotary positions or with other ones."""
+        usual, layer = set(), 0
+        for node in self.nodes:
+            found = LAYER.search(" ".join([*node.input, node.name]))
+            layer = int(found[1]) if found else layer
+            if node.op_type == "RotaryEmbedding" and node.input[2].startswith("rotary_cos"):
+                usual.add(layer)
+        return [n for n in range(self.layers) if n not in usual]
+
+    @property
+    def other_frequencies(self) -> list[float]:
+        """Their angles at position 1; 0 where they have no positions."""
+        if "other_rotary_sin" not in self.arrays:
+            return [0.0] * len(self.angles)
+        return np.arcsin(self.array("other_rotary_sin")[1].astype(np.float64)).tolist()
 
     @property
     def frequencies(self) -> list[float] | None:
@@ -88,7 +111,7 @@ class Graph:
         p = f"layers.{n}."
         q, k, v = np.split(self.weight(p + "qkv", hidden), [wide, wide + narrow])
         gate, up = np.split(self.weight(p + "gate_up", hidden), 2)
-        more = {name: self.array(p + name) for name in HEAD_NORMS if p + name in self.arrays}
+        more = {name: self.array(p + name) for name in NORMS if p + name in self.arrays}
         if p + "qkv_bias" in self.arrays:
             biases = np.split(self.array(p + "qkv_bias"), [wide, wide + narrow])
             more |= dict(zip(QKV_BIASES, biases, strict=True))
@@ -116,6 +139,7 @@ def reopen(directory: Path) -> tuple[SparseEncoder, str]:
         raise ValueError(f"{directory} was not trained by csplade-train: only such checkpoints can be trained further")
     hidden = len(g.array("embedding_mean"))
     heads, narrow_heads, head_size, theta = g.sizes
+    others = g.other_layers
     state: dict[str, Tensor] = {}
 
     def keep(name: str, value: np.ndarray) -> None:
@@ -150,9 +174,14 @@ def reopen(directory: Path) -> tuple[SparseEncoder, str]:
         variant=manifest["variant"],
         own_head_size=None if head_size == hidden // heads else head_size,
         attention_bias="layers.0." + QKV_BIASES[0] in state,
-        head_norms="layers.0." + HEAD_NORMS[0] in state,
+        head_norms="layers.0." + NORMS[0] in state,
         tied=tied,
         rope_frequencies=g.frequencies,
+        output_norms="layers.0." + NORMS[-1] in state,
+        activation="gelu_tanh" if any(n.op_type == "FastGelu" for n in g.nodes) else "silu",
+        embedding_factor=g.array("embedding_factor").item() if "embedding_factor" in g.arrays else 1.0,
+        other_layers=others or None,
+        other_frequencies=g.other_frequencies if others else None,
     )
     model = SparseEncoder(config)
     model.load_state_dict(state)

@@ -11,7 +11,15 @@ import yaml
 from node_encoder import assert_same, encode
 from test_resume import train
 from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM, Qwen3ForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    LlamaForCausalLM,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+    SmolLM3ForCausalLM,
+)
 from world import RECIPE, pairs
 
 from csplade_train import base, checkpoints, cli
@@ -25,6 +33,16 @@ LLAMA3 = {
     "original_max_position_embeddings": 16,
 }  # fmt: skip
 
+GEMMA3 = {
+    "head_dim": 32, "query_pre_attn_scalar": 48, "sliding_window": 128, "max_position_embeddings": 256,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
+    },
+}  # fmt: skip
+"""Near layers with angles of their own; a scale of attention that is not the one of the head's size."""
+
 
 def llama(directory: Path, kind: type[PreTrainedModel] = LlamaForCausalLM, **changes: object) -> Path:
     """A random Llama, or a kin of it, of four layers with a byte-level tokenizer, saved as transformers saves it."""
@@ -35,9 +53,11 @@ def llama(directory: Path, kind: type[PreTrainedModel] = LlamaForCausalLM, **cha
         "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
     }  # fmt: skip
     model = kind(kind.config_class(**(sizes | changes)))
+    # Gemma 3 adds 1 to what its norms have.
+    usual = 0.0 if kind is Gemma3ForCausalLM else 1.0
     for name, parameter in model.named_parameters():
-        if name.endswith(("bias", "q_norm.weight", "k_norm.weight")):
-            torch.nn.init.normal_(parameter, mean=float(name.endswith("weight")), std=0.2)
+        if name.endswith(("bias", "norm.weight")):
+            torch.nn.init.normal_(parameter, mean=usual if name.endswith("weight") else 0.0, std=0.2)
     model.save_pretrained(directory)
     (directory / "tokenizer.json").write_text(text, encoding="utf-8")
     return directory
@@ -73,6 +93,10 @@ SHAPES: dict[str, tuple[type[PreTrainedModel], dict[str, object]]] = {
     "mistral-0.3": (MistralForCausalLM, {"tie_word_embeddings": False, "head_dim": 24, "sliding_window": None}),
     "qwen2.5": (Qwen2ForCausalLM, {}),
     "qwen3": (Qwen3ForCausalLM, {"head_dim": 32}),
+    "gemma-3": (Gemma3ForCausalLM, GEMMA3),
+    "smollm2": (LlamaForCausalLM, {"rope_parameters": {"rope_type": "default", "rope_theta": 100000.0}}),
+    # Its second layer has no positions.
+    "smollm3": (SmolLM3ForCausalLM, {"no_rope_layer_interval": 2, "max_position_embeddings": 256, "pad_token_id": 0}),
 }
 
 
@@ -80,7 +104,8 @@ SHAPES: dict[str, tuple[type[PreTrainedModel], dict[str, object]]] = {
     ("shape", "variant", "rank"),
     [
         ("llama-3.1", "bi", 2), ("llama-3.1", "echo", 0), ("llama-3.2", "echo", 2), ("mistral-0.3", "bi", 0),
-        ("qwen2.5", "echo", 2), ("qwen3", "bi", 0),
+        ("qwen2.5", "echo", 2), ("qwen3", "bi", 0), ("gemma-3", "bi", 2), ("gemma-3", "echo", 0),
+        ("smollm3", "bi", 0), ("smollm3", "echo", 2), ("smollm2", "echo", 0),
     ],
 )  # fmt: skip
 def test_language_models_of_many_shapes_are_adapted_and_trained_and_give_in_node_what_torch_gives(
@@ -127,6 +152,7 @@ def test_language_models_of_many_shapes_are_adapted_and_trained_and_give_in_node
         reopened = again.eval()(*padded(tok.encode_batch(tokenizer, texts, 32))).numpy()
     np.testing.assert_allclose(reopened, expected, atol=1e-4, err_msg="the checkpoint can be trained further")
     assert (again.config.rope_frequencies is None) is (model.config.rope_frequencies is None)
+    assert again.config.beyond_weights.keys() == model.config.beyond_weights.keys()
     if shape != "qwen2.5":
         return
     with pytest.raises(ValueError, match="read at a prompt"):
@@ -135,8 +161,50 @@ def test_language_models_of_many_shapes_are_adapted_and_trained_and_give_in_node
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"rope_parameters": LLAMA3 | {"rope_type": "dynamic"}}, "dynamic"), ({"attention_bias": True}, "biases")],
+    [
+        ({"rope_parameters": LLAMA3 | {"rope_type": "dynamic"}}, "dynamic"),
+        ({"attention_bias": True}, "biases"),
+        ({"hidden_act": "relu"}, "relu"),
+    ],
 )
 def test_a_model_with_parts_that_do_not_fit_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         base.load(llama(tmp_path, **change))
+
+
+def test_a_start_is_the_language_model_itself_whatever_its_shape(tmp_path: Path) -> None:
+    """Causal and over the whole vocabulary, our trunk gives transformers' own states."""
+    for shape, (kind, changes) in SHAPES.items():
+        directory = llama(tmp_path / shape, kind, **changes)
+        source = base.load(directory)
+        rows = list(range(380))
+        model = base.start(source, tok.ReducedTokenizer(source.tokenizer_json, rows), 4, "echo").eval()
+        # The same text twice: what echo reads, as the language model reads it.
+        row = torch.tensor([tok.encode_batch(Tokenizer.from_str(source.tokenizer_json), [pairs(1)[0].passage], 40)[0]])
+        model.offset.data.zero_()
+        model.gain.data.zero_()
+        theirs = kind.from_pretrained(directory).eval()
+        with torch.no_grad():
+            states, _ = model.hidden(row, torch.ones_like(row))
+            expected = theirs(torch.cat([row, row], 1)).logits[0, row.shape[1] :]
+            got = states[0] @ model.terms().T
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=2e-4, err_msg=shape)
+
+
+def test_a_window_is_refused_only_where_texts_are_longer(tmp_path: Path) -> None:
+    source = base.load(llama(tmp_path, Gemma3ForCausalLM, **GEMMA3))
+    source.demand_sight(4, 128)
+    with pytest.raises(ValueError, match="128 at once"):
+        source.demand_sight(1, 129)
+    config = {
+        "start": {
+            "seed": 1, "layers": 2, "variant": "echo", "least_count": 1, "trunk_std": 0.6, "distance": 3.0,
+            "own_scale": 0.7, "model": str(tmp_path),
+        },
+        "recipe": RECIPE,
+        "checkpoint": {"max_tokens": {"document": 65, "query": 32}},
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    write(tmp_path / "pairs.jsonl", pairs(60))
+    words = ["--pairs", str(tmp_path / "pairs.jsonl"), "--config", str(tmp_path / "config.yaml")]
+    assert cli.main(["prepare", *words, "--out", str(tmp_path / "run")]) == 2, "echo reads a text twice"

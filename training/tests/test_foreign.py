@@ -14,6 +14,8 @@ from node_encoder import assert_same, encode
 from test_export import dense, rounded_weight, session
 from tokenizers import Tokenizer, processors
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -22,12 +24,15 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 from world import pairs
 
 from csplade_train import cli, foreign
 from csplade_train import tokenizer as tok
 from csplade_train.onnx_graph import PRECISIONS
+from csplade_train.trunk_shape import demand_sight, shape_of, windows_of
 
 TEXTS = [p.passage for p in pairs(40)]
 TOKENIZER = tok.train(TEXTS, 380)
@@ -39,6 +44,14 @@ SIZES: dict[str, Any] = {
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
+}  # fmt: skip
+GEMMA3: dict[str, Any] = {
+    "head_dim": 32, "query_pre_attn_scalar": 48, "sliding_window": 300,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    "rope_parameters": {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        "full_attention": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 8.0},
+    },
 }  # fmt: skip
 
 
@@ -53,6 +66,10 @@ MADE: dict[str, Callable[[], Any]] = {
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False)),
     # As Qwen3: norms of queries and keys, heads wider than the hidden size.
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=32, tie_word_embeddings=True)),
+    # As Gemma 3: norms of outputs, scaled embeddings, near and far layers.
+    "gemma-3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, **GEMMA3)),
+    # As SmolLM3: a layer without positions.
+    "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**SIZES, no_rope_layer_interval=2, tie_word_embeddings=True)),
 }
 
 
@@ -63,7 +80,8 @@ def model_of(architecture: str) -> Any:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
-                parameter.normal_(mean=1.0, std=0.1)
+                # Gemma 3 adds 1 to what its norms have.
+                parameter.normal_(mean=0.0 if architecture == "gemma-3" else 1.0, std=0.1)
             else:
                 parameter.normal_(std=0.25 if "embed" in name or "head" in name else 0.1)
     return model.eval()
@@ -82,7 +100,11 @@ def reference(model: Any, family: foreign.Family, rows: list[list[int]]) -> np.n
             allowed = allowed.tril()
         mask = torch.zeros(1, 1, len(row), len(row)).masked_fill(~allowed, torch.finfo(torch.float32).min)
         with torch.no_grad():
-            logits = model(ids, attention_mask=mask, position_ids=torch.arange(len(row))[None]).logits[0]
+            # Gemma 3 takes a mask a kind of layer.
+            masks = mask
+            if model.config.model_type == "gemma3_text":
+                masks = {"full_attention": mask, "sliding_attention": mask}
+            logits = model(ids, attention_mask=masks, position_ids=torch.arange(len(row))[None]).logits[0]
         scale = model.config.hidden_size**family.scale_power
         result.append(torch.log1p(torch.relu(logits.max(0).values * scale)).numpy())
     return np.stack(result)
@@ -101,7 +123,11 @@ def written(directory: Path, model: Any, family: str, precision: str, **more: An
     ("family", "architecture", "precision"),
     [
         *((f, a, p) for f in ("laconic", "lion-sp", "lightretriever") for a in ("llama", "qwen2") for p in PRECISIONS),
-        *(("laconic", a, p) for a in ("llama-untied", "mistral", "qwen3") for p in ("fp32", "int8")),
+        *(
+            ("laconic", a, p)
+            for a in ("llama-untied", "mistral", "qwen3", "gemma-3", "smollm3")
+            for p in ("fp32", "int8")
+        ),
         ("lightretriever", "qwen3", "int4"),
     ],
 )
@@ -242,16 +268,18 @@ def test_an_architecture_that_is_not_understood_is_refused() -> None:
     config = LlamaConfig(**SIZES)
     config.model_type = "gemma"
     with pytest.raises(ValueError, match="gemma"):
-        foreign.sizes_of(config)
+        shape_of(config)
     with pytest.raises(ValueError, match="bias"):
-        foreign.sizes_of(LlamaConfig(**SIZES, attention_bias=True))
+        shape_of(LlamaConfig(**SIZES, attention_bias=True))
 
 
-def test_a_window_is_refused_only_where_texts_are_longer(tmp_path: Path) -> None:
-    foreign.demand_sight(MistralConfig(**SIZES, sliding_window=4096), 512)
+def test_a_window_is_refused_only_where_texts_are_longer() -> None:
+    demand_sight(windows_of(MistralConfig(**SIZES, sliding_window=4096)), 512)
     with pytest.raises(ValueError, match="200 at once"):
-        foreign.demand_sight(MistralConfig(**SIZES, sliding_window=200), 512)
-    foreign.demand_sight(Qwen2Config(**SIZES, sliding_window=200, use_sliding_window=False), 512)
+        demand_sight(windows_of(MistralConfig(**SIZES, sliding_window=200)), 512)
+    demand_sight(windows_of(Qwen2Config(**SIZES, sliding_window=200, use_sliding_window=False)), 512)
+    with pytest.raises(ValueError, match="300 at once"):
+        demand_sight(windows_of(Gemma3TextConfig(**SIZES, **GEMMA3)), 301)
 
 
 def test_every_file_of_a_checkpoint_may_be_read_by_others_its_large_weights_too(tmp_path: Path) -> None:
