@@ -9,13 +9,7 @@ const HEAR_MS = 5_000;
 
 /** Closes the producer's side. @throws CspladeError `queue_unreachable`; the connection is gone all the same. */
 export async function closeQueue(queue: Queue, redis: RedisClient): Promise<void> {
-  try {
-    await withDeadline(queue.close(), HEAR_MS, "Closing the queue");
-  } catch (thrown) {
-    throw unheard("queue", thrown);
-  } finally {
-    redis.disconnect();
-  }
+  await end("queue", queue.close(), HEAR_MS, redis);
 }
 
 /**
@@ -30,24 +24,31 @@ export async function closeWorker(
   deadlineMs: number,
   stop: (reason: CspladeError) => void,
 ): Promise<void> {
-  // BullMQ closes once: closing by force after that would wait for the same end.
-  const closing = worker.close();
   const late = setTimeout(
     () => stop(new CspladeError("aborted", "The worker is stopping.")),
     deadlineMs,
   );
   try {
-    await withDeadline(closing, deadlineMs + HEAR_MS, "Closing the worker");
-  } catch (thrown) {
-    throw unheard("worker", thrown);
+    // BullMQ closes once: closing by force after that would wait for the same end.
+    await end("worker", worker.close(), deadlineMs + HEAR_MS, redis);
   } finally {
     clearTimeout(late);
-    redis.disconnect();
   }
 }
 
-function unheard(what: string, cause: unknown): CspladeError {
-  return new CspladeError("queue_unreachable", `Closing the ${what} failed: ${messageOf(cause)}`, {
-    cause,
-  });
+/** Waits for a side's end, at most `ms` milliseconds, and ends its connection. */
+async function end(
+  side: "queue" | "worker",
+  closing: Promise<void>,
+  ms: number,
+  redis: RedisClient,
+): Promise<void> {
+  try {
+    await withDeadline(closing, ms, `Closing the ${side}`);
+  } catch (cause) {
+    const reason = `Closing the ${side} failed: ${messageOf(cause)}`;
+    throw new CspladeError("queue_unreachable", reason, { cause });
+  } finally {
+    redis.disconnect();
+  }
 }
