@@ -39,7 +39,7 @@ export function askedGate({
 }
 
 /** A gate's files, read. */
-interface OpenGate {
+export interface OpenGate {
   readonly judged: JudgedQueries;
   readonly flags: GateFlags;
   readonly judge: Awaited<ReturnType<typeof gateOf>>;
@@ -58,14 +58,12 @@ export async function openGate({ judgements, require, no_worse_than }: RunGate):
 /**
  * What judges new indices by a gate.
  * @param openAnother opens an encoder for the questions where that of `place` encodes none.
- * @throws CspladeError as {@link openGate}.
  */
-export async function openJudge(
+export function judgeBy(
   place: EvaluationPlace & { readonly encoder: Encoder },
-  gate: RunGate,
+  { judged, flags, judge }: OpenGate,
   openAnother: () => Promise<Encoder>,
-): Promise<Judge> {
-  const { judged, flags, judge } = await openGate(gate);
+): Judge {
   return async (target) => {
     const own = place.encoder.encodes.queries ? undefined : await openAnother();
     try {

@@ -22,7 +22,7 @@ import { documentSettings, withDocumentOptions, type DocumentFlags } from "./doc
 import { failureLines, truncatedLines } from "./failure-lines.js";
 import { commandWith, sameCommand, untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printLine } from "./outcome.js";
-import { askedGate, openGate, openJudge } from "./reindex-gate.js";
+import { askedGate, judgeBy, openGate } from "./reindex-gate.js";
 import { startReindexProgress, type ReindexProgress } from "./reindex-progress.js";
 import { duration } from "./status-view.js";
 import { openShownEncoder, showHealth } from "./working-encoder.js";
@@ -191,7 +191,7 @@ async function run(
 ): Promise<RunSummary> {
   const gate = askedGate(flags);
   // Files that are named here are looked at before anything else is.
-  if (gate != null) await openGate(gate);
+  const asked = gate == null ? undefined : await openGate(gate);
   const progress = startReindexProgress(flags.quiet === true);
   shown.progress = progress;
   const metrics = createWorkerMetrics();
@@ -201,7 +201,7 @@ async function run(
   try {
     const onTrouble = (message: string) => progress.note(pc.yellow(message));
     const encoder =
-      flags.workers || flags.verifyVectors || gate != null
+      flags.workers || flags.verifyVectors || asked !== undefined
         ? await openShownEncoder(config, { metrics, onTrouble })
         : await openCoordinatorEncoder(config);
     showHealth(served, encoder, signal);
@@ -215,9 +215,11 @@ async function run(
         swap: flags.swap,
         verify: flags.verify,
         ...(gate === undefined ? {} : { gate }),
-        openJudge: (kept) =>
-          openJudge({ config, cluster, encoder, signal, onTrouble }, kept, () =>
-            openShownEncoder(config, { metrics, onTrouble }),
+        openJudge: async (kept) =>
+          judgeBy(
+            { config, cluster, encoder, signal, onTrouble },
+            asked ?? (await openGate(kept)),
+            () => openShownEncoder(config, { metrics, onTrouble }),
           ),
         follow: flags.follow === true,
         maxLagSeconds: positive("--max-lag", flags.maxLag),

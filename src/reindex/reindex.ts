@@ -1,4 +1,5 @@
 /** A reindexing from start to end, with a worker in this process: what `csplade reindex` does. */
+import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
@@ -147,14 +148,15 @@ export async function reindex(options: ReindexOptions): Promise<RunSummary> {
   }
 }
 
-/** The run with the gate that is asked for, which its record keeps. */
+/** The run as it is now that nobody else changes it, with the gate that is asked for in its record. */
 async function withGate(
   store: RunStore,
   { run }: RunRecord,
   gate: RunGate | null | undefined,
 ): Promise<RunRecord> {
+  const { record } = await store.readRun(run);
+  if (gate === undefined || isDeepStrictEqual(record.gate ?? null, gate)) return record;
   return store.updateRun(run, (now) => {
-    if (gate === undefined) return now;
     if (gate !== null) return { ...now, gate };
     const ungated = { ...now };
     delete ungated.gate;
