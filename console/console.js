@@ -7,6 +7,7 @@ const byId = (id) => document.getElementById(id);
 const form = byId("search");
 const question = byId("question");
 const index = byId("index");
+const expansion = byId("expansion");
 
 /** Terms shown before "all terms" is pressed, and under each hit. */
 const SHOWN_TERMS = 24;
@@ -14,6 +15,9 @@ const SHOWN_MATCHES = 8;
 
 /** The request that is under way; a newer one takes its place. */
 let running;
+
+/** Where documents stand in CSPLADE's ranking with all that the model adds, and of what question. */
+let whole = { asked: "", ranks: new Map() };
 
 /** An element with a class, text and children. */
 function element(name, className = "", ...content) {
@@ -120,7 +124,20 @@ function keyOf(hit) {
   return `${hit.index} ${hit.id}`;
 }
 
-function showHits(name, other, ranks) {
+/** How a hit has moved against the ranking with all that the model adds; nothing without one. */
+function moved(hit, i, before) {
+  if (before === undefined) return [];
+  const rank = before.get(keyOf(hit));
+  if (rank === i + 1) return [];
+  const sign = rank === undefined || rank > i + 1 ? "▲" : "▼";
+  const was = rank === undefined ? "not among the first" : `number ${rank}`;
+  const change = element("b", "", sign);
+  change.setAttribute("aria-hidden", "true");
+  const name = sign === "▲" ? "moved up" : "moved down";
+  return [" · ", element("span", name, change, ` ${was} with all added terms`)];
+}
+
+function showHits(name, other, ranks, before) {
   const list = byId(name.id);
   const items = name.hits.map((hit, i) => {
     const rank = ranks.get(keyOf(hit));
@@ -133,7 +150,7 @@ function showHits(name, other, ranks) {
       element("span", "score", hit.score.toFixed(3)),
       ...(hit.text === "" ? [] : [markedText(hit)]),
       matchedTerms(hit),
-      element("p", "elsewhere", elsewhere),
+      element("p", "elsewhere", elsewhere, ...moved(hit, i, before)),
     );
     const details = element("details");
     details.dataset.key = keyOf(hit);
@@ -158,22 +175,45 @@ function ranksOf({ hits }) {
   return new Map(hits.map((hit, i) => [keyOf(hit), i + 1]));
 }
 
+/** A factor as people read it. */
+function factorName(factor) {
+  return factor === 1 ? "all" : factor === 0 ? "none" : `${Math.round(factor * 100)} %`;
+}
+
+/** The ranking with all that the model adds, asked for once a question. */
+async function wholeRanks({ question, index }) {
+  const asked = JSON.stringify([question, index]);
+  if (whole.asked !== asked) {
+    const { csplade } = await askGateway("compare", { question, index, expansion: 1 });
+    whole = { asked, ranks: ranksOf(csplade) };
+  }
+  return whole.ranks;
+}
+
 async function search() {
-  const asked = { question: question.value, index: index.value };
+  const factor = Number(expansion.value);
+  byId("expansion-shown").textContent = factorName(factor);
+  const asked = { question: question.value, index: index.value, expansion: factor };
   if (asked.question.trim() === "" || asked.index === "") {
     say(asked.index === "" ? "" : "Type a question.");
     return;
   }
-  history.replaceState(null, "", `?${new URLSearchParams(asked)}`);
+  const shared = new URLSearchParams({ question: asked.question, index: asked.index });
+  if (factor !== 1) shared.set("expansion", String(factor));
+  history.replaceState(null, "", `?${shared}`);
   showError(undefined);
   say("Searching…");
   document.body.setAttribute("aria-busy", "true");
   try {
+    const before = factor === 1 ? undefined : await wholeRanks(asked);
     const answer = await askGateway("compare", asked);
     const { bm25, csplade } = answer;
+    if (factor === 1) {
+      whole = { asked: JSON.stringify([asked.question, asked.index]), ranks: ranksOf(csplade) };
+    }
     showTerms(answer.terms);
     showHits({ ...bm25, id: "bm25" }, "CSPLADE", ranksOf(csplade));
-    showHits({ ...csplade, id: "csplade" }, "BM25", ranksOf(bm25));
+    showHits({ ...csplade, id: "csplade" }, "BM25", ranksOf(bm25), before);
     byId("results").hidden = false;
     const notes = [
       ...(answer.truncated ? ["The question is longer than the model reads."] : []),
@@ -223,6 +263,10 @@ form.addEventListener("submit", (event) => {
   void search();
 });
 index.addEventListener("change", () => void search());
+expansion.addEventListener("input", () => {
+  byId("expansion-shown").textContent = factorName(Number(expansion.value));
+});
+expansion.addEventListener("change", () => void search());
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = ["INPUT", "SELECT"].includes(document.activeElement?.tagName);
@@ -230,20 +274,25 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     question.select();
     question.focus();
-  } else if (event.key.startsWith("Arrow") && document.activeElement !== index) {
+  } else if (
+    event.key.startsWith("Arrow") &&
+    ![index, expansion].includes(document.activeElement)
+  ) {
     if (moveFocus(event.key)) event.preventDefault();
   }
 });
 
 const wanted = new URLSearchParams(location.search);
 try {
-  const { model, indices } = await askGateway("indices");
+  const { model, indices, expansion: usual } = await askGateway("indices");
   byId("model").textContent = model;
   index.replaceChildren(...indices.map((name) => new Option(name, name)));
   if (indices.length === 0)
     showError("No index holds vectors of this model; csplade ingest fills one.");
   if (indices.includes(wanted.get("index"))) index.value = wanted.get("index");
   question.value = wanted.get("question") ?? "";
+  expansion.value = wanted.get("expansion") ?? usual;
+  byId("expansion-shown").textContent = factorName(Number(expansion.value));
   question.focus();
   if (question.value !== "") await search();
 } catch (thrown) {

@@ -19,7 +19,7 @@ export async function addedToQuestions(
   if (lexicon === undefined) return undefined;
   const vocabulary = readVocabulary(readTokenizerFile(encoder.checkpoint.tokenizerFile));
   const texts = queries.map(({ text }) => text);
-  const questions = await encodeQueries(encoder, texts, signal);
+  const questions = await encodeQueries({ config, encoder, signal }, texts);
   const { "query.prune_type": prune_type, "query.prune_ratio": prune_ratio } = config;
   return questions.map(({ vector, words = [] }) =>
     addedWords(prune(vector, { prune_type, prune_ratio }), words, vocabulary, lexicon.unit),

@@ -299,13 +299,13 @@ async function indexCorpus(place: Place): Promise<IngestSummary> {
 }
 
 async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
-  const { config, cluster, encoder, collection, index, flags, signal } = place;
+  const { config, cluster, collection, index, flags, signal } = place;
   if (flags.prunings === undefined) return undefined;
   const { queries, qrels } = collection;
   const { passages } = await readIndexModel(cluster, index, { signal });
   const target = searchedFields(passages);
   const texts = queries.map(({ text }) => text);
-  const questions = await encodeQueries(encoder, texts, signal);
+  const questions = await encodeQueries(place, texts);
   const writer = createBulkWriter(cluster, { ...bulkWriterOptions(config), signal });
   try {
     const rows = await comparePrunings({

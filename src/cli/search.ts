@@ -36,6 +36,8 @@ export interface Question {
   /** `plain` without it. */
   readonly mode?: SearchMode | undefined;
   readonly options?: ModeOptions | undefined;
+  /** Factor of what the model adds to the question; `query.expansion` without it. */
+  readonly expansion?: number | undefined;
   /** So many first hits are put into the order of the reranker. */
   readonly rerank?: number | undefined;
   readonly reranker?: Reranker | undefined;
@@ -55,6 +57,7 @@ interface SearchFlags {
   readonly filter?: QueryClause;
   readonly mode: SearchMode;
   readonly options?: unknown;
+  readonly expansion?: number;
   readonly rerank?: number;
   readonly queryEncoder?: "model" | "table";
   readonly explain?: true;
@@ -78,6 +81,11 @@ export function searchCommand(): Command {
     )
     .option("--filter <dsl>", "OpenSearch query DSL as JSON that hits must satisfy", parseFilter)
     .addOption(new Option("--mode <mode>", "how to search").choices(searchModes).default("plain"))
+    .option(
+      "--expansion <factor>",
+      "of what the model adds: 0 (the question's exact words) to 1 (query.expansion without it)",
+      parseExpansion,
+    )
     .option("--options <json>", "options of the mode, as JSON", parseJson)
     .option(
       "--rerank <n>",
@@ -125,6 +133,7 @@ Examples:
   csplade search --index wordnet --output trec --query-id q7 --size 1000 "fear of heights" > fear.run
   csplade search --index wordnet --filter '{"term":{"part_of_speech.keyword":"verb"}}' "to sleep"
   csplade search --index wordnet --mode hybrid --options '{"technique":"min_max"}' "fear of heights"
+  csplade search --index wordnet --expansion 0 "fear of heights"
   csplade search --index wordnet --rerank 50 "a person who studies stars"
   csplade search --index somebodys-logs --mode lexical "a disk is running out of space"
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
@@ -152,6 +161,7 @@ Examples:
           if (flags.dashboards) {
             const { query } = await searcherFor(asked).query(flags.index, question, {
               filter: flags.filter,
+              expansion: flags.expansion,
             });
             printJson(query);
             return;
@@ -245,7 +255,8 @@ async function openConsole(config: Config, index: string, question: string): Pro
  * @throws CspladeError as {@link Searcher.search}.
  */
 async function ask(asked: Question, source?: "stored"): Promise<Answer> {
-  const { index, question, size, from, filter, mode, options, body, rerank, signal } = asked;
+  const { index, question, size, from, filter, mode, options, expansion } = asked;
+  const { body, rerank, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
     mode,
@@ -253,6 +264,7 @@ async function ask(asked: Question, source?: "stored"): Promise<Answer> {
     from,
     filter,
     body,
+    expansion,
     rerank,
     explain: mode !== "lexical",
     ...(source === undefined ? {} : { source }),
@@ -268,6 +280,7 @@ function searcherFor({ config, cluster, encoder, reranker }: Question): Searcher
   return openSearcher({
     cluster,
     encoder,
+    expansion: config["query.expansion"],
     pruning,
     idf: config["query.idf"],
     idf_timeout_ms: config["query.idf_timeout_ms"],
@@ -285,6 +298,12 @@ function parseSize(text: string): number {
   const size = Number(text);
   if (Number.isInteger(size) && size >= 0 && size <= 10_000) return size;
   throw new InvalidArgumentError("It is a whole number from 0 to 10000.");
+}
+
+function parseExpansion(text: string): number {
+  const factor = text.trim() === "" ? NaN : Number(text);
+  if (factor >= 0 && factor <= 1) return factor;
+  throw new InvalidArgumentError("It is a factor from 0 to 1.");
 }
 
 /** `year:desc,_score` as the cluster takes it. */

@@ -274,6 +274,11 @@ export const settings = {
     env: "CSPLADE_QUERY_PRUNE_RATIO",
     help: "Parameter of query.prune_type.",
   },
+  "query.expansion": {
+    schema: numeric(z.number().min(0).max(1)).default(1),
+    env: "CSPLADE_QUERY_EXPANSION",
+    help: "Factor of the terms that the model adds to a question: 0 searches its exact words, 1 all of them; a search may say its own.",
+  },
   "query.encoder": {
     schema: z.enum(["model", "table"]).default("model"),
     env: "CSPLADE_QUERY_ENCODER",

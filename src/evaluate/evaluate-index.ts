@@ -2,6 +2,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { withExpansion } from "../encoder/expansion.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { readIndexModel } from "../index/csplade-index.js";
 import { createCorpusIdf, type WordedVector } from "../query/corpus-idf.js";
@@ -17,7 +18,7 @@ import type { MetricName } from "./metrics.js";
 export interface EvaluationPlace {
   readonly config: Config;
   readonly cluster: Cluster;
-  readonly encoder: Pick<Encoder, "encodeQueries" | "lexicon">;
+  readonly encoder: Pick<Encoder, "encodeQueries" | "literals" | "lexicon">;
   readonly signal: AbortSignal;
   /** Told of what is survived. */
   readonly onTrouble: (note: string) => void;
@@ -65,7 +66,7 @@ export async function evaluateIndex(
   { queries, qrels }: Pick<JudgedQueries, "queries" | "qrels">,
   metrics?: readonly MetricName[],
 ): Promise<Evaluation> {
-  const { cluster, encoder, signal } = place;
+  const { cluster, signal } = place;
   const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
   const target = searchedFields(passages);
   const weigh = questionWeigher(place, index, target.fields);
@@ -77,19 +78,18 @@ export async function evaluateIndex(
     queries,
     qrels,
     metrics,
-    encode: async (texts) => weigh(await encodeQueries(encoder, texts, signal)),
+    encode: async (texts) => weigh(await encodeQueries(place, texts)),
     signal,
   });
 }
 
-/** The questions' vectors. @throws CspladeError `encode_failed` naming the question. */
+/** The questions' vectors, by `query.expansion`. @throws CspladeError `encode_failed` naming the question. */
 export async function encodeQueries(
-  encoder: Pick<Encoder, "encodeQueries">,
+  { config, encoder, signal }: Pick<EvaluationPlace, "config" | "encoder" | "signal">,
   texts: readonly string[],
-  signal: AbortSignal,
 ): Promise<WordedVector[]> {
   const encoded = await encoder.encodeQueries(texts, { signal });
-  return encoded.map(({ passages, failure }, i) => {
+  const whole = encoded.map(({ passages, failure }, i): WordedVector => {
     if (failure !== undefined) {
       throw new CspladeError(
         "encode_failed",
@@ -98,4 +98,5 @@ export async function encodeQueries(
     }
     return passages[0] ?? { vector: EMPTY_VECTOR };
   });
+  return await withExpansion(encoder, texts, whole, config["query.expansion"], signal);
 }

@@ -41,6 +41,14 @@ export const CONSOLE = "/_csplade";
 export const comparisonSchema = z.object({
   index: z.string().min(1).max(1000).describe("Index, alias or pattern."),
   question: z.string().max(100_000),
+  expansion: z
+    .number()
+    .min(0)
+    .max(1)
+    .optional()
+    .describe(
+      "Factor of what the model adds to the question; the setting query.expansion without it.",
+    ),
   size: z.number().int().min(1).max(100).default(10).describe("Hits of each ranking."),
 });
 
@@ -77,11 +85,15 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
 
   app.get(`${CONSOLE}/indices`, { errorHandler: sendClusterError }, async (request, reply) => {
     const found = await plans.names(callerOf(request.raw, config["gateway.identity_headers"]));
-    return reply.headers(HEADERS).send({ model: service.manifest.name, indices: found });
+    return reply.headers(HEADERS).send({
+      model: service.manifest.name,
+      expansion: config["query.expansion"],
+      indices: found,
+    });
   });
 
   app.post(`${CONSOLE}/compare`, { errorHandler: sendClusterError }, async (request, reply) => {
-    const { index, question, size } = checkBody(comparisonSchema, request.body);
+    const { index, question, expansion, size } = checkBody(comparisonSchema, request.body);
     const caller = callerOf(request.raw, config["gateway.identity_headers"]);
     const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
     const { signal } = life;
@@ -90,7 +102,9 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
     if (plan === undefined) {
       throw new CspladeError("index_invalid", `No index behind ${index} holds CSPLADE vectors.`);
     }
-    const [encoded] = await service.encode([question], "query", life, caller.key);
+    const whole = await service.encode([question], "query", life, caller.key);
+    const factor = expansion ?? config["query.expansion"];
+    const [encoded] = await service.expanded([question], whole, [factor], life);
     const asCaller = onBehalfOf(cluster, caller.headers);
     const weighed = await corpusIdf.weigh(encoded ?? { vector: EMPTY_VECTOR }, {
       cluster: asCaller,

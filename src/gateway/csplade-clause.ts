@@ -19,6 +19,14 @@ export const clauseSchema = z
       .optional()
       .describe("A ready vector of the index's model: token id → weight."),
     boost: z.number().positive().max(1e9).default(1),
+    expansion: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe(
+        "Factor of what the model adds to query_text; the setting query.expansion without it.",
+      ),
     prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]).optional(),
     prune_ratio: z.number().optional(),
     dialect: z
@@ -33,6 +41,9 @@ export const clauseSchema = z
   })
   .refine((clause) => (clause.query_text === undefined) !== (clause.query_tokens === undefined), {
     message: "give either query_text or query_tokens",
+  })
+  .refine((clause) => clause.expansion === undefined || clause.query_text !== undefined, {
+    message: "expansion is for query_text: the vector in query_tokens is taken as it is",
   })
   .refine((clause) => (clause.prune_type === undefined) === (clause.prune_ratio === undefined), {
     message: "give prune_type and prune_ratio together",

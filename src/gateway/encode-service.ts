@@ -3,6 +3,7 @@ import { LRUCache } from "lru-cache";
 import type { Config } from "../config/settings.js";
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { withExpansion } from "../encoder/expansion.js";
 import type { Manifest } from "../encoder/manifest.js";
 import { addedWords, type AddedWord } from "../query/lexical.js";
 import type { LexicalWord } from "../sparse/literals.js";
@@ -36,6 +37,16 @@ export interface EncodeService {
   isTerm(id: number): boolean;
   /** What the model adds to a question, heaviest first; nothing without a lexical part. */
   addedWords(question: Pick<EncodedVector, "vector" | "words">): AddedWord[];
+  /**
+   * Questions whose added terms weigh their `factors` of what the model gives them.
+   * @throws CspladeError as {@link withExpansion}.
+   */
+  expanded(
+    texts: readonly string[],
+    questions: readonly EncodedVector[],
+    factors: readonly number[],
+    life: Pick<RequestLife, "signal">,
+  ): Promise<EncodedVector[]>;
   /**
    * Vectors in the order of the texts; long documents are one vector, the maximum over passages.
    * @param life its signal is read only where something has to be encoded.
@@ -96,6 +107,16 @@ export function createEncodeService(
     isTerm: (id) =>
       id < manifest.vocabulary_size ||
       (encoder.lexicon !== undefined && isHashedId(id) && id <= LARGEST_ID),
+    expanded: (texts, questions, factors, life) =>
+      Promise.all(
+        questions.map(async (question, i) => {
+          const { [i]: text = "" } = texts;
+          const { [i]: factor = 1 } = factors;
+          if (factor === 1) return question;
+          const [one] = await withExpansion(encoder, [text], [question], factor, life.signal);
+          return one ?? question;
+        }),
+      ),
     async encodePassages(texts, role, how, signal) {
       const encoded = await queue.encode(texts, role, signal, how);
       for (const { passages } of encoded) {

@@ -132,8 +132,15 @@ function contextOf(
       return plans.plan({ ...target, expression }, caller);
     },
     capabilities: () => plans.capabilities(caller),
-    encode: (texts) =>
-      service.encode(textsOf(texts, config["gateway.max_batch_texts"]), "query", life, caller.key),
+    encode: async (asked) => {
+      const texts = textsOf(
+        asked.map(({ text }) => text),
+        config["gateway.max_batch_texts"],
+      );
+      const encoded = await service.encode(texts, "query", life, caller.key);
+      const factors = asked.map(({ expansion }) => expansion ?? config["query.expansion"]);
+      return await service.expanded(texts, encoded, factors, life);
+    },
     pruning: {
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],

@@ -31,12 +31,19 @@ import { matchesPattern } from "../cluster/wildcard.js";
 /** Indices whose text searches are widened, and by which fields they are known. */
 export type Rule = Config["gateway.rules"][number];
 
+/** A question to be encoded. */
+export interface AskedText {
+  readonly text: string;
+  /** Factor of what the model adds to it; the configuration's without it. */
+  readonly expansion: number | undefined;
+}
+
 /** What a rewrite needs from outside; asked for only when there is something to rewrite. */
 export interface RewriteContext {
   readonly rules: readonly Rule[];
   readonly indices: (target: SearchTarget, pit: string | undefined) => Promise<SearchedIndices>;
   readonly capabilities: () => Promise<Capabilities>;
-  readonly encode: (texts: readonly string[]) => Promise<EncodedVector[]>;
+  readonly encode: (questions: readonly AskedText[]) => Promise<EncodedVector[]>;
   /** A question weighed by the indices that it is put to, or as the page before was. */
   readonly weigh: (
     question: WordedVector,
@@ -132,12 +139,14 @@ async function rewriteEach(
   }
   if (planned.length === 0) return { edits, warnings };
   const capabilities = await context.capabilities();
-  const texts = planned.flatMap(({ places }) =>
-    places.flatMap(({ clause }) => clause.query_text ?? []),
+  const asked = planned.flatMap(({ places }) =>
+    places.flatMap(({ clause: { query_text: text, expansion } }): AskedText[] =>
+      text === undefined ? [] : [{ text, expansion }],
+    ),
   );
   let encoded: readonly EncodedVector[];
   try {
-    encoded = texts.length === 0 ? [] : await context.encode(texts);
+    encoded = asked.length === 0 ? [] : await context.encode(asked);
   } catch (thrown) {
     if (!(thrown instanceof CspladeError) || planned.some(hasClause)) throw thrown;
     return { edits, warnings: [...warnings, `The search was not widened: ${thrown.message}`] };

@@ -5,6 +5,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { demandExpansion, withExpansion } from "../encoder/expansion.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
@@ -41,6 +42,8 @@ export interface SearcherOptions {
   readonly cluster: Cluster;
   /** Of the model that the indices were encoded with; stays the caller's to close. */
   readonly encoder: Encoder;
+  /** Factor of what the model adds to questions that do not say their own, 0 to 1; 1 without it. */
+  readonly expansion?: number | undefined;
   /** How query vectors are pruned; not at all without it. */
   readonly pruning?: PruneOptions | undefined;
   /**
@@ -63,6 +66,11 @@ export interface QuestionOptions extends Omit<
   SearchRequest,
   "index" | "vector" | "text" | "text_fields" | "fields" | "collapse" | "added_words"
 > {
+  /**
+   * Factor of the terms that the model adds to the question, from 0 (its exact words) to 1 (all that
+   * the model adds); the searcher's own without it. Besides the options of a mode.
+   */
+  readonly expansion?: number | undefined;
   /**
    * So many first hits, up to 1,000, are put into the reranker's order; the others follow as they were.
    * Not with `sort`. Pages that reach into them find these hits again: they are one ranking together.
@@ -118,7 +126,7 @@ export interface Searcher {
   search(index: string, question: string, options?: QuestionOptions): Promise<Answer>;
   /**
    * The question's vector and its terms, as they are before an index is known: its words weigh as
-   * the model has them. @throws CspladeError `encode_failed`.
+   * the model has them, what is added by the searcher's `expansion`. @throws CspladeError `encode_failed`.
    */
   encode(question: string, signal?: AbortSignal): Promise<EncodedQuestion>;
   /**
@@ -131,7 +139,8 @@ export interface Searcher {
     index: string,
     question: string,
     options?: Partial<
-      Pick<TranslationRequest, "filter" | "inner_hits" | "other_clauses" | "dialect">
+      Pick<TranslationRequest, "filter" | "inner_hits" | "other_clauses" | "dialect"> &
+        Pick<QuestionOptions, "expansion">
     >,
   ): Promise<TranslatedQuery>;
 }
@@ -158,7 +167,12 @@ export function openSearcher(options: SearcherOptions): Searcher {
   }
 
   /** The whole vector: it is pruned when its weights are final. */
-  async function encodeWhole(question: string, signal: AbortSignal | undefined): Promise<Encoded> {
+  async function encodeWhole(
+    question: string,
+    signal: AbortSignal | undefined,
+    expansion = options.expansion ?? 1,
+  ): Promise<Encoded> {
+    demandExpansion(expansion);
     const [encoded] = await encoder.encodeQueries(
       [question],
       signal === undefined ? {} : { signal },
@@ -167,17 +181,25 @@ export function openSearcher(options: SearcherOptions): Searcher {
       throw new CspladeError("encode_failed", `The question cannot be encoded: ${encoded.failure}`);
     }
     const { vector, words } = encoded?.passages[0] ?? { vector: EMPTY_VECTOR };
-    return { vector, words, truncated: encoded?.truncated ?? false };
+    const whole = { vector, words, truncated: encoded?.truncated ?? false };
+    const [controlled = whole] = await withExpansion(
+      encoder,
+      [question],
+      [whole],
+      expansion,
+      signal,
+    );
+    return controlled;
   }
 
   async function encodeFor(
     index: string,
     { names, plan }: SearchedIndices,
     question: string,
-    signal: AbortSignal | undefined,
+    { signal, expansion }: Pick<QuestionOptions, "signal" | "expansion">,
     before?: FixedIdf,
   ): Promise<Encoded & Pick<WeighedVector, "notes" | "fixed">> {
-    const whole = await encodeWhole(question, signal);
+    const whole = await encodeWhole(question, signal, expansion);
     const { fields } = searchedFields(plan.passages);
     const target = { cluster, index, indices: names, fields, signal };
     const { vector, ...weighed } = await corpusIdf.weigh(whole, target, before);
@@ -191,7 +213,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     asked: QuestionOptions,
   ): Promise<Answer> {
     const { lexicon } = encoder;
-    const { signal, lexical = {} } = asked;
+    const { signal, expansion, lexical = {} } = asked;
     if (lexicon === undefined) {
       throw new CspladeError(
         "query_invalid",
@@ -199,7 +221,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
         { hint: "The shipped checkpoints have one; other modes search indices with vectors." },
       );
     }
-    const whole = await encodeWhole(question, signal);
+    const whole = await encodeWhole(question, signal, expansion);
     const { words = [], truncated } = whole;
     const vector = pruned(whole.vector);
     const place = await placeOfWords(index, lexical.text_fields, signal);
@@ -310,7 +332,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
         index,
         found,
         question,
-        signal,
+        asked,
         paged?.before,
       );
       const names = termNames(vocabulary, words);
@@ -336,7 +358,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     },
     async query(index, question, asked = {}) {
       const found = await lookUp(index, undefined);
-      const { vector, notes } = await encodeFor(index, found, question, undefined);
+      const { vector, notes } = await encodeFor(index, found, question, asked);
       const capabilities = await cluster.capabilities();
       const { dialect = chooseDialect(capabilities), filter } = among(found, asked);
       const translated = translateQuery({

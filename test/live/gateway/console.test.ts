@@ -162,6 +162,36 @@ describe("the console", () => {
       );
     });
 
+    it("has a slider for what the model adds, and shows how that moves the ranking", async () => {
+      const exact = await gateway.post("/_csplade/compare", {
+        index,
+        question: QUESTION,
+        expansion: 0,
+      });
+      const { terms, csplade } = (await exact.json()) as Comparison;
+      assert.ok(terms.length > 0 && terms.every((term) => term.literal));
+      const before = await textsOf("#csplade .title");
+      await page.focus("#expansion");
+      await page.keyboard.press("Home");
+      await page.locator("#expansion-shown", { hasText: "none" }).waitFor();
+      await page.locator("body:not([aria-busy]) #term-rows:not(:has(.added))").waitFor();
+      const titles = await textsOf("#csplade .title");
+      assert.deepEqual(
+        titles,
+        csplade.hits.map((hit) => hit.title),
+      );
+      const changed = titles.filter((title, i) => title !== before[i]).length;
+      assert.ok(changed > 0, "the tiny model adds what moves this ranking");
+      assert.equal((await textsOf("#csplade .moved")).length, changed);
+      assert.match(page.url(), /expansion=0/);
+      const file = process.env.CSPLADE_SLIDER_SCREENSHOT;
+      if (file !== undefined) await writeFile(file, await page.screenshot());
+      await page.keyboard.press("End");
+      await page.locator("body:not([aria-busy]) #term-rows:has(.added)").waitFor();
+      assert.deepEqual(await textsOf("#csplade .title"), before);
+      assert.doesNotMatch(page.url(), /expansion/);
+    });
+
     it("can be used with the keyboard alone", async () => {
       await page.focus("#question");
       await page.keyboard.press("ArrowDown");

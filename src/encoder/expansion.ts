@@ -1,0 +1,65 @@
+/**
+ * Expansion control: how much of what a model adds to a question counts, from nothing (its exact
+ * words) to the whole vector. The factor is applied after encoding, so that it can be another one for
+ * every search (Nguyen et al. 2024, "Multimodal Learned Sparse Retrieval with Probabilistic Expansion
+ * Control").
+ */
+import { CspladeError } from "../errors/csplade-error.js";
+import type { LexicalWord } from "../sparse/literals.js";
+import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
+import type { Encoder } from "./encoder.js";
+
+/** A question's vector as an encoder gives it. */
+interface EncodedVector {
+  readonly vector: SparseVector;
+  /** The words of its lexical part, where the model has one. */
+  readonly words?: readonly LexicalWord[] | undefined;
+}
+
+/** @throws CspladeError `query_invalid` for a number that is no factor from 0 to 1. */
+export function demandExpansion(factor: number): void {
+  if (factor >= 0 && factor <= 1) return;
+  throw new CspladeError(
+    "query_invalid",
+    `expansion is ${factor}; it is a factor from 0 (only the question's own words) to 1 (all that the model adds).`,
+  );
+}
+
+/**
+ * Questions whose added terms weigh `factor` of what the model gives them; those that stand in the
+ * text keep their weights. What is no longer a term is gone: at 0 all that the model added.
+ * @param texts of the questions, in the order of their vectors.
+ * @param factor 0 to 1; at 1 the vectors are the same objects.
+ * @throws CspladeError `query_invalid` for another factor; the signal's reason.
+ */
+export async function withExpansion<T extends EncodedVector>(
+  encoder: Pick<Encoder, "literals" | "lexicon">,
+  texts: readonly string[],
+  questions: readonly T[],
+  factor: number,
+  signal?: AbortSignal,
+): Promise<T[]> {
+  demandExpansion(factor);
+  if (factor === 1) return [...questions];
+  const own =
+    encoder.lexicon === undefined
+      ? await encoder.literals(texts, signal === undefined ? {} : { signal })
+      : undefined;
+  return questions.map((question, i) => {
+    const ids = own === undefined ? ownIds(question.words ?? []) : (own[i]?.ids ?? []);
+    return { ...question, vector: scaled(question.vector, new Set(ids), factor) };
+  });
+}
+
+/** A word with a count of 0 is one that the model added. */
+function ownIds(words: readonly LexicalWord[]): number[] {
+  return words.filter(({ count }) => count > 0).map(({ id }) => id);
+}
+
+function scaled(vector: SparseVector, own: ReadonlySet<number>, factor: number): SparseVector {
+  const weights = new Map<number, number>();
+  for (const [id, weight] of termsOf(vector)) {
+    weights.set(id, own.has(id) ? weight : weight * factor);
+  }
+  return sparseVector(weights);
+}
