@@ -41,6 +41,8 @@ export interface Question {
   /** So many first hits are put into the order of the reranker. */
   readonly rerank?: number | undefined;
   readonly reranker?: Reranker | undefined;
+  /** Earlier turns of the conversation, oldest first. */
+  readonly history?: readonly string[] | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -59,6 +61,7 @@ interface SearchFlags {
   readonly options?: unknown;
   readonly expansion?: number;
   readonly rerank?: number;
+  readonly turn?: readonly string[];
   readonly queryEncoder?: "model" | "table";
   readonly explain?: true;
   readonly dashboards?: true;
@@ -91,6 +94,11 @@ export function searchCommand(): Command {
       "--rerank <n>",
       "let the reranker (rerank.model or rerank.remote) reorder the first n hits",
       parseReranked,
+    )
+    .option(
+      "--turn <text>",
+      "what was said before, a question or an answer; again for each, oldest first",
+      (turn: string, before: readonly string[] | undefined) => [...(before ?? []), turn],
     )
     .addOption(
       new Option(
@@ -135,6 +143,7 @@ Examples:
   csplade search --index wordnet --mode hybrid --options '{"technique":"min_max"}' "fear of heights"
   csplade search --index wordnet --expansion 0 "fear of heights"
   csplade search --index wordnet --rerank 50 "a person who studies stars"
+  csplade search --index wordnet --turn "a person who studies stars" "and one who studies rocks"
   csplade search --index somebodys-logs --mode lexical "a disk is running out of space"
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
     )
@@ -147,6 +156,9 @@ Examples:
         await openConsole(config, flags.index, question);
         return;
       }
+      if (flags.dashboards && flags.turn !== undefined) {
+        throw new CspladeError("usage", "--dashboards prints a question alone, without --turn.");
+      }
       const options = readModeOptions(flags.mode, flags.options ?? {});
       const body = await readSearchBody(flags);
       const cluster = connectCluster(config);
@@ -157,7 +169,15 @@ Examples:
         const opened = (encoder = await openQueryEncoder(config));
         await untilInterrupted(async (signal) => {
           const parts = { config, cluster, encoder: opened, reranker };
-          const asked = { ...flags, ...parts, question, options, body, signal };
+          const asked = {
+            ...flags,
+            ...parts,
+            question,
+            options,
+            body,
+            history: flags.turn,
+            signal,
+          };
           if (flags.dashboards) {
             const { query } = await searcherFor(asked).query(flags.index, question, {
               filter: flags.filter,
@@ -256,7 +276,7 @@ async function openConsole(config: Config, index: string, question: string): Pro
  */
 async function ask(asked: Question, source?: "stored"): Promise<Answer> {
   const { index, question, size, from, filter, mode, options, expansion } = asked;
-  const { body, rerank, signal } = asked;
+  const { body, rerank, history, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
     mode,
@@ -266,6 +286,7 @@ async function ask(asked: Question, source?: "stored"): Promise<Answer> {
     body,
     expansion,
     rerank,
+    history,
     explain: mode !== "lexical",
     ...(source === undefined ? {} : { source }),
     signal,

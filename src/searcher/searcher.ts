@@ -11,6 +11,7 @@ import type { IndexPlan } from "../index/index-meta.js";
 import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
 import { readTextFields } from "../index/text-fields.js";
 import { indexModelOf } from "../documents/index-model.js";
+import { readTurns, withHistory } from "../query/conversation.js";
 import { createCorpusIdf, type WeighedVector, type WordedVector } from "../query/corpus-idf.js";
 import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import type { FixedIdf } from "../query/fixed-idf.js";
@@ -76,6 +77,15 @@ export interface QuestionOptions extends Omit<
    * Not with `sort`. Pages that reach into them find these hits again: they are one ranking together.
    */
   readonly rerank?: number | undefined;
+  /**
+   * What was said before, oldest first: questions and answers. The latest 10 turns count, up to 2,000
+   * characters of each; their terms join the question's, fainter with every step back. What asks for
+   * the question's text (BM25 in modes `hybrid` and `guided`, the reranker) has the question alone.
+   * Not with mode `lexical`.
+   */
+  readonly history?: readonly string[] | undefined;
+  /** What a step back multiplies weights by, 0 to 1; 0.3 without it. */
+  readonly history_decay?: number | undefined;
 }
 
 /** A question as the model sees it. */
@@ -145,6 +155,9 @@ export interface Searcher {
   ): Promise<TranslatedQuery>;
 }
 
+/** What of a question's options decides its vector. */
+type AskedQuestion = Pick<QuestionOptions, "signal" | "expansion" | "history" | "history_decay">;
+
 /** How long an index's model is believed: an alias may be swapped to another index. */
 const BELIEVED_MS = 10_000;
 
@@ -196,10 +209,13 @@ export function openSearcher(options: SearcherOptions): Searcher {
     index: string,
     { names, plan }: SearchedIndices,
     question: string,
-    { signal, expansion }: Pick<QuestionOptions, "signal" | "expansion">,
+    { signal, expansion, history = [], history_decay }: AskedQuestion,
     before?: FixedIdf,
   ): Promise<Encoded & Pick<WeighedVector, "notes" | "fixed">> {
-    const whole = await encodeWhole(question, signal, expansion);
+    const alone = await encodeWhole(question, signal, expansion);
+    const turns: Encoded[] = [];
+    for (const turn of readTurns(history)) turns.push(await encodeWhole(turn, signal, expansion));
+    const whole = { ...alone, ...withHistory(alone, turns, history_decay) };
     const { fields } = searchedFields(plan.passages);
     const target = { cluster, index, indices: names, fields, signal };
     const { vector, ...weighed } = await corpusIdf.weigh(whole, target, before);
@@ -213,7 +229,12 @@ export function openSearcher(options: SearcherOptions): Searcher {
     asked: QuestionOptions,
   ): Promise<Answer> {
     const { lexicon } = encoder;
-    const { signal, expansion, lexical = {} } = asked;
+    const { signal, expansion, lexical = {}, history = [] } = asked;
+    if (history.length > 0) {
+      throw new CspladeError("query_invalid", "Mode lexical knows no history.", {
+        hint: "Ask in another mode, or put the words of earlier turns into the question.",
+      });
+    }
     if (lexicon === undefined) {
       throw new CspladeError(
         "query_invalid",

@@ -6,7 +6,7 @@ export interface LexicalWord {
   readonly id: number;
   /** The stem. */
   readonly term: string;
-  /** How often it stands in the text; 0 for a term that the model added to a question. */
+  /** How often it stands in the text, less for what a conversation's earlier turns said; 0 for a term that the model added to a question. */
   readonly count: number;
   /** Its inverse document frequency in the texts that the model was made from. */
   readonly idf: number;

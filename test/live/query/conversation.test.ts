@@ -1,0 +1,81 @@
+/** Questions with what was said before them, against a real cluster. */
+import assert from "node:assert/strict";
+import os from "node:os";
+import type { Cluster } from "../../../src/cluster/cluster.js";
+import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
+import { openSearcher, type Answer, type Searcher } from "../../../src/searcher/searcher.js";
+import { runCsplade } from "../../support/csplade-command.js";
+import { fillEncodedIndex } from "../../support/encoded-index.js";
+import { testServers } from "../../support/servers.js";
+import { testCluster } from "../../support/test-index.js";
+import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
+
+const FIRST = "a person who is in a small room by the sea";
+const QUESTION = "and on a mountain";
+
+describe("searches with a history", function () {
+  this.timeout(120_000);
+  let cluster: Cluster;
+  let encoder: Encoder;
+  let searcher: Searcher;
+  let index: string;
+
+  before(async () => {
+    cluster = testCluster();
+    encoder = await openEncoder(testConfig());
+    index = await fillEncodedIndex(cluster, encoder);
+    searcher = openSearcher({ cluster, encoder });
+  });
+  after(async () => {
+    await cluster.send({ method: "DELETE", path: `/${index}` });
+    await encoder.close();
+    await cluster.close();
+  });
+
+  for (const mode of ["plain", "hybrid", "two_phase", "guided"] as const) {
+    it(`ask for the greatest weight of each term, turns fading, in mode ${mode}`, async () => {
+      const asked = { mode, history: [FIRST], history_decay: 0.5 };
+      const answer = await searcher.search(index, QUESTION, asked);
+      const expected = new Map<number, number>();
+      for (const [text, factor] of [
+        [QUESTION, 1],
+        [FIRST, 0.5],
+      ] as const) {
+        for (const { id, weight } of (await searcher.encode(text)).terms) {
+          expected.set(id, Math.max(expected.get(id) ?? 0, Math.fround(weight * factor)));
+        }
+      }
+      const alone = await searcher.search(index, QUESTION, { mode });
+      assert.ok(answer.query_terms.length > alone.query_terms.length, "the turn adds terms");
+      assert.deepEqual(new Map(answer.query_terms.map(({ id, weight }) => [id, weight])), expected);
+      // BM25 finds by the question alone, and no document has its words.
+      assert.equal(answer.hits.length > 0, mode !== "guided");
+    });
+  }
+
+  it("are refused in mode lexical, and with a decay outside 0 to 1", async () => {
+    const history = [FIRST];
+    const steep = searcher.search(index, QUESTION, { history, history_decay: 2 });
+    await assert.rejects(steep, { code: "query_invalid", message: /history_decay/ });
+    const lexical = searcher.search(index, QUESTION, { history, mode: "lexical" });
+    await assert.rejects(lexical, { code: "query_invalid", message: /history/ });
+  });
+
+  it("come from csplade search with a --turn for each thing said, oldest first", async () => {
+    const env = {
+      OPENSEARCH_URL: testServers().opensearchUrl,
+      CSPLADE_MODEL: tinyCheckpoint("bi"),
+    };
+    const said = ["search", "--index", index, "--turn", FIRST, "--turn", "a boat"];
+    const run = await runCsplade(os.tmpdir(), [...said, "--json", QUESTION], env);
+    assert.equal(run.code, 0, run.err);
+    const idsOf = ({ hits }: Answer) => hits.map(({ id }) => id);
+    const history = [FIRST, "a boat"];
+    const expected = idsOf(await searcher.search(index, QUESTION, { history }));
+    assert.deepEqual(idsOf(JSON.parse(run.out) as Answer), expected);
+    assert.notDeepEqual(idsOf(await searcher.search(index, QUESTION)), expected);
+    const pasted = await runCsplade(os.tmpdir(), [...said, "--dashboards", QUESTION], env);
+    assert.equal(pasted.code, 2);
+    assert.match(pasted.err, /without --turn/);
+  });
+});
