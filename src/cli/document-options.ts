@@ -6,6 +6,7 @@ import type { SettingName } from "../config/settings.js";
 export interface DocumentFlags {
   readonly idField?: string;
   readonly textFields?: string;
+  readonly htmlFields?: string;
   readonly titleField?: string;
   readonly passages?: string;
 }
@@ -19,6 +20,7 @@ export function withDocumentOptions(command: Command): Command {
 export function withTextOptions(command: Command): Command {
   return command
     .option("--text-fields <fields>", "fields to encode, comma-separated (title,text)")
+    .option("--html-fields <fields>", "text fields that hold HTML: its text is encoded (none)")
     .option("--title-field <field>", "field shown as title (title)")
     .addOption(
       new Option("--passages <mode>", "how long documents are kept").choices([
@@ -34,6 +36,7 @@ export function documentSettings(flags: DocumentFlags): Partial<Record<SettingNa
   return {
     "ingest.id_field": flags.idField,
     "ingest.text_fields": flags.textFields,
+    "ingest.html_fields": flags.htmlFields,
     "ingest.title_field": flags.titleField,
     "ingest.passages": flags.passages,
   };

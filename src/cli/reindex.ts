@@ -157,6 +157,7 @@ const PLANNED: ReadonlySet<string> = new Set([
   "new",
   "idField",
   "textFields",
+  "htmlFields",
   "titleField",
   "passages",
   "sliceDocuments",

@@ -1,5 +1,6 @@
 /** What decides which document is which and what is stored for it: kept by its index, and by dead letters. */
 import { z } from "zod";
+import { CspladeError } from "../errors/csplade-error.js";
 import type { Config, SettingName } from "./settings.js";
 
 /** How vectors are cut. */
@@ -16,6 +17,8 @@ export type Pruning = z.infer<typeof pruningSchema>;
 export const identitySchema = z.object({
   id_field: z.string().min(1),
   text_fields: z.array(z.string().min(1)).min(1).readonly(),
+  /** Text fields that hold HTML; none where it is left out, as in what earlier versions wrote. */
+  html_fields: z.array(z.string().min(1)).readonly().optional(),
   title_field: z.string().min(1),
   passages: z.enum(["merged", "nested", "documents"]),
   pruning: pruningSchema,
@@ -30,6 +33,7 @@ export type GivenIdentity = Partial<DocumentIdentity>;
 const SETTINGS = {
   id_field: ["ingest.id_field"],
   text_fields: ["ingest.text_fields"],
+  html_fields: ["ingest.html_fields"],
   title_field: ["ingest.title_field"],
   passages: ["ingest.passages"],
   pruning: ["document.prune_type", "document.prune_ratio", "document.quantize_bits"],
@@ -45,6 +49,7 @@ export function identityOf(config: Config): DocumentIdentity {
   return {
     id_field: config["ingest.id_field"],
     text_fields: config["ingest.text_fields"],
+    html_fields: config["ingest.html_fields"].toSorted(),
     title_field: config["ingest.title_field"],
     passages: config["ingest.passages"],
     pruning: {
@@ -66,13 +71,40 @@ export function givenIdentity(
   return Object.fromEntries(parts);
 }
 
+/** Fields of a document whose texts are encoded. */
+export interface TextFields {
+  readonly text_fields: readonly string[];
+  /** Those of them that hold HTML. */
+  readonly html_fields?: readonly string[] | undefined;
+}
+
+/** What a record says of HTML: nothing where no field holds any, as in records of earlier versions. */
+export function htmlRecord({ html_fields = [] }: Pick<TextFields, "html_fields">): {
+  readonly html_fields?: readonly string[];
+} {
+  return html_fields.length === 0 ? {} : { html_fields };
+}
+
+/** @throws CspladeError `config_invalid` for a field of HTML whose text is not encoded: a typing error would encode markup. */
+export function demandHtmlTexts({ text_fields, html_fields = [] }: TextFields): void {
+  const strange = html_fields.filter((field) => !text_fields.includes(field));
+  if (strange.length === 0) return;
+  throw new CspladeError(
+    "config_invalid",
+    `ingest.html_fields names ${strange.join(", ")}, but the text fields are ${text_fields.join(", ")}.`,
+    { hint: "Name fields with HTML in ingest.text_fields (--text-fields) too, or leave them out." },
+  );
+}
+
 /** A part of an identity in words. */
-export function identityPhrase(value: DocumentIdentity[keyof DocumentIdentity]): string {
+export function identityPhrase(
+  value: NonNullable<DocumentIdentity[keyof DocumentIdentity]>,
+): string {
   if (typeof value === "string") return value;
   if ("prune_type" in value) {
     const { prune_type, prune_ratio, quantize_bits } = value;
     const cut = prune_type === "none" ? "none" : `${prune_type} ${prune_ratio}`;
     return `${cut}, ${quantize_bits} bits`;
   }
-  return value.join(",");
+  return value.length === 0 ? "none" : value.join(",");
 }

@@ -22,14 +22,18 @@ export const flag = (fallback: boolean) =>
     .union([z.boolean(), z.enum(["true", "false"]).transform((word) => word === "true")])
     .default(fallback);
 
-/** Names, also in one string with commas between them. */
+/** Names, also in one string with commas between them; none at all only where that is the default. */
 export const names = (fallback: string[]) =>
   z
     .preprocess(
-      (value) => (typeof value === "string" ? value.split(",").map((name) => name.trim()) : value),
+      (value) => {
+        if (typeof value !== "string") return value;
+        if (fallback.length === 0 && value.trim() === "") return [];
+        return value.split(",").map((name) => name.trim());
+      },
       z
         .array(z.string().min(1))
-        .min(1)
+        .min(Math.min(1, fallback.length))
         .max(32)
         .refine((list) => new Set(list).size === list.length, "must not name a field twice"),
     )

@@ -174,6 +174,11 @@ export const settings = {
     env: "CSPLADE_TEXT_FIELDS",
     help: "Fields that are encoded, joined in this order (comma-separated).",
   },
+  "ingest.html_fields": {
+    schema: names([]),
+    env: "CSPLADE_HTML_FIELDS",
+    help: "Text fields that hold HTML (comma-separated): its text is encoded, never its markup, scripts and styles.",
+  },
   "ingest.title_field": {
     schema: z.string().min(1).default("title"),
     env: "CSPLADE_TITLE_FIELD",

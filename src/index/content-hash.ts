@@ -3,6 +3,7 @@
  * the index already holds the outcome, so the document need not be encoded again.
  */
 import { hash } from "node:crypto";
+import { htmlRecord } from "../config/document-identity.js";
 import type { JsonObject } from "../json/json-object.js";
 import type { IndexPlan } from "./index-meta.js";
 import type { VectorShape } from "./index-document.js";
@@ -15,7 +16,7 @@ export interface EncodingChoices extends VectorShape {
 
 /**
  * 11 characters over the document (field order does not matter, the spelling of numbers does), the
- * model's fingerprint, the text fields and the encoding choices. Of a document whose numbers are
+ * model's fingerprint, the text fields, which of them hold HTML, and the encoding choices. Of a document whose numbers are
  * written as JavaScript writes them it is what it was before numbers kept their spelling; another one
  * is encoded and written once more.
  * @param worth whether it is encoded at all (`ingest.min_quality`).
@@ -26,7 +27,9 @@ export function contentHash(
   choices: EncodingChoices,
   worth = true,
 ): string {
-  return hashOf(contextOf(plan, choices, worth), body.canonical());
+  // Which texts are read out of the body, where that is not told by `text_fields` alone.
+  const html = "html_fields" in htmlRecord(plan) ? [htmlRecord(plan)] : [];
+  return hashOf([...contextOf(plan, choices, worth), ...html], body.canonical());
 }
 
 /**
@@ -42,7 +45,7 @@ export function textHash(
   return hashOf(contextOf(plan, choices, worth), text);
 }
 
-function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): unknown {
+function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): unknown[] {
   const { prune_type, prune_ratio, quantize_bits, max_passages } = choices;
   return [
     // Raise when documents are stored differently, so that they are written again.

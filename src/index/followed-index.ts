@@ -9,7 +9,9 @@ import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { lookUpName } from "../cluster/alias.js";
 import type { IndexInfo } from "./csplade-index.js";
+import { contradictions, demandNoContradiction } from "./index-identity.js";
 import { demandSamePlan, metaOf, parseMeta, planOf, type IndexPlan } from "./index-meta.js";
+import { demandHtmlTexts, htmlRecord } from "../config/document-identity.js";
 import { packageVersion } from "../config/package-root.js";
 import { vectorFields } from "./index-template.js";
 import { demandOwnTexts, demandWholeSource } from "./whole-source.js";
@@ -35,7 +37,8 @@ const mappingsSchema = z.record(
  * nothing.
  * @param name an index, or an alias of one.
  * @throws CspladeError `index_not_found`; `index_invalid` for an alias of several indices, or
- *   passages as documents; `model_mismatch`.
+ *   passages as documents, or other fields of HTML than it has; `config_invalid` for HTML in fields that
+ *   are no text fields; `model_mismatch`.
  */
 export async function prepareFollowedIndex(
   cluster: Cluster,
@@ -61,6 +64,7 @@ export async function prepareFollowedIndex(
   demandWholeSource(index, _source, settings);
   const info = { name: index, indices: [index], created: false };
   if (_meta.csplade === undefined) {
+    demandHtmlTexts(plan);
     await demandOwnTexts(cluster, index, fields, plan.text_fields);
     await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);
     const meta = metaOf(plan, packageVersion);
@@ -72,6 +76,7 @@ export async function prepareFollowedIndex(
   }
   const found = planOf(parseMeta(_meta.csplade, index));
   demandSamePlan(found, plan, index);
+  demandNoContradiction(index, contradictions(found, htmlRecord(plan)));
   await demandOwnTexts(cluster, index, fields, found.text_fields);
   await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);
   const body = { properties: { [REFUSED_FIELD]: { type: "keyword" } } };

@@ -6,6 +6,7 @@ import { featuresJson, storedFeaturesJson } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
+import { htmlText } from "../text/html-text.js";
 import { JsonText, type BulkOperation } from "../cluster/bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
 import {
@@ -257,12 +258,14 @@ function passageFields(
   readonly body: JsonObject;
   readonly shown: readonly NewMember[];
 } {
-  const { text_fields, title_field } = info;
+  const { text_fields, html_fields = [], title_field } = info;
   const shown = text_fields.find((field) => field !== title_field) ?? title_field;
   const body = text_fields
     .filter((field) => field !== title_field || field === shown)
     .reduce((rest, field) => rest.withoutField(field), document.body);
-  const title = body.value(title_field);
+  const written = body.value(title_field);
+  const isHtml = typeof written === "string" && html_fields.includes(title_field);
+  const title = isHtml ? htmlText(written) : written;
   // The title comes first in the encoded text and stays a field of its own in every passage.
   const prefix =
     shown !== title_field && text_fields[0] === title_field && typeof title === "string"

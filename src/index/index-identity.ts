@@ -19,7 +19,9 @@ export interface Contradiction {
 /** Where what is asked for is another thing than what an index records. */
 export function contradictions(found: IndexPlan, given: GivenIdentity): Contradiction[] {
   return (Object.keys(given) as (keyof DocumentIdentity)[]).flatMap((part) => {
-    const [there, asked] = [found[part], given[part]];
+    // An index without a word of HTML has none.
+    const there = part === "html_fields" ? (found.html_fields ?? []) : found[part];
+    const asked = given[part];
     if (there === undefined || asked === undefined || isDeepStrictEqual(there, asked)) return [];
     return [{ part, found: identityPhrase(there), given: identityPhrase(asked) }];
   });

@@ -4,7 +4,7 @@
  * every write and every query is checked against it.
  */
 import { z } from "zod";
-import { pruningSchema, type Pruning } from "../config/document-identity.js";
+import { htmlRecord, pruningSchema, type Pruning } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { NewMember } from "../json/json-object.js";
@@ -49,13 +49,14 @@ export const SEALED_PART = `${SEAL_FIELD}.lat`;
 export const WHOLE_SEAL = { lat: 0, lon: 0 } as const;
 
 /**
- * Newest `format` of `_meta.csplade` objects that this version knows. 2 has a mean length: an earlier
- * version would weigh words without it, so it must refuse the index.
+ * Newest `format` of `_meta.csplade` objects that this version knows. 2 has a mean length, 3 has fields
+ * of HTML: an earlier version would weigh words without the one and encode the markup of the others, so
+ * it must refuse the index.
  */
-const FORMAT = 2;
+const FORMAT = 3;
 
 const metaSchema = z.object({
-  format: z.union([z.literal(1), z.literal(FORMAT)]),
+  format: z.union([z.literal(1), z.literal(2), z.literal(FORMAT)]),
   fingerprint: z.string().regex(/^[0-9a-f]{16}$/),
   model: z.string().min(1),
   variant: z.enum(["bi", "echo", "causal"]),
@@ -63,6 +64,8 @@ const metaSchema = z.object({
   field: z.literal(VECTOR_FIELD),
   passages: z.enum(["merged", "nested", "documents"]),
   text_fields: z.array(z.string().min(1)).min(1),
+  /** {@link IndexPlan.html_fields}. */
+  html_fields: z.array(z.string().min(1)).readonly().optional(),
   title_field: z.string().min(1),
   /** Field that gave the documents their ids, and how their vectors were cut; older indices lack both. */
   id_field: z.string().min(1).optional(),
@@ -90,6 +93,8 @@ export interface IndexPlan {
   readonly model: IndexModel;
   readonly passages: PassagesMode;
   readonly text_fields: readonly string[];
+  /** Text fields that hold HTML, of which the text is encoded; none where it is left out. */
+  readonly html_fields?: readonly string[] | undefined;
   readonly title_field: string;
   /** Field that gives documents their ids, where it is known. */
   readonly id_field?: string;
@@ -119,7 +124,7 @@ export interface IndexPlan {
 /** The `_meta.csplade` object for a plan. */
 export function metaOf(plan: IndexPlan, version: string): IndexMeta {
   return {
-    format: plan.mean_length === undefined ? 1 : FORMAT,
+    format: formatOf(plan),
     fingerprint: plan.model.fingerprint,
     model: plan.model.name,
     variant: plan.model.variant,
@@ -127,6 +132,7 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     field: VECTOR_FIELD,
     passages: plan.passages,
     text_fields: [...plan.text_fields],
+    ...htmlRecord(plan),
     title_field: plan.title_field,
     ...(plan.id_field === undefined ? {} : { id_field: plan.id_field }),
     ...(plan.pruning === undefined ? {} : { pruning: plan.pruning }),
@@ -135,6 +141,12 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     ...(plan.guard === undefined ? {} : { guard: plan.guard }),
     created_by: `csplade ${version}`,
   };
+}
+
+/** The oldest format that says all of a plan, for the sake of earlier versions. */
+function formatOf(plan: IndexPlan): IndexMeta["format"] {
+  if ("html_fields" in htmlRecord(plan)) return FORMAT;
+  return plan.mean_length === undefined ? 1 : 2;
 }
 
 /** The plan an index was created with. */
@@ -148,6 +160,7 @@ export function planOf(meta: IndexMeta): IndexPlan {
     },
     passages: meta.passages,
     text_fields: meta.text_fields,
+    ...htmlRecord(meta),
     title_field: meta.title_field,
     ...(meta.id_field === undefined ? {} : { id_field: meta.id_field }),
     ...(meta.pruning === undefined ? {} : { pruning: meta.pruning }),

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { UNKNOWN_VERSION, type Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
-import type { GivenIdentity } from "../config/document-identity.js";
+import { htmlRecord, type GivenIdentity } from "../config/document-identity.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "./index-meta.js";
 import type { IndexLayout } from "./index-template.js";
@@ -89,6 +89,7 @@ export function infoOf(
     model,
     passages,
     text_fields,
+    ...htmlRecord(request),
     title_field,
     ...(id_field === undefined ? {} : { id_field }),
     ...(pruning === undefined ? {} : { pruning }),

@@ -3,6 +3,7 @@
  * One bad document never stops the rest of its chunk, and a chunk that ran twice changes nothing.
  */
 import { isDeepStrictEqual } from "node:util";
+import { htmlRecord } from "../config/document-identity.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
@@ -143,8 +144,17 @@ async function processChunk(
 }
 
 /** Another command may have given an empty index other text fields since the job was queued. */
-function demandSameTexts({ text_fields }: IndexInfo, job: IngestJob): void {
-  if (isDeepStrictEqual(text_fields, job.text_fields)) return;
+function demandSameTexts(info: IndexInfo, job: IngestJob): void {
+  const { text_fields } = info;
+  const isSame = isDeepStrictEqual(text_fields, job.text_fields);
+  if (isSame && isDeepStrictEqual(htmlRecord(info), htmlRecord(job))) return;
+  if (isSame) {
+    throw new CspladeError(
+      "index_invalid",
+      `The index ${job.index} takes other fields for HTML by now than when the job was planned.`,
+      { hint: "Run the command again." },
+    );
+  }
   throw new CspladeError(
     "index_invalid",
     `The index ${job.index} takes the texts of ${text_fields.join(",")} by now, not of ${job.text_fields.join(",")}.`,

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
-import { identityOf } from "../config/document-identity.js";
+import { htmlRecord, identityOf } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import {
   documentEncoding,
@@ -108,12 +108,14 @@ interface Following extends FollowOptions {
 export async function followIndex(options: FollowOptions): Promise<FollowCounts> {
   const { config, cluster, encoder, signal, metrics } = options;
   const patience = { config, signal, onTrouble: options.onTrouble };
+  const { text_fields, title_field, html_fields, pruning } = identityOf(config);
   const plan = {
     model: indexModelOf(encoder.manifest),
     passages: config["ingest.passages"],
-    text_fields: config["ingest.text_fields"],
-    title_field: config["ingest.title_field"],
-    pruning: identityOf(config).pruning,
+    text_fields,
+    title_field,
+    ...htmlRecord({ html_fields }),
+    pruning,
   };
   const info = await patiently(patience, () => prepareFollowedIndex(cluster, options.index, plan));
   const writer = createBulkWriter(cluster, {
@@ -206,7 +208,7 @@ async function oneRound(
   };
   const arrivals = hits.map((hit): Arrival => {
     const { id, source } = hit;
-    return { hit, content: storedSourceDocument(id, source, isOurField, info.text_fields) };
+    return { hit, content: storedSourceDocument(id, source, isOurField, info) };
   });
   const found = await judgeDocuments(path, arrivals);
   const judged = found.judged.filter(

@@ -4,7 +4,9 @@ import path from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
 import {
+  demandHtmlTexts,
   givenIdentity,
+  htmlRecord,
   identityOf,
   identityPhrase,
   settingsOfIdentity,
@@ -115,7 +117,10 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
     const fields = {
       id_field: asked.id_field ?? there?.id_field ?? wanted.id_field,
       text_fields: asked.text_fields ?? there?.text_fields ?? wanted.text_fields,
+      html_fields: asked.html_fields ?? (there ?? wanted).html_fields,
     };
+    // Where the index says it, other text fields are a contradiction to be told as such.
+    if (there?.html_fields === undefined) demandHtmlTexts(fields);
     const isFeed = there !== undefined;
     const { texts } = await lookAtFirst(
       spooled.files,
@@ -152,7 +157,8 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       });
       closers.push(() => worker.close(DRAIN_MS));
     }
-    const identity = { id_field, text_fields, title_field, passages, pruning };
+    const html = htmlRecord(info);
+    const identity = { id_field, text_fields, ...html, title_field, passages, pruning };
     const deadLetters = openDeadLetters(request.deadLetters, identity, spooled.files);
     closers.push(() => deadLetters.close());
     const sources = spooled.files.map(({ origin }) => origin);
@@ -167,6 +173,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
         fingerprint: model.fingerprint,
         id_field,
         text_fields,
+        ...html,
         passages,
         force: request.force === true,
       },
@@ -217,6 +224,7 @@ export async function inspectFiles(
   const spooled = await spoolInputs(request, `inspect-${randomUUID().slice(0, 8)}`);
   try {
     const fields = { ...identityOf(config), ...(await askedIdentity(request)) };
+    demandHtmlTexts(fields);
     const first = await lookAtFirst(spooled.files, fields, config["ingest.max_document_bytes"]);
     return { sources: spooled.files.map(({ origin }) => origin), ...first };
   } finally {

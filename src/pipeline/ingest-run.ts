@@ -136,7 +136,11 @@ export async function runIngest(run: IngestRun): Promise<IngestCounts> {
 function scanRequest(run: IngestRun): Parameters<typeof scan>[0] {
   return {
     files: run.files,
-    fields: { id_field: run.job.id_field, text_fields: run.job.text_fields },
+    fields: {
+      id_field: run.job.id_field,
+      text_fields: run.job.text_fields,
+      html_fields: run.job.html_fields,
+    },
     max_document_bytes: run.config["ingest.max_document_bytes"],
     job_documents: run.config["ingest.job_documents"],
     job_bytes: run.config["ingest.job_bytes"],

@@ -24,6 +24,8 @@ export const ingestJobSchema = z.object({
   chunk: chunkSchema,
   id_field: z.string(),
   text_fields: z.array(z.string()).readonly(),
+  /** Those of them that hold HTML. */
+  html_fields: z.array(z.string()).readonly().optional(),
   passages: z.enum(["merged", "nested", "documents"]),
   /** Encode documents again although neither text nor model changed. */
   force: z.boolean(),

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
+import { demandHtmlTexts, htmlRecord, identityOf } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import type { Manifest } from "../encoder/manifest.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -70,11 +71,13 @@ const GUESSED_RATIO = 3;
  * Plans a run; nothing is written.
  * @throws CspladeError `index_not_found`, `source_unreadable`, `index_invalid` (also for an alias of
  *   several indices, or one that shows a part of its index, and for an index whose `_source` is not
- *   what was written to it), `usage` (text fields that the source does
+ *   what was written to it), `config_invalid` (HTML in fields that are no text fields), `usage` (text fields that the source does
  *   not have, another number of shards for documents with a routing of their own).
  */
 export async function planRun(context: PlanContext, request: ReindexRequest): Promise<RunPlan> {
   const { config, cluster, manifest, patience } = context;
+  const { text_fields, html_fields } = identityOf(config);
+  demandHtmlTexts({ text_fields, html_fields });
   const aliasNow = await readOwnAlias(cluster, request.alias);
   const previous = aliasNow?.index;
   const found = await findSource(context, request.from);
@@ -97,7 +100,8 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
     target,
     model,
     id_field: config["ingest.id_field"],
-    text_fields: [...config["ingest.text_fields"]],
+    text_fields: [...text_fields],
+    ...htmlRecord({ html_fields }),
     title_field: config["ingest.title_field"],
     passages,
     encoding: {

@@ -44,7 +44,7 @@ export async function compareQueries(
 ): Promise<Pick<Verification, "queries" | "overlap_at_10" | "found_new" | "found_old">> {
   const { encoder, cluster, patience } = context;
   const questions = sampled.slice(0, MOST_QUERIES).flatMap((document) => {
-    const found = storedSourceDocument(document.id, document.source, isOurField, run.text_fields);
+    const found = storedSourceDocument(document.id, document.source, isOurField, run);
     // What was left without a vector on purpose cannot be found by one.
     return "problem" in found || passageQuality(found.document.text) < run.encoding.min_quality
       ? []

@@ -151,6 +151,8 @@ export const runSchema = z.object({
   }),
   id_field: z.string(),
   text_fields: z.array(z.string()),
+  /** Those of them that hold HTML. */
+  html_fields: z.array(z.string()).readonly().optional(),
   title_field: z.string(),
   passages: z.enum(["merged", "nested", "documents"]),
   /** Settings that shape vectors: the same for all workers, whatever their own say. */

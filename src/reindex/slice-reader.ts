@@ -123,7 +123,7 @@ function arrivalOf(stored: StoredDocument, run: RunRecord): Arrival {
     ...(stored.routing === undefined ? {} : { routing: stored.routing }),
     place: `sequence number ${stored.seq_no}`,
     // Vectors of the source's own model are left behind.
-    content: storedSourceDocument(stored.id, stored.source, isOurField, run.text_fields),
+    content: storedSourceDocument(stored.id, stored.source, isOurField, run),
   };
 }
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
-import { pruningSchema } from "../config/document-identity.js";
+import { htmlRecord, pruningSchema } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { meanLength } from "../documents/mean-length.js";
@@ -90,6 +90,7 @@ async function createTarget(
       model: run.model,
       passages: run.passages,
       text_fields: run.text_fields,
+      ...htmlRecord(run),
       title_field: run.title_field,
       pruning: pruningSchema.parse(run.encoding),
       ...idFieldOf(plan),

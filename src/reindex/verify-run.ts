@@ -126,7 +126,7 @@ async function countBare(
   const info = await patiently(patience, () => readIndexModel(cluster, run.target));
   if (info.store_vectors === false) return 0;
   return sampled.filter(({ id, source }) => {
-    const found = storedSourceDocument(id, source, isOurField, run.text_fields);
+    const found = storedSourceDocument(id, source, isOurField, run);
     if ("problem" in found || passageQuality(found.document.text) < run.encoding.min_quality) {
       return false;
     }
@@ -142,7 +142,7 @@ async function compareVectors(
 ): Promise<number[]> {
   const { cluster, encoder, patience } = context;
   const documents = sampled.flatMap(({ id, source }) => {
-    const found = storedSourceDocument(id, source, isOurField, run.text_fields);
+    const found = storedSourceDocument(id, source, isOurField, run);
     return "problem" in found
       ? []
       : [{ ...found.document, stored: plainDocument(new JsonText(source)) }];

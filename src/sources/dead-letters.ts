@@ -140,7 +140,11 @@ export async function identityOfLetters(files: readonly string[]): Promise<Given
   let noted: GivenIdentity = {};
   for (const file of files) {
     for await (const { number, letter } of lettersOf(file)) {
-      const { id_field, identity = id_field === undefined ? {} : { id_field } } = letter;
+      const { id_field } = letter;
+      const older = id_field === undefined ? {} : { id_field };
+      // A letter that notes how it was read and no HTML says that there was none.
+      const identity =
+        letter.identity === undefined ? older : { html_fields: [], ...letter.identity };
       for (const [name, value] of Object.entries(identity)) {
         const part = name as keyof DocumentIdentity;
         const before = noted[part];

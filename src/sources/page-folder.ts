@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { parseDocument } from "yaml";
 import { tooLarge, type FoundDocument } from "./found-document.js";
-import { readHtml } from "./html-text.js";
+import { readHtml } from "../text/html-text.js";
 
 type Kind = "markdown" | "html" | "text";
 

@@ -1,20 +1,20 @@
 /** One document of a source: its own JSON text, and what was read from it. */
 import { createHash } from "node:crypto";
+import type { TextFields } from "../config/document-identity.js";
 import type { ErrorCode } from "../errors/csplade-error.js";
 import { JsonObject, withoutMembers } from "../json/json-object.js";
+import { htmlText } from "../text/html-text.js";
 
 /** Which fields of a document mean what. */
-export interface DocumentFields {
+export interface DocumentFields extends TextFields {
   /** Field of the id; `_id` by default (BEIR's and OpenSearch's name). */
   readonly id_field: string;
-  /** Fields that are encoded, in this order. */
-  readonly text_fields: readonly string[];
 }
 
 /** A document that can be encoded. */
 export interface SourceDocument {
   readonly id: string;
-  /** The text fields joined by a space; not blank. */
+  /** The text fields joined by a space, of those with HTML its text; not blank. */
   readonly text: string;
   /** The document as it will be stored: as it came, but for `_id`, which no cluster takes in a document. */
   readonly body: JsonObject;
@@ -59,7 +59,7 @@ export function parseDocument(
   const id = idOf(rawId, line, fields.id_field);
   if (typeof id !== "string") return { problem: id };
   const body = fields.id_field === ID_FIELD ? object.without((name) => name === ID_FIELD) : object;
-  const found = textOf(id, body, fields.text_fields);
+  const found = textOf(id, body, fields);
   return "problem" in found ? found : { document: { id, text: found.text, body } };
 }
 
@@ -71,12 +71,12 @@ export function storedSourceDocument(
   id: string,
   source: string,
   isOurs: (name: string) => boolean,
-  textFields: readonly string[],
+  fields: TextFields,
 ): { readonly document: SourceDocument } | { readonly problem: DocumentProblem } {
   const read = JsonObject.read(withoutMembers(source, isOurs));
   if ("problem" in read) return problem("document_malformed", `The document ${read.problem}.`, id);
   const body = read.object;
-  const found = textOf(id, body, textFields);
+  const found = textOf(id, body, fields);
   return "problem" in found ? found : { document: { id, text: found.text, body } };
 }
 
@@ -84,10 +84,11 @@ export function storedSourceDocument(
 function textOf(
   id: string,
   body: JsonObject,
-  textFields: readonly string[],
+  { text_fields, html_fields = [] }: TextFields,
 ): { readonly text: string } | { readonly problem: DocumentProblem } {
   const texts: string[] = [];
-  for (const field of textFields) {
+  for (const field of text_fields) {
+    const isHtml = html_fields.includes(field);
     for (const each of body.valuesAt(field).flat()) {
       if (each === undefined || each === null) continue;
       if (typeof each !== "string") {
@@ -97,11 +98,12 @@ function textOf(
           id,
         );
       }
-      if (each.trim() !== "") texts.push(each);
+      const text = isHtml ? htmlText(each) : each;
+      if (text.trim() !== "") texts.push(text);
     }
   }
   if (texts.length === 0) {
-    const named = textFields.join(", ");
+    const named = text_fields.join(", ");
     return problem("document_no_text", `The document has no text in ${named}.`, id);
   }
   return { text: texts.join(" ") };

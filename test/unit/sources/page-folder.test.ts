@@ -3,39 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import os from "node:os";
 import path from "node:path";
 import { Readable } from "node:stream";
-import fc from "fast-check";
-import { readHtml } from "../../../src/sources/html-text.js";
 import { sourceLines } from "../../../src/sources/source-file.js";
 import { spool, type SpoolRequest } from "../../../src/sources/spool.js";
-
-const escaped = (text: string) =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-const shown = (text: string) => text.replaceAll(/\s+/g, " ").trim();
-
-describe("HTML", () => {
-  it("gives every word that is shown, and none of scripts, styles, templates and comments", () => {
-    const words = fc.string({ unit: "grapheme" }).map((each) => each.replaceAll("\0", ""));
-    const hidden = fc.constantFrom("script", "style", "template", "noscript", "svg");
-    fc.assert(
-      fc.property(words, words, hidden, (before, after, name) => {
-        const html = `<p>${escaped(before)}<${name}><b>secret</b></${name}><!-- secret --></p><div>${escaped(after)}`;
-        const lines = [before, after].map(shown).filter((line) => line !== "");
-        assert.equal(readHtml(html).text, lines.join("\n"));
-      }),
-    );
-  });
-
-  it("keeps words together that one line has, and apart that blocks have; a script that is never closed has no text", () => {
-    const html =
-      "<head><title>A &amp; B</title></head><h1>Head</h1>un<b>believ</b>able<br>two<td>x</td><td>y</td><script>let a = '<p>no'";
-    assert.deepEqual(readHtml(html), {
-      title: "A & B",
-      text: "Head\nunbelievable\ntwo\nx\ny",
-    });
-    assert.equal(readHtml("<h1>The <i>first</i></h1><h1>second</h1>").title, "The first");
-    assert.equal(readHtml("no title").title, undefined);
-  });
-});
 
 describe("a folder of pages", () => {
   let folder: string;

@@ -1,4 +1,4 @@
-/** What a reader of an HTML page would read: its title and its text, without scripts, styles and markup. */
+/** What a reader of HTML would read: a page's title and its text, without scripts, styles and markup. */
 import { Parser } from "htmlparser2";
 
 /** The words of a page. */
@@ -22,38 +22,58 @@ const INLINE = new Set(
 
 /** Reads a page, or a piece of one. Never throws: HTML has no errors. */
 export function readHtml(html: string): PageText {
+  const { title, heading, text } = wordsOf(html);
+  return { title: [title, heading].find((each) => each !== ""), text };
+}
+
+/** All words of a page, or of a piece of one; a `title`, which is no part of a page's text, comes first. Never throws. */
+export function htmlText(html: string): string {
+  const { title, text } = wordsOf(html);
+  return [title, text].filter((each) => each !== "").join("\n");
+}
+
+/** What `title`, the first `h1` with a word in it and the rest hold; empty where there is none. */
+function wordsOf(html: string): { title: string; heading: string; text: string } {
   let text = "";
   let title = "";
   let heading = "";
-  let unread = 0;
   let isHeadingOver = false;
-  const open: string[] = [];
+  // Counted, for each word would have to look through all elements that are open around it.
+  let unread = 0;
+  let titles = 0;
+  let headings = 0;
+  const count = (name: string, by: 1 | -1) => {
+    if (UNREAD.has(name)) unread += by;
+    if (name === "title") titles += by;
+    if (name === "h1") headings += by;
+  };
   const parser = new Parser({
     onopentag(name) {
-      open.push(name);
-      if (UNREAD.has(name)) unread += 1;
+      count(name, 1);
       if (!INLINE.has(name)) text += "\n";
     },
     ontext(data) {
       if (unread > 0) return;
-      if (open.includes("title")) {
+      if (titles > 0) {
         title += data;
         return;
       }
-      if (!isHeadingOver && open.includes("h1")) heading += data;
+      if (!isHeadingOver && headings > 0) heading += data;
       text += data.replaceAll("\n", " ");
     },
     onclosetag(name) {
-      open.pop();
-      if (UNREAD.has(name)) unread -= 1;
+      count(name, -1);
       if (name === "h1") isHeadingOver ||= heading.trim() !== "";
       if (!INLINE.has(name)) text += "\n";
     },
   });
   parser.end(html);
-  const named = [title, heading].map(inOneLine).find((each) => each !== "");
   const lines = text.split("\n").map(inOneLine);
-  return { title: named, text: lines.filter((line) => line !== "").join("\n") };
+  return {
+    title: inOneLine(title),
+    heading: inOneLine(heading),
+    text: lines.filter((line) => line !== "").join("\n"),
+  };
 }
 
 function inOneLine(text: string): string {
