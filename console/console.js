@@ -27,11 +27,16 @@ function element(name, className = "", ...content) {
   return made;
 }
 
-async function askGateway(path, body) {
+/** Asks in place of what is under way. */
+function askGateway(path, body) {
   running?.abort();
   running = new AbortController();
+  return ask(path, body, running.signal);
+}
+
+async function ask(path, body, signal) {
   const response = await fetch(path, {
-    signal: running.signal,
+    signal,
     ...(body === undefined
       ? {}
       : {
@@ -95,12 +100,24 @@ function matchedTerms(hit) {
   return element("p", "matched", ...shown);
 }
 
+/** The words that a term came from, each once. */
+function originWords({ origin = [] }) {
+  return [...new Set(origin.map(({ text }) => text))];
+}
+
 function allTerms(hit) {
   return element(
     "dl",
     "all",
     ...hit.terms.map((each) => {
       const name = element("dt", "", element("b", "", termName(each)));
+      const words = originWords(each);
+      if (words.length > 0) {
+        const from = element("span", "unseen", " from ");
+        const arrow = element("span", "", " ← ");
+        arrow.setAttribute("aria-hidden", "true");
+        name.append(from, arrow, element("span", "from", words.join(", ")));
+      }
       const row = element("div", each.literal ? "literal" : "added");
       row.append(name, element("dd", "", each.contribution.toFixed(3)));
       return row;
@@ -108,16 +125,49 @@ function allTerms(hit) {
   );
 }
 
-/** A hit's text, the words behind its literal terms marked. */
-function markedText({ text, spans }) {
-  const parts = [];
-  let from = 0;
-  for (const { start, end } of spans) {
-    if (start < from) continue;
-    parts.push(text.slice(from, start), element("mark", "", text.slice(start, end)));
-    from = end;
+/** A text in pieces: the words behind its literal terms marked, and those that added terms came from. */
+function marked(text, spans, origins = []) {
+  const edges = new Set([0, text.length]);
+  for (const { start, end } of [...spans, ...origins]) edges.add(start).add(end);
+  const places = [...edges].sort((a, b) => a - b);
+  return places.slice(0, -1).map((start, i) => {
+    const end = places[i + 1];
+    const within = (span) => span.start <= start && span.end >= end;
+    const piece = text.slice(start, end);
+    const origin = origins.find(within);
+    const stands = spans.some(within);
+    if (origin === undefined) return stands ? element("mark", "", piece) : piece;
+    const mark = element("mark", stands ? "origin stands" : "origin", piece);
+    mark.title = `The model added ${origin.terms.join(", ")}`;
+    return mark;
+  });
+}
+
+/** A button that asks where a hit's added terms came from, and shows it. */
+function originButton(hit, asked, details) {
+  const button = element("button", "trace", "Which words do the added terms come from?");
+  button.type = "button";
+  button.addEventListener("click", () => void trace());
+  async function trace() {
+    button.disabled = true;
+    button.textContent = "Encoding the text without each of its words…";
+    try {
+      const found = await ask("origin", { ...asked, id: hit.id, hit_index: hit.index });
+      const { title, text } = found.marks;
+      details.querySelector(".title").replaceChildren(...marked(hit.title, [], title));
+      details.querySelector(".text")?.replaceChildren(...marked(hit.text, hit.spans, text));
+      details.querySelector(".all").replaceWith(allTerms(found));
+      const none = found.terms.every(({ origin }) => origin === undefined);
+      const note = none
+        ? "No single word of the text makes the added terms lighter."
+        : "Marked words made the model add terms.";
+      button.replaceWith(element("p", "note", note));
+    } catch (thrown) {
+      button.disabled = false;
+      button.textContent = `${thrown.message} Ask again?`;
+    }
   }
-  return element("p", "text", ...parts, text.slice(from));
+  return button;
 }
 
 function keyOf(hit) {
@@ -137,7 +187,7 @@ function moved(hit, i, before) {
   return [" · ", element("span", name, change, ` ${was} with all added terms`)];
 }
 
-function showHits(name, other, ranks, before) {
+function showHits(name, other, ranks, before, asked) {
   const list = byId(name.id);
   const items = name.hits.map((hit, i) => {
     const rank = ranks.get(keyOf(hit));
@@ -148,13 +198,16 @@ function showHits(name, other, ranks, before) {
       element("span", "rank", `${i + 1}.`),
       element("span", "title", hit.title),
       element("span", "score", hit.score.toFixed(3)),
-      ...(hit.text === "" ? [] : [markedText(hit)]),
+      ...(hit.text === "" ? [] : [element("p", "text", ...marked(hit.text, hit.spans))]),
       matchedTerms(hit),
       element("p", "elsewhere", elsewhere, ...moved(hit, i, before)),
     );
     const details = element("details");
     details.dataset.key = keyOf(hit);
     details.append(summary, allTerms(hit));
+    if (asked !== undefined && hit.terms.some(({ literal }) => !literal)) {
+      details.append(originButton(hit, asked, details));
+    }
     details.addEventListener("focusin", () => markSame(details.dataset.key));
     details.addEventListener("mouseenter", () => markSame(details.dataset.key));
     return element("li", "", details);
@@ -213,7 +266,7 @@ async function search() {
     }
     showTerms(answer.terms);
     showHits({ ...bm25, id: "bm25" }, "CSPLADE", ranksOf(csplade));
-    showHits({ ...csplade, id: "csplade" }, "BM25", ranksOf(bm25), before);
+    showHits({ ...csplade, id: "csplade" }, "BM25", ranksOf(bm25), before, asked);
     byId("results").hidden = false;
     const notes = [
       ...(answer.truncated ? ["The question is longer than the model reads."] : []),

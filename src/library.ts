@@ -61,11 +61,11 @@ export type { Reranker } from "./rerank/reranker.js";
 export { search } from "./query/search.js";
 export { searchedFields } from "./query/searched-fields.js";
 export type { TwoPhaseOptions } from "./query/two-phase.js";
+export type { NamedHit } from "./searcher/named-hit.js";
 export {
   openSearcher,
   type Answer,
   type EncodedQuestion,
-  type NamedHit,
   type QuestionOptions,
   type Searcher,
   type SearcherOptions,
@@ -74,7 +74,7 @@ export { fromFeatures, toFeatures, type Features } from "./sparse/features.js";
 export { prune, type PruneOptions, type PruneType } from "./sparse/prune.js";
 export { quantize } from "./sparse/quantize.js";
 export type { IdfScale } from "./sparse/idf.js";
-export type { LiteralTerms, LexicalWord } from "./sparse/literals.js";
+export type { LiteralTerms, LexicalWord, OriginSpan } from "./sparse/literals.js";
 export { termNames, type TermNames } from "./sparse/term-names.js";
 export { idMap, mapVector, readIdMap, type IdMap } from "./sparse/id-map.js";
 export { maxMerge, sparseVector, termsOf, type SparseVector } from "./sparse/sparse-vector.js";

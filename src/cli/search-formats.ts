@@ -1,7 +1,8 @@
 /** A search's answer for other programs: JSON, a hit a line, or a run in TREC's format. */
 import { formatRun } from "../evaluate/run-file.js";
 import { JsonObject } from "../json/json-object.js";
-import type { Answer, NamedHit } from "../searcher/searcher.js";
+import type { NamedHit } from "../searcher/named-hit.js";
+import type { Answer } from "../searcher/searcher.js";
 
 /** How an answer is printed: for people with terms or as a table, or for programs. */
 export const outputs = ["text", "table", "json", "ndjson", "trec"] as const;

@@ -2,7 +2,9 @@
 import pc from "picocolors";
 import type { ExplainedTerm } from "../query/explanation.js";
 import type { LiteralSpan } from "../query/literal-spans.js";
-import type { Answer, NamedHit } from "../searcher/searcher.js";
+import type { NamedHit } from "../searcher/named-hit.js";
+import type { Answer } from "../searcher/searcher.js";
+import type { OriginSpan } from "../sparse/literals.js";
 import { printLine } from "./outcome.js";
 
 /** Terms shown for each hit. */
@@ -105,7 +107,7 @@ function printHit(
   for (const field of answer.text_fields.filter((name) => name !== answer.title_field)) {
     const text = hit.source[field];
     if (typeof text === "string" && text !== "") {
-      printLine(`    ${snippet(text, hit.spans[field] ?? [])}`);
+      printLine(`    ${snippet(text, hit.spans[field] ?? [], originsIn(hit, field))}`);
     }
   }
   for (const field of fields) {
@@ -119,14 +121,16 @@ function printHit(
     for (const term of hit.terms) {
       printLine(
         `    ${marked(term).padEnd(22)} ${term.query_weight.toFixed(3)} × ${term.document_weight.toFixed(3)} = ` +
-          pc.cyan(term.contribution.toFixed(3)),
+          pc.cyan(term.contribution.toFixed(3)) +
+          (term.origin === undefined ? "" : `  ${pc.dim("from")} ${wordsOf(term.origin)}`),
       );
     }
     return;
   }
-  const shown = hit.terms
-    .slice(0, SHOWN_TERMS)
-    .map((term) => `${marked(term)} ${pc.cyan(term.contribution.toFixed(2))}`);
+  const shown = hit.terms.slice(0, SHOWN_TERMS).map((term) => {
+    const from = term.origin === undefined ? "" : ` (${wordsOf(term.origin)})`;
+    return `${marked(term)} ${pc.cyan(term.contribution.toFixed(2))}${from}`;
+  });
   const rest = hit.terms.slice(SHOWN_TERMS);
   const sum = rest.reduce((total, term) => total + term.contribution, 0);
   if (rest.length > 0) shown.push(pc.dim(`${rest.length} more ${sum.toFixed(2)}`));
@@ -149,20 +153,39 @@ function searchScoreText({ score, fusion }: Pick<NamedHit, "score" | "fusion">):
   return `${score.toFixed(4)}  ${places.join(", ")}`;
 }
 
-/** The stretch of a text around its best literal word, words underlined. */
-function snippet(text: string, spans: readonly LiteralSpan[]): string {
+/** The words that a term came from, in the order of the text; one that stands there twice once. */
+function wordsOf(origin: readonly OriginSpan[]): string {
+  return [...new Set(origin.map(({ text }) => text))].map((word) => pc.yellow(word)).join(", ");
+}
+
+/** Places of the words in a field that its added terms came from. */
+function originsIn({ terms }: NamedHit, field: string): OriginSpan[] {
+  return terms.flatMap(({ origin = [] }) => origin).filter((span) => span.field === field);
+}
+
+/** The stretch of a text around its best literal word: those underlined, and yellow what added terms came from. */
+function snippet(
+  text: string,
+  spans: readonly LiteralSpan[],
+  origins: readonly OriginSpan[],
+): string {
   const best = spans.reduce<LiteralSpan | undefined>(
     (top, span) => (top === undefined || span.contribution > top.contribution ? span : top),
     undefined,
   );
   const last = Math.max(0, text.length - SHOWN_TEXT);
-  const from = wordStart(text, Math.min(last, Math.max(0, (best?.start ?? 0) - BEFORE_BEST)));
+  const first = best?.start ?? origins[0]?.start ?? 0;
+  const from = wordStart(text, Math.min(last, Math.max(0, first - BEFORE_BEST)));
   const to = Math.min(text.length, from + SHOWN_TEXT);
+  const literal = new Set(spans.map(({ start }) => start));
+  const came = new Set(origins.map(({ start }) => start));
   let shown = from > 0 ? "…" : "";
   let at = from;
-  for (const { start, end } of spans) {
+  for (const { start, end } of [...spans, ...origins].sort((a, b) => a.start - b.start)) {
     if (start < at || end > to) continue;
-    shown += text.slice(at, start) + pc.underline(text.slice(start, end));
+    const word = text.slice(start, end);
+    const underlined = literal.has(start) ? pc.underline(word) : word;
+    shown += text.slice(at, start) + (came.has(start) ? pc.yellow(underlined) : underlined);
     at = end;
   }
   return (shown + text.slice(at, to) + (to < text.length ? "…" : "")).replace(/\s+/g, " ");

@@ -43,6 +43,8 @@ export interface Question {
   readonly reranker?: Reranker | undefined;
   /** Earlier turns of the conversation, oldest first. */
   readonly history?: readonly string[] | undefined;
+  /** Say which words of the text added terms came from. */
+  readonly origin?: boolean | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -64,6 +66,7 @@ interface SearchFlags {
   readonly turn?: readonly string[];
   readonly queryEncoder?: "model" | "table";
   readonly explain?: true;
+  readonly origin?: true;
   readonly dashboards?: true;
   readonly json?: true;
 }
@@ -107,6 +110,10 @@ export function searchCommand(): Command {
       ).choices(["model", "table"]),
     )
     .option("--explain", "show the query's terms and every matching term with both weights")
+    .option(
+      "--origin",
+      "show the words of the text that each added term came from (encodes each hit up to 64 times again)",
+    )
     .option("--dashboards", "search nothing; print a query to paste into Discover's Lucene bar")
     .option("--open", "search nothing; open the gateway's console at this question")
     .addOption(
@@ -142,6 +149,7 @@ Examples:
   csplade search --index wordnet --filter '{"term":{"part_of_speech.keyword":"verb"}}' "to sleep"
   csplade search --index wordnet --mode hybrid --options '{"technique":"min_max"}' "fear of heights"
   csplade search --index wordnet --expansion 0 "fear of heights"
+  csplade search --index wordnet --size 3 --origin "fear of closed spaces"
   csplade search --index wordnet --rerank 50 "a person who studies stars"
   csplade search --index wordnet --turn "a person who studies stars" "and one who studies rocks"
   csplade search --index somebodys-logs --mode lexical "a disk is running out of space"
@@ -276,7 +284,7 @@ async function openConsole(config: Config, index: string, question: string): Pro
  */
 async function ask(asked: Question, source?: "stored"): Promise<Answer> {
   const { index, question, size, from, filter, mode, options, expansion } = asked;
-  const { body, rerank, history, signal } = asked;
+  const { body, rerank, history, origin, signal } = asked;
   return await searcherFor(asked).search(index, question, {
     ...options,
     mode,
@@ -287,6 +295,7 @@ async function ask(asked: Question, source?: "stored"): Promise<Answer> {
     expansion,
     rerank,
     history,
+    origin,
     explain: mode !== "lexical",
     ...(source === undefined ? {} : { source }),
     signal,

@@ -9,7 +9,9 @@ import type { IndexPlan } from "../index/index-meta.js";
 import { withBm25Query } from "../query/bm25-query.js";
 import { explanationNodeSchema, nameTerms, type ExplanationNode } from "../query/explanation.js";
 import { literalSpans } from "../query/literal-spans.js";
+import type { QueryClause } from "../query/query-clause.js";
 import { search } from "../query/search.js";
+import type { SearchResult } from "../query/search-result.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import type { TermNames } from "../sparse/term-names.js";
@@ -116,9 +118,18 @@ export async function compare(request: ComparisonRequest): Promise<Comparison> {
   };
 }
 
-async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
-  const { cluster, index, plan, vector, size, encoder, names, signal } = request;
-  const { hits, total, took_ms, notes } = await search(cluster, {
+/** CSPLADE's ranking, explained. */
+export async function searchByCsplade(
+  request: Omit<ComparisonRequest, "encoder">,
+  narrowing: readonly QueryClause[] = [],
+): Promise<SearchResult> {
+  const { cluster, index, plan, vector, size, signal } = request;
+  const ours: QueryClause[] =
+    request.foreign.length === 0
+      ? []
+      : [{ bool: { must_not: [{ terms: { _index: request.foreign } }] } }];
+  const filter = [...ours, ...narrowing];
+  return await search(cluster, {
     index,
     vector,
     size,
@@ -126,11 +137,14 @@ async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
     ...searchedFields(plan.passages),
     // As for a clause: where some indices lack the field `neural_sparse` would fail on their shards.
     ...(request.partial ? { dialect: "rank_feature" as const } : {}),
-    ...(request.foreign.length === 0
-      ? {}
-      : { filter: { bool: { must_not: [{ terms: { _index: request.foreign } }] } } }),
+    ...(filter.length === 0 ? {} : { filter }),
     signal,
   });
+}
+
+async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
+  const { plan, encoder, names, signal } = request;
+  const { hits, total, took_ms, notes } = await searchByCsplade(request);
   const texts = hits.map((hit) =>
     plan.text_fields.map((name) => textOf(hit.source[name])).join(" "),
   );
@@ -202,8 +216,7 @@ function shown(
   source: Readonly<Record<string, unknown>>,
   { title_field, text_fields }: IndexPlan,
 ): Omit<ComparedHit, "terms" | "spans"> {
-  const text = text_fields
-    .filter((name) => name !== title_field)
+  const text = shownFields({ title_field, text_fields })
     .map((name) => textOf(source[name]))
     .join(" ");
   return {
@@ -212,6 +225,41 @@ function shown(
     score,
     title: textOf(source[title_field]) || id,
     text: text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS - 1)}…` : text,
+  };
+}
+
+/** Fields that make the text beside a title. */
+function shownFields({
+  title_field,
+  text_fields,
+}: Pick<IndexPlan, "title_field" | "text_fields">): string[] {
+  return text_fields.filter((name) => name !== title_field);
+}
+
+/** A place in a field. */
+interface FieldPlace {
+  readonly field: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Where places in the fields of a hit stand in what is shown of it; nowhere behind its end. */
+export function shownPlaces(
+  source: Readonly<Record<string, unknown>>,
+  plan: IndexPlan,
+): (place: FieldPlace) => (Omit<FieldPlace, "field"> & { part: "title" | "text" }) | undefined {
+  const offsets = new Map<string, number>();
+  let length = 0;
+  for (const name of shownFields(plan)) {
+    offsets.set(name, length);
+    length += textOf(source[name]).length + 1;
+  }
+  const last = length - 1 > SHOWN_CHARS ? SHOWN_CHARS - 1 : SHOWN_CHARS;
+  return ({ field, start, end }) => {
+    if (field === plan.title_field) return { part: "title", start, end };
+    const offset = offsets.get(field);
+    if (offset === undefined || offset + end > last) return undefined;
+    return { part: "text", start: offset + start, end: offset + end };
   };
 }
 

@@ -14,7 +14,7 @@ import { prune } from "../sparse/prune.js";
 import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
 import { termNames } from "../sparse/term-names.js";
 import { callerOf } from "./caller.js";
-import { compare } from "./comparison.js";
+import { compare, type ComparisonRequest } from "./comparison.js";
 import { checkBody } from "./encode-requests.js";
 import type { EncodeService } from "./encode-service.js";
 import { reportUnexpected } from "./http-error.js";
@@ -22,6 +22,7 @@ import type { IndexPlans } from "./index-plans.js";
 import { openSearchError } from "./opensearch-error.js";
 import { requestLife } from "./request-life.js";
 import type { SearchTarget } from "./search-target.js";
+import { traceHit } from "./traced-hit.js";
 
 /** What the routes need. */
 export interface ConsoleRouteOptions {
@@ -52,6 +53,12 @@ export const comparisonSchema = z.object({
   size: z.number().int().min(1).max(100).default(10).describe("Hits of each ranking."),
 });
 
+/** Body of `POST /_csplade/origin`. */
+export const originSchema = comparisonSchema.omit({ size: true }).extend({
+  hit_index: z.string().min(1).max(1000).describe("Index of the hit."),
+  id: z.string().min(1).max(1000).describe("Id of the hit."),
+});
+
 const FILES = [
   ["/console", "index.html", "text/html; charset=utf-8"],
   ["/console.js", "console.js", "text/javascript; charset=utf-8"],
@@ -71,7 +78,7 @@ const HEADERS = {
 
 const EVERYWHERE: SearchTarget = { body: "search", expression: undefined, options: {} };
 
-/** Adds the page and its two routes. */
+/** Adds the page and its routes. */
 export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOptions): void {
   const { config, encoder, service, plans, corpusIdf, cluster } = options;
   for (const [route, file, type] of FILES) {
@@ -93,7 +100,26 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
   });
 
   app.post(`${CONSOLE}/compare`, { errorHandler: sendClusterError }, async (request, reply) => {
-    const { index, question, expansion, size } = checkBody(comparisonSchema, request.body);
+    const { size, ...asked } = checkBody(comparisonSchema, request.body);
+    const { truncated, ...ready } = await prepare(asked, request, reply);
+    const comparison = await compare({ ...ready, size, encoder });
+    const { index, question } = asked;
+    return reply.headers(HEADERS).send({ index, question, truncated, ...comparison });
+  });
+
+  app.post(`${CONSOLE}/origin`, { errorHandler: sendClusterError }, async (request, reply) => {
+    const { id, hit_index, ...asked } = checkBody(originSchema, request.body);
+    const ready = await prepare(asked, request, reply);
+    const traced = await traceHit({ ...ready, id, hit_index, encoder, service });
+    return reply.headers(HEADERS).send({ index: hit_index, id, ...traced });
+  });
+
+  /** What both need of a question: its vector, weighed by the indices that it asks. */
+  async function prepare(
+    { index, question, expansion }: Omit<z.output<typeof comparisonSchema>, "size">,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<Omit<ComparisonRequest, "size" | "encoder"> & { readonly truncated: boolean }> {
     const caller = callerOf(request.raw, config["gateway.identity_headers"]);
     const life = requestLife(reply.raw, config["gateway.request_timeout_ms"]);
     const { signal } = life;
@@ -118,7 +144,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       prune_type: config["query.prune_type"],
       prune_ratio: config["query.prune_ratio"],
     });
-    const comparison = await compare({
+    return {
       cluster: asCaller,
       index,
       plan,
@@ -127,15 +153,11 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       question,
       vector,
       notes: weighed.notes,
-      size,
-      encoder,
       names: termNames(service.vocabulary, encoded?.words),
+      truncated: encoded?.truncated ?? false,
       signal,
-    });
-    return reply
-      .headers(HEADERS)
-      .send({ index, question, truncated: encoded?.truncated ?? false, ...comparison });
-  });
+    };
+  }
 }
 
 /** As the cluster would say it; a browser asks for name and password when it sees 401. */

@@ -1,7 +1,7 @@
 /** The gateway's OpenAPI 3.1 description; request bodies come from the schemas that check them. */
 import { z } from "zod";
 import { packageVersion } from "../config/package-root.js";
-import { comparisonSchema, CONSOLE } from "./console-routes.js";
+import { comparisonSchema, CONSOLE, originSchema } from "./console-routes.js";
 import {
   connectorSchema,
   elasticSchema,
@@ -114,6 +114,16 @@ export function openApiDocument(): Readonly<Record<string, unknown>> {
         summary:
           "Rank a question by BM25 and by CSPLADE, with the caller's credentials for the cluster",
         request: schemaOf(comparisonSchema, "input"),
+        answer: z.looseObject({}),
+        failure: clusterError,
+        statuses: [400, 401, 403, 404, 413, 429, 500, 501, 502, 503, 504],
+        secured: false,
+        others: AS_CLUSTER,
+      }),
+      [`${CONSOLE}/origin`]: post({
+        summary:
+          "The terms of one hit, and the words of its text that each added one came from, with the caller's credentials",
+        request: schemaOf(originSchema, "input"),
         answer: z.looseObject({}),
         failure: clusterError,
         statuses: [400, 401, 403, 404, 413, 429, 500, 501, 502, 503, 504],

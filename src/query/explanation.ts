@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
+import type { OriginSpan } from "../sparse/literals.js";
 import type { TermNames } from "../sparse/term-names.js";
 
 /** One term's part of a score: `contribution = query_weight × document_weight`. */
@@ -34,6 +35,8 @@ export interface ExplainedTerm extends Contribution {
   readonly term: string;
   /** `true`: it stood in the text. `false`: the model added it (an expansion). */
   readonly literal: boolean;
+  /** Words of the text that an added term came from, where they were asked for and found. */
+  readonly origin?: readonly OriginSpan[];
 }
 
 /** A node of the cluster's explanation of a hit: a value and what it is made of. */

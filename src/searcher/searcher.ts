@@ -13,10 +13,8 @@ import { readTextFields } from "../index/text-fields.js";
 import { indexModelOf } from "../documents/index-model.js";
 import { readTurns, withHistory } from "../query/conversation.js";
 import { createCorpusIdf, type WeighedVector, type WordedVector } from "../query/corpus-idf.js";
-import { nameTerms, type ExplainedTerm } from "../query/explanation.js";
 import type { FixedIdf } from "../query/fixed-idf.js";
 import { addedWords } from "../query/lexical.js";
-import { literalSpans, type LiteralSpan } from "../query/literal-spans.js";
 import { pagedSort } from "../query/paged-sort.js";
 import { chooseDialect } from "../query/query-dialect.js";
 import {
@@ -37,6 +35,8 @@ import type { LexicalWord } from "../sparse/literals.js";
 import { termNames, type TermNames } from "../sparse/term-names.js";
 import { readVocabulary } from "../sparse/vocabulary.js";
 import { readTokenizerFile } from "../text/tokenizer.js";
+import { withOrigins } from "./hit-origins.js";
+import { nameHits, type FoundHit, type NamedHit } from "./named-hit.js";
 
 /** How a searcher is opened. */
 export interface SearcherOptions {
@@ -86,6 +86,13 @@ export interface QuestionOptions extends Omit<
   readonly history?: readonly string[] | undefined;
   /** What a step back multiplies weights by, 0 to 1; 0.3 without it. */
   readonly history_decay?: number | undefined;
+  /**
+   * Say of each term that the model added to a hit which words of its text it came from: the text is
+   * encoded again without them, up to 64 times a hit. It comes with `explain`. Not with mode `lexical`.
+   */
+  readonly origin?: boolean | undefined;
+  /** How long that may take for all hits, milliseconds; 10,000 without it. Hits behind it have none, with a note. */
+  readonly origin_timeout_ms?: number | undefined;
 }
 
 /** A question as the model sees it. */
@@ -101,16 +108,6 @@ export interface EncodedQuestion {
   readonly words?: readonly LexicalWord[];
   /** The question is longer than the model reads. */
   readonly truncated: boolean;
-}
-
-/** A hit whose terms have names. */
-export interface NamedHit extends Omit<Hit, "contributions"> {
-  /** The reranker's score, whose scale is its own; of hits that it looked at. */
-  readonly rerank_score?: number;
-  /** Largest contribution first; none unless the search was asked to `explain`. */
-  readonly terms: readonly ExplainedTerm[];
-  /** Where the literal terms stand in each text field. */
-  readonly spans: Readonly<Record<string, readonly LiteralSpan[]>>;
 }
 
 /** The answer to a question. */
@@ -230,6 +227,11 @@ export function openSearcher(options: SearcherOptions): Searcher {
   ): Promise<Answer> {
     const { lexicon } = encoder;
     const { signal, expansion, lexical = {}, history = [] } = asked;
+    if (asked.origin === true) {
+      throw new CspladeError("query_invalid", "Mode lexical adds no terms to documents.", {
+        hint: "Leave origin out, or ask in another mode.",
+      });
+    }
     if (history.length > 0) {
       throw new CspladeError("query_invalid", "Mode lexical knows no history.", {
         hint: "Ask in another mode, or put the words of earlier turns into the question.",
@@ -308,11 +310,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     // What lies behind is as it was.
     if (from >= most) return await search(cluster, { ...asked, ...request });
     const { text_fields } = request;
-    const source = Array.isArray(asked.source)
-      ? [...new Set([...(asked.source as readonly string[]), ...text_fields])]
-      : asked.source === false
-        ? text_fields
-        : asked.source;
+    const source = withTexts(asked.source, text_fields);
     const whole = { ...asked, ...request, source, from: 0, size: Math.max(most, from + size) };
     const { hits, ...result } = await search(cluster, whole);
     const textOf = (hit: Hit) => fieldsText(hit, text_fields);
@@ -357,7 +355,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
         paged?.before,
       );
       const names = termNames(vocabulary, words);
-      const { hits, ...result } = await searchAndRerank(asked, {
+      const { hits, ...result } = await searchAndRerank(explained(asked, plan, encoder), {
         ...among(found, asked),
         ...searched,
         body: paged?.carryOn(fixed) ?? asked.body,
@@ -366,15 +364,20 @@ export function openSearcher(options: SearcherOptions): Searcher {
         text: question,
         text_fields: plan.text_fields,
       });
+      const named = await nameHits(encoder, names, hits, plan, signal);
+      const traced =
+        asked.origin === true
+          ? await withOrigins(encoder, named, { plan, timeoutMs: asked.origin_timeout_ms, signal })
+          : { hits: named, notes: [] };
       return {
         question,
         ...result,
-        notes: [...notes, ...result.notes],
+        notes: [...notes, ...result.notes, ...traced.notes],
         query_terms: namedTerms(vector, names),
         truncated,
         title_field: plan.title_field,
         text_fields: plan.text_fields,
-        hits: await nameHits(encoder, names, hits, plan, signal),
+        hits: traced.hits,
       };
     },
     async query(index, question, asked = {}) {
@@ -395,8 +398,35 @@ export function openSearcher(options: SearcherOptions): Searcher {
   };
 }
 
-/** A hit before its terms are named. */
-type FoundHit = Hit & Pick<NamedHit, "rerank_score">;
+/**
+ * Terms and their origins come from explanations and texts.
+ * @throws CspladeError `encode_unsupported` for origins without a model.
+ */
+function explained(
+  asked: QuestionOptions,
+  { text_fields }: IndexPlan,
+  { encodes }: Encoder,
+): QuestionOptions {
+  if (asked.origin !== true) return asked;
+  if (!encodes.documents) {
+    throw new CspladeError(
+      "encode_unsupported",
+      "Where added terms came from is found by encoding texts, and this process loaded no model.",
+      { hint: "Leave origin out, or set query.encoder to model." },
+    );
+  }
+  return { ...asked, explain: true, source: withTexts(asked.source, text_fields) };
+}
+
+/** What is asked of documents' sources, and their texts. */
+function withTexts(
+  source: SearchRequest["source"],
+  text_fields: readonly string[],
+): SearchRequest["source"] {
+  if (source === false) return text_fields;
+  if (source === undefined || source === "stored") return source;
+  return [...new Set([...source, ...text_fields])];
+}
 
 /** How long reranking may take without a setting, milliseconds. */
 const RERANK_MS = 3_000;
@@ -442,31 +472,4 @@ interface Encoded extends WordedVector {
 
 function namedTerms(vector: SparseVector, names: TermNames): EncodedQuestion["terms"] {
   return Array.from(termsOf(vector), ([id, weight]) => ({ id, term: names.term(id), weight }));
-}
-
-async function nameHits(
-  encoder: Encoder,
-  names: TermNames,
-  hits: readonly FoundHit[],
-  { text_fields }: Pick<IndexPlan, "text_fields">,
-  signal: AbortSignal | undefined,
-): Promise<NamedHit[]> {
-  const explained = hits.some((hit) => hit.contributions.length > 0);
-  const texts = explained
-    ? hits.flatMap((hit) => text_fields.map((field) => fieldsText(hit, [field])))
-    : [];
-  const literals = await encoder.literals(texts, signal === undefined ? {} : { signal });
-  return hits.map(({ contributions, ...hit }, i) => {
-    const own = literals.slice(i * text_fields.length, (i + 1) * text_fields.length);
-    const terms = nameTerms(
-      contributions,
-      names,
-      own.flatMap(({ ids }) => [...ids]),
-    );
-    const spans = text_fields.map((field, j) => {
-      const stands = own[j];
-      return [field, stands === undefined ? [] : literalSpans(stands, terms, names)];
-    });
-    return { ...hit, terms, spans: Object.fromEntries(spans) as NamedHit["spans"] };
-  });
 }

@@ -21,3 +21,16 @@ export interface LiteralTerms {
   readonly starts: Uint32Array<ArrayBuffer>;
   readonly ends: Uint32Array<ArrayBuffer>;
 }
+
+/** A word of a document's field that a term came from which the model added. */
+export interface OriginSpan {
+  readonly field: string;
+  /** UTF-16 code units into the field's string; the values of a list stand one after the other, a blank between. */
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  /** The word as it stands there. */
+  readonly text: string;
+  /** Share of the term's weight that is lost when the text is encoded without the word, 0 to 1. */
+  readonly share: number;
+}

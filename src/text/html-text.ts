@@ -32,6 +32,33 @@ export function htmlText(html: string): string {
   return [title, text].filter((each) => each !== "").join("\n");
 }
 
+/**
+ * HTML of the same length in which all but its text is blank, so that a place in it is a place in the
+ * HTML: for those who look for words. Characters written as entities are blank, too. Never throws.
+ */
+export function readableHtml(html: string): string {
+  const shown = new Array<string>(html.length).fill(" ");
+  let unread = 0;
+  const count = (name: string, by: 1 | -1) => {
+    if (UNREAD.has(name)) unread += by;
+  };
+  const parser = new Parser({
+    onopentag: (name) => {
+      count(name, 1);
+    },
+    ontext(data) {
+      const { startIndex } = parser;
+      if (unread > 0 || !html.startsWith(data, startIndex)) return;
+      for (let i = 0; i < data.length; i++) shown[startIndex + i] = data.charAt(i);
+    },
+    onclosetag: (name) => {
+      count(name, -1);
+    },
+  });
+  parser.end(html);
+  return shown.join("");
+}
+
 /** What `title`, the first `h1` with a word in it and the rest hold; empty where there is none. */
 function wordsOf(html: string): { title: string; heading: string; text: string } {
   let text = "";

@@ -192,6 +192,29 @@ describe("the console", () => {
       assert.doesNotMatch(page.url(), /expansion/);
     });
 
+    it("marks the words that the added terms of a hit came from, once that is asked for", async () => {
+      const hit = page.locator("#csplade li:has(.all .added)").first();
+      await hit.locator("summary").click();
+      assert.equal(await hit.locator("mark.origin, .from").count(), 0);
+      const title = await hit.locator(".title").textContent();
+      await hit.locator(".trace").click();
+      await hit.locator("details > .note").waitFor({ timeout: 60_000 });
+      const words = (await hit.locator(".all .from").allTextContents()).flatMap((each) =>
+        each.split(", "),
+      );
+      const marks = await hit.locator("mark.origin").allTextContents();
+      assert.ok(marks.length > 0 && words.length > 0);
+      // The tiny model's terms are pieces of words, each marked by itself where it stands in the text.
+      assert.deepEqual(
+        words.filter((word) => !marks.join("").includes(word)),
+        [],
+      );
+      assert.equal(await hit.locator(".title").textContent(), title);
+      const file = process.env.CSPLADE_ORIGIN_SCREENSHOT;
+      if (file !== undefined) await writeFile(file, await page.screenshot({ fullPage: true }));
+      await hit.locator("summary").click();
+    });
+
     it("can be used with the keyboard alone", async () => {
       await page.focus("#question");
       await page.keyboard.press("ArrowDown");

@@ -5,7 +5,8 @@
 import assert from "node:assert/strict";
 import type { Cluster } from "../../../src/cluster/cluster.js";
 import { readExplanation } from "../../../src/query/explanation.js";
-import { openSearcher, type NamedHit } from "../../../src/searcher/searcher.js";
+import type { NamedHit } from "../../../src/searcher/named-hit.js";
+import { openSearcher } from "../../../src/searcher/searcher.js";
 import { isHashedId } from "../../../src/sparse/term-id.js";
 import { fillEncodedIndex } from "../../support/encoded-index.js";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import type { Cluster } from "../../../src/cluster/cluster.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
-import { openSearcher, type NamedHit, type Searcher } from "../../../src/searcher/searcher.js";
+import type { NamedHit } from "../../../src/searcher/named-hit.js";
+import { openSearcher, type Searcher } from "../../../src/searcher/searcher.js";
 import { fillEncodedIndex, fillWithSentences } from "../../support/encoded-index.js";
 import { ZEBRA_QUESTION } from "../../support/idf-by-hand.js";
 import { testCluster } from "../../support/test-index.js";

@@ -128,6 +128,7 @@ describe("/openapi.json", function () {
       const routes = [
         ...ROUTES.map(([route, bodyOf]) => [route, bodyOf(["a"])] as const),
         ["/_csplade/compare", { index: "docs", question: "a" }] as const,
+        ["/_csplade/origin", { index: "docs", question: "a", hit_index: "docs", id: "1" }] as const,
       ];
       for (const error of errors) {
         thrown = error;

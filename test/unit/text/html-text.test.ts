@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { htmlText, readHtml } from "../../../src/text/html-text.js";
+import { htmlText, readableHtml, readHtml } from "../../../src/text/html-text.js";
 
 const escaped = (text: string) =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -62,6 +62,23 @@ describe("HTML", () => {
         if (text === "") return;
         for (const line of text.split("\n")) assert.equal(line, shown(line));
         for (const line of text.split("\n")) assert.notEqual(line, "");
+      }),
+    );
+  });
+
+  it("has a form of the same length in which only its words stand, at their places", () => {
+    const html = '<p class="fear">a <b>fear</b> of<script>no</script> caf&eacute;s</p>';
+    assert.equal(
+      readableHtml(html),
+      html.replaceAll(/<script>no<.script>|<[^>]+>|&eacute;/g, (cut) => " ".repeat(cut.length)),
+    );
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), (text) => {
+        const shown = readableHtml(text);
+        assert.equal(shown.length, text.length);
+        for (let i = 0; i < text.length; i++) {
+          assert.ok(shown.charAt(i) === " " || shown.charAt(i) === text.charAt(i));
+        }
       }),
     );
   });
