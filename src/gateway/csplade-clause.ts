@@ -27,6 +27,17 @@ export const clauseSchema = z
       .describe(
         "Factor of what the model adds to query_text; the setting query.expansion without it.",
       ),
+    history: z
+      .array(z.string())
+      .max(1_000)
+      .optional()
+      .describe("What was said before query_text, oldest first; the latest 10 turns count."),
+    history_decay: z
+      .number()
+      .min(0)
+      .max(1)
+      .optional()
+      .describe("What a step back multiplies the weights of a turn by; 0.5 without it."),
     prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]).optional(),
     prune_ratio: z.number().optional(),
     dialect: z
@@ -42,9 +53,11 @@ export const clauseSchema = z
   .refine((clause) => (clause.query_text === undefined) !== (clause.query_tokens === undefined), {
     message: "give either query_text or query_tokens",
   })
-  .refine((clause) => clause.expansion === undefined || clause.query_text !== undefined, {
-    message: "expansion is for query_text: the vector in query_tokens is taken as it is",
-  })
+  .refine(
+    ({ query_text, expansion, history }) =>
+      query_text !== undefined || (expansion === undefined && history === undefined),
+    { message: "expansion and history are for query_text: query_tokens are taken as they are" },
+  )
   .refine((clause) => (clause.prune_type === undefined) === (clause.prune_ratio === undefined), {
     message: "give prune_type and prune_ratio together",
   });

@@ -7,17 +7,18 @@ import { onBehalfOf, type Cluster } from "../cluster/client-cluster.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { CorpusIdf } from "../query/corpus-idf.js";
+import { readTurns, withHistory } from "../query/conversation.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { callerOf, type Caller } from "./caller.js";
 import { textsOf } from "./encode-requests.js";
-import type { EncodeService } from "./encode-service.js";
+import type { EncodedVector, EncodeService } from "./encode-service.js";
 import { reportUnexpected, retryAfter } from "./http-error.js";
 import { ClusterRefusal, type IndexPlans } from "./index-plans.js";
 import type { Metrics } from "./metrics.js";
 import { openSearchError } from "./opensearch-error.js";
 import { readBody } from "./request-body.js";
 import { requestLife, type RequestLife } from "./request-life.js";
-import { rewriteSearches, type RewriteContext } from "./search-rewriter.js";
+import { rewriteSearches, type AskedText, type RewriteContext } from "./search-rewriter.js";
 import { mayHaveClause } from "./search-scan.js";
 import { SCANNED_AT_ONCE_BYTES, type SearchScanner } from "./search-scanner.js";
 import { namesOf, searchTarget } from "./search-target.js";
@@ -118,6 +119,26 @@ async function demandLetIn(caller: Caller, { plans }: ProxyOptions): Promise<voi
   }
 }
 
+/** Questions with what was said before them, of the vectors of both in the order of the texts. */
+function inConversations(
+  asked: readonly AskedText[],
+  encoded: readonly EncodedVector[],
+): EncodedVector[] {
+  let next = 0;
+  return asked.flatMap(({ history = [], history_decay }) => {
+    const [question, ...turns] = encoded.slice(next, (next += 1 + readTurns(history).length));
+    if (question === undefined) return [];
+    const failed = turns.find(({ failure }) => failure !== undefined)?.failure;
+    const { vector, words } = withHistory(question, turns, history_decay);
+    return {
+      ...question,
+      vector,
+      ...(words === undefined ? {} : { words }),
+      ...(failed === undefined ? {} : { failure: `an earlier turn: ${failed}` }),
+    };
+  });
+}
+
 function contextOf(
   caller: Caller,
   life: RequestLife,
@@ -133,13 +154,19 @@ function contextOf(
     },
     capabilities: () => plans.capabilities(caller),
     encode: async (asked) => {
+      const spoken = asked.flatMap(({ text, expansion, history = [] }) =>
+        [text, ...readTurns(history)].map((each) => ({
+          text: each,
+          factor: expansion ?? config["query.expansion"],
+        })),
+      );
       const texts = textsOf(
-        asked.map(({ text }) => text),
+        spoken.map(({ text }) => text),
         config["gateway.max_batch_texts"],
       );
       const encoded = await service.encode(texts, "query", life, caller.key);
-      const factors = asked.map(({ expansion }) => expansion ?? config["query.expansion"]);
-      return await service.expanded(texts, encoded, factors, life);
+      const factors = spoken.map(({ factor }) => factor);
+      return inConversations(asked, await service.expanded(texts, encoded, factors, life));
     },
     pruning: {
       prune_type: config["query.prune_type"],

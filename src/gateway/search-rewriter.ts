@@ -35,7 +35,10 @@ export type Rule = Config["gateway.rules"][number];
 export interface AskedText {
   readonly text: string;
   /** Factor of what the model adds to it; the configuration's without it. */
-  readonly expansion: number | undefined;
+  readonly expansion?: number | undefined;
+  /** What was said before, oldest first, and what a step back multiplies its weights by. */
+  readonly history?: readonly string[] | undefined;
+  readonly history_decay?: number | undefined;
 }
 
 /** What a rewrite needs from outside; asked for only when there is something to rewrite. */
@@ -140,8 +143,8 @@ async function rewriteEach(
   if (planned.length === 0) return { edits, warnings };
   const capabilities = await context.capabilities();
   const asked = planned.flatMap(({ places }) =>
-    places.flatMap(({ clause: { query_text: text, expansion } }): AskedText[] =>
-      text === undefined ? [] : [{ text, expansion }],
+    places.flatMap(({ clause: { query_text: text, ...how } }): AskedText[] =>
+      text === undefined ? [] : [{ text, ...how }],
     ),
   );
   let encoded: readonly EncodedVector[];

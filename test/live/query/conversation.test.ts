@@ -6,12 +6,17 @@ import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import { openSearcher, type Answer, type Searcher } from "../../../src/searcher/searcher.js";
 import { runCsplade } from "../../support/csplade-command.js";
 import { fillEncodedIndex } from "../../support/encoded-index.js";
+import { startTestGateway } from "../../support/gateway.js";
 import { testServers } from "../../support/servers.js";
 import { testCluster } from "../../support/test-index.js";
 import { testConfig, tinyCheckpoint } from "../../support/tiny-checkpoints.js";
 
 const FIRST = "a person who is in a small room by the sea";
 const QUESTION = "and on a mountain";
+
+interface Found {
+  readonly hits?: { readonly hits: readonly { readonly _id: string; readonly _score: number }[] };
+}
 
 describe("searches with a history", function () {
   this.timeout(120_000);
@@ -77,5 +82,34 @@ describe("searches with a history", function () {
     const pasted = await runCsplade(os.tmpdir(), [...said, "--dashboards", QUESTION], env);
     assert.equal(pasted.code, 2);
     assert.match(pasted.err, /without --turn/);
+  });
+
+  it("are clauses of the gateway, which ranks as a program does and refuses a history of a ready vector", async () => {
+    const gateway = await startTestGateway({ "opensearch.url": testServers().opensearchUrl });
+    try {
+      const program = openSearcher({ cluster, encoder: gateway.encoder });
+      const history = [FIRST, " ", "a boat"];
+      const ask = async (csplade: object) => {
+        const answer = await gateway.post(`/${index}/_search`, { size: 20, query: { csplade } });
+        return { status: answer.status, body: (await answer.json()) as Found };
+      };
+      const rankings = [];
+      for (const how of [{}, { history }, { history, history_decay: 1 }]) {
+        const { hits } = await program.search(index, QUESTION, { ...how, size: 20 });
+        const ranking = hits.map(({ id, score }) => [id, score]);
+        const { body } = await ask({ query_text: QUESTION, ...how });
+        assert.deepEqual(
+          body.hits?.hits.map(({ _id, _score }) => [_id, _score]),
+          ranking,
+        );
+        rankings.push(JSON.stringify(ranking));
+      }
+      assert.equal(new Set(rankings).size, 3, "each history ranks in its own way");
+      const ready = await ask({ query_tokens: { 5: 1 }, history });
+      assert.equal(ready.status, 400);
+      assert.match(JSON.stringify(ready.body), /history/);
+    } finally {
+      await gateway.stop();
+    }
   });
 });
