@@ -9,6 +9,7 @@ export interface DocumentFlags {
   readonly htmlFields?: string;
   readonly titleField?: string;
   readonly passages?: string;
+  readonly expansion?: string;
 }
 
 /** Adds all options to a command that reads files. */
@@ -28,6 +29,10 @@ export function withTextOptions(command: Command): Command {
         "nested",
         "documents",
       ]),
+    )
+    .option(
+      "--expansion <factor>",
+      "of the terms that the model adds to texts: none (0) to all (1); an index keeps one (all)",
     );
 }
 
@@ -39,5 +44,6 @@ export function documentSettings(flags: DocumentFlags): Partial<Record<SettingNa
     "ingest.html_fields": flags.htmlFields,
     "ingest.title_field": flags.titleField,
     "ingest.passages": flags.passages,
+    "document.expansion": flags.expansion,
   };
 }

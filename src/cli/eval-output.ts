@@ -136,6 +136,9 @@ function settingsOf(config: Config, precision: string): Record<string, string> {
   return {
     precision,
     quantization: `${config["document.quantize_bits"]} bits`,
+    ...(config["document.expansion"] === 1
+      ? {}
+      : { "document expansion": `${config["document.expansion"]} of document expansion` }),
     ...pruned("document"),
     ...pruned("query"),
     ...(config["ingest.min_quality"] > 0

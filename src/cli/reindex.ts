@@ -160,6 +160,7 @@ const PLANNED: ReadonlySet<string> = new Set([
   "htmlFields",
   "titleField",
   "passages",
+  "expansion",
   "sliceDocuments",
   "rate",
   "judgements",

@@ -331,9 +331,10 @@ function parseSize(text: string): number {
 }
 
 function parseExpansion(text: string): number {
-  const factor = text.trim() === "" ? NaN : Number(text);
+  const named = { none: 0, all: 1 }[text];
+  const factor = named ?? (text.trim() === "" ? NaN : Number(text));
   if (factor >= 0 && factor <= 1) return factor;
-  throw new InvalidArgumentError("It is a factor from 0 to 1.");
+  throw new InvalidArgumentError("It is a factor from 0 to 1, none or all.");
 }
 
 /** `year:desc,_score` as the cluster takes it. */

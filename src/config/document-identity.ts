@@ -22,6 +22,8 @@ export const identitySchema = z.object({
   title_field: z.string().min(1),
   passages: z.enum(["merged", "nested", "documents"]),
   pruning: pruningSchema,
+  /** Factor of the terms that the model adds to documents; 1 where it is left out, as in what earlier versions wrote. */
+  expansion: z.number().min(0).max(1).optional(),
 });
 
 /** How documents are identified, read and encoded. */
@@ -37,6 +39,7 @@ const SETTINGS = {
   title_field: ["ingest.title_field"],
   passages: ["ingest.passages"],
   pruning: ["document.prune_type", "document.prune_ratio", "document.quantize_bits"],
+  expansion: ["document.expansion"],
 } as const satisfies Record<keyof DocumentIdentity, readonly SettingName[]>;
 
 /** Names of the settings that give a part of an identity. */
@@ -57,6 +60,7 @@ export function identityOf(config: Config): DocumentIdentity {
       prune_ratio: config["document.prune_ratio"],
       quantize_bits: config["document.quantize_bits"],
     },
+    expansion: config["document.expansion"],
   };
 }
 
@@ -85,6 +89,13 @@ export function htmlRecord({ html_fields = [] }: Pick<TextFields, "html_fields">
   return html_fields.length === 0 ? {} : { html_fields };
 }
 
+/** What a record says of expansion: nothing where all of it counts, as in records of earlier versions. */
+export function expansionRecord({ expansion = 1 }: Pick<GivenIdentity, "expansion">): {
+  readonly expansion?: number;
+} {
+  return expansion === 1 ? {} : { expansion };
+}
+
 /** @throws CspladeError `config_invalid` for a field of HTML whose text is not encoded: a typing error would encode markup. */
 export function demandHtmlTexts({ text_fields, html_fields = [] }: TextFields): void {
   const strange = html_fields.filter((field) => !text_fields.includes(field));
@@ -101,6 +112,7 @@ export function identityPhrase(
   value: NonNullable<DocumentIdentity[keyof DocumentIdentity]>,
 ): string {
   if (typeof value === "string") return value;
+  if (typeof value === "number") return String(value);
   if ("prune_type" in value) {
     const { prune_type, prune_ratio, quantize_bits } = value;
     const cut = prune_type === "none" ? "none" : `${prune_type} ${prune_ratio}`;

@@ -12,6 +12,15 @@ export const numeric = (schema: z.ZodNumber) =>
 export const count = (min: number, max: number, fallback: number) =>
   numeric(z.number().int().min(min).max(max)).default(fallback);
 
+/** How much of what a model adds counts, 0 to 1; the ends also in words. */
+export const factor = (fallback: number) =>
+  z
+    .preprocess(
+      (value) => (value === "none" ? 0 : value === "all" ? 1 : value),
+      numeric(z.number().min(0).max(1)),
+    )
+    .default(fallback);
+
 /** A URL of some protocols. */
 export const url = (fallback: string, protocols: RegExp) =>
   z.url({ protocol: protocols, error: `must be a URL such as ${fallback}` }).default(fallback);

@@ -10,7 +10,7 @@ import { gatewaySettings } from "./gateway-settings.js";
 import { packageRoot } from "./package-root.js";
 
 import { redisPrefix, redisUrl } from "./redis-url.js";
-import { count, flag, names, numeric, url, type Setting } from "./setting-schemas.js";
+import { count, factor, flag, names, numeric, url, type Setting } from "./setting-schemas.js";
 
 const pruneType = z.enum(pruneTypes);
 
@@ -264,6 +264,11 @@ export const settings = {
     env: "CSPLADE_DOCUMENT_QUANTIZE_BITS",
     help: "Significant bits kept of a document weight; Lucene stores 9.",
   },
+  "document.expansion": {
+    schema: factor(1),
+    env: "CSPLADE_DOCUMENT_EXPANSION",
+    help: "Factor of the terms that the model adds to documents, 0 to 1: none (0) stores only what stands in a text, all (1) is the whole vector; an index keeps one.",
+  },
   "document.store_vectors": {
     schema: flag(true),
     env: "CSPLADE_STORE_VECTORS",
@@ -280,7 +285,7 @@ export const settings = {
     help: "Parameter of query.prune_type.",
   },
   "query.expansion": {
-    schema: numeric(z.number().min(0).max(1)).default(1),
+    schema: factor(1),
     env: "CSPLADE_QUERY_EXPANSION",
     help: "Factor of the terms that the model adds to a question: 0 searches its exact words, 1 all of them; a search may say its own.",
   },

@@ -8,6 +8,7 @@ import { performance } from "node:perf_hooks";
 import type { Config } from "../config/settings.js";
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { encodeExpanded } from "../encoder/expansion.js";
 import { CspladeError, messageOf, type ErrorCode } from "../errors/csplade-error.js";
 import type { WriteResult } from "../cluster/bulk-operation.js";
 import type { BulkWriter } from "../cluster/bulk-writer.js";
@@ -231,7 +232,7 @@ async function encodeMissing(
   const before = encoder.totals();
   const encoded = await encodeWorthwhile(
     missing.map(({ document, worth }) => ({ text: document.text, worth })),
-    (texts) => encoder.encodeDocuments(texts, options),
+    (texts) => encodeExpanded(encoder, texts, info.expansion, options),
   );
   metrics?.encoded((performance.now() - started) / 1_000);
   const after = encoder.totals();

@@ -1,13 +1,14 @@
 /**
- * Expansion control: how much of what a model adds to a question counts, from nothing (its exact
- * words) to the whole vector. The factor is applied after encoding, so that it can be another one for
- * every search (Nguyen et al. 2024, "Multimodal Learned Sparse Retrieval with Probabilistic Expansion
+ * Expansion control: how much of what a model adds to a question or a document counts, from nothing (its
+ * exact words) to the whole vector. The factor is applied after encoding, so that it can be another one
+ * for every search (Nguyen et al. 2024, "Multimodal Learned Sparse Retrieval with Probabilistic Expansion
  * Control").
  */
 import { CspladeError } from "../errors/csplade-error.js";
 import type { LexicalWord } from "../sparse/literals.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import type { Encoder } from "./encoder.js";
+import type { EncodedText } from "./encoder-protocol.js";
+import type { EncodeOptions, Encoder } from "./encoder.js";
 
 /** A question's vector as an encoder gives it. */
 interface EncodedVector {
@@ -48,6 +49,40 @@ export async function withExpansion<T extends EncodedVector>(
   return questions.map((question, i) => {
     const ids = own === undefined ? ownIds(question.words ?? []) : (own[i]?.ids ?? []);
     return { ...question, vector: scaled(question.vector, new Set(ids), factor) };
+  });
+}
+
+/**
+ * Documents encoded with added terms that weigh `factor` of what the model gives them. What stands in a
+ * passage is its own, and where passages become one vector what stands in any of them.
+ * @param factor 0 to 1; nothing more is done at 1, nor without it.
+ * @throws CspladeError as {@link Encoder.encodeDocuments} and {@link withExpansion}.
+ */
+export async function encodeExpanded(
+  encoder: Pick<Encoder, "encodeDocuments" | "literals">,
+  texts: readonly string[],
+  factor = 1,
+  options: EncodeOptions = {},
+): Promise<EncodedText[]> {
+  demandExpansion(factor);
+  const encoded = await encoder.encodeDocuments(texts, options);
+  if (factor === 1) return encoded;
+  const passages = encoded.flatMap((text, i) =>
+    text.passages.map(({ start, end }) => (texts[i] ?? "").slice(start, end)),
+  );
+  const { signal } = options;
+  const own = await encoder.literals(passages, signal === undefined ? {} : { signal });
+  let next = 0;
+  return encoded.map((text) => {
+    const inText = own.slice(next, (next += text.passages.length)).map(({ ids }) => [...ids]);
+    const inAny = new Set(options.merged === true ? inText.flat() : []);
+    return {
+      ...text,
+      passages: text.passages.map((passage, i) => {
+        const stands = options.merged === true ? inAny : new Set(inText[i]);
+        return { ...passage, vector: scaled(passage.vector, stands, factor) };
+      }),
+    };
   });
 }
 

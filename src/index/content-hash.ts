@@ -3,7 +3,7 @@
  * the index already holds the outcome, so the document need not be encoded again.
  */
 import { hash } from "node:crypto";
-import { htmlRecord } from "../config/document-identity.js";
+import { expansionRecord, htmlRecord } from "../config/document-identity.js";
 import type { JsonObject } from "../json/json-object.js";
 import type { IndexPlan } from "./index-meta.js";
 import type { VectorShape } from "./index-document.js";
@@ -16,7 +16,7 @@ export interface EncodingChoices extends VectorShape {
 
 /**
  * 11 characters over the document (field order does not matter, the spelling of numbers does), the
- * model's fingerprint, the text fields, which of them hold HTML, and the encoding choices. Of a document whose numbers are
+ * model's fingerprint, the text fields, which of them hold HTML, how much of what the model adds counts, and the encoding choices. Of a document whose numbers are
  * written as JavaScript writes them it is what it was before numbers kept their spelling; another one
  * is encoded and written once more.
  * @param worth whether it is encoded at all (`ingest.min_quality`).
@@ -33,8 +33,8 @@ export function contentHash(
 }
 
 /**
- * 11 characters over what decides a document's vectors: its text, the model's fingerprint and the
- * encoding choices. The same hash means that vectors can be taken over when only other fields changed.
+ * 11 characters over what decides a document's vectors: its text, the model's fingerprint, how much of
+ * what it adds counts, and the encoding choices. The same hash means that vectors can be taken over when only other fields changed.
  */
 export function textHash(
   text: string,
@@ -61,6 +61,7 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): u
     // The decision and not the threshold: raising it must not encode again what it still lets through.
     ...(worth ? [] : ["low quality"]),
     ...(plan.mean_length === undefined ? [] : [{ mean_length: plan.mean_length }]),
+    ...("expansion" in expansionRecord(plan) ? [expansionRecord(plan)] : []),
   ];
 }
 

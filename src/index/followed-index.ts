@@ -11,7 +11,7 @@ import { lookUpName } from "../cluster/alias.js";
 import type { IndexInfo } from "./csplade-index.js";
 import { contradictions, demandNoContradiction } from "./index-identity.js";
 import { demandSamePlan, metaOf, parseMeta, planOf, type IndexPlan } from "./index-meta.js";
-import { demandHtmlTexts, htmlRecord } from "../config/document-identity.js";
+import { demandHtmlTexts, expansionRecord, htmlRecord } from "../config/document-identity.js";
 import { packageVersion } from "../config/package-root.js";
 import { vectorFields } from "./index-template.js";
 import { demandOwnTexts, demandWholeSource } from "./whole-source.js";
@@ -37,7 +37,7 @@ const mappingsSchema = z.record(
  * nothing.
  * @param name an index, or an alias of one.
  * @throws CspladeError `index_not_found`; `index_invalid` for an alias of several indices, or
- *   passages as documents, or other fields of HTML than it has; `config_invalid` for HTML in fields that
+ *   passages as documents, or other fields of HTML or another expansion than it has; `config_invalid` for HTML in fields that
  *   are no text fields; `model_mismatch`.
  */
 export async function prepareFollowedIndex(
@@ -76,7 +76,10 @@ export async function prepareFollowedIndex(
   }
   const found = planOf(parseMeta(_meta.csplade, index));
   demandSamePlan(found, plan, index);
-  demandNoContradiction(index, contradictions(found, htmlRecord(plan)));
+  demandNoContradiction(
+    index,
+    contradictions(found, { ...htmlRecord(plan), ...expansionRecord(plan) }),
+  );
   await demandOwnTexts(cluster, index, fields, found.text_fields);
   await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);
   const body = { properties: { [REFUSED_FIELD]: { type: "keyword" } } };

@@ -16,11 +16,13 @@ export interface Contradiction {
   readonly given: string;
 }
 
+/** What an index has of which it says nothing. */
+const UNSAID: GivenIdentity = { html_fields: [], expansion: 1 };
+
 /** Where what is asked for is another thing than what an index records. */
 export function contradictions(found: IndexPlan, given: GivenIdentity): Contradiction[] {
   return (Object.keys(given) as (keyof DocumentIdentity)[]).flatMap((part) => {
-    // An index without a word of HTML has none.
-    const there = part === "html_fields" ? (found.html_fields ?? []) : found[part];
+    const there = found[part] ?? UNSAID[part];
     const asked = given[part];
     if (there === undefined || asked === undefined || isDeepStrictEqual(there, asked)) return [];
     return [{ part, found: identityPhrase(there), given: identityPhrase(asked) }];

@@ -4,7 +4,12 @@
  * every write and every query is checked against it.
  */
 import { z } from "zod";
-import { htmlRecord, pruningSchema, type Pruning } from "../config/document-identity.js";
+import {
+  expansionRecord,
+  htmlRecord,
+  pruningSchema,
+  type Pruning,
+} from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { NewMember } from "../json/json-object.js";
@@ -50,13 +55,13 @@ export const WHOLE_SEAL = { lat: 0, lon: 0 } as const;
 
 /**
  * Newest `format` of `_meta.csplade` objects that this version knows. 2 has a mean length, 3 has fields
- * of HTML: an earlier version would weigh words without the one and encode the markup of the others, so
- * it must refuse the index.
+ * of HTML, 4 has a factor of added terms: an earlier version would weigh words without the first, encode
+ * the markup of the second, and add all that a model adds, so it must refuse the index.
  */
-const FORMAT = 3;
+const FORMAT = 4;
 
 const metaSchema = z.object({
-  format: z.union([z.literal(1), z.literal(2), z.literal(FORMAT)]),
+  format: z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(FORMAT)]),
   fingerprint: z.string().regex(/^[0-9a-f]{16}$/),
   model: z.string().min(1),
   variant: z.enum(["bi", "echo", "causal"]),
@@ -70,6 +75,8 @@ const metaSchema = z.object({
   /** Field that gave the documents their ids, and how their vectors were cut; older indices lack both. */
   id_field: z.string().min(1).optional(),
   pruning: pruningSchema.optional(),
+  /** {@link IndexPlan.expansion}. */
+  expansion: z.number().min(0).max(1).optional(),
   /** An index for approximate search: its second vector field and its numbering of token ids. */
   ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
   /** Whether `_source` holds the vectors. */
@@ -100,6 +107,8 @@ export interface IndexPlan {
   readonly id_field?: string;
   /** How vectors are cut, where it is known. */
   readonly pruning?: Pruning;
+  /** Factor of the terms that the model adds to documents, 0 to 1; 1 where it is left out. */
+  readonly expansion?: number | undefined;
   /** Numbering of token ids in {@link ANN_FIELD}, where the index has that field. */
   readonly ann?: IdMap;
   /**
@@ -136,6 +145,7 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     title_field: plan.title_field,
     ...(plan.id_field === undefined ? {} : { id_field: plan.id_field }),
     ...(plan.pruning === undefined ? {} : { pruning: plan.pruning }),
+    ...expansionRecord(plan),
     store_vectors: plan.store_vectors !== false,
     ...(plan.mean_length === undefined ? {} : { mean_length: plan.mean_length }),
     ...(plan.guard === undefined ? {} : { guard: plan.guard }),
@@ -145,7 +155,8 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
 
 /** The oldest format that says all of a plan, for the sake of earlier versions. */
 function formatOf(plan: IndexPlan): IndexMeta["format"] {
-  if ("html_fields" in htmlRecord(plan)) return FORMAT;
+  if ("expansion" in expansionRecord(plan)) return FORMAT;
+  if ("html_fields" in htmlRecord(plan)) return 3;
   return plan.mean_length === undefined ? 1 : 2;
 }
 
@@ -164,6 +175,7 @@ export function planOf(meta: IndexMeta): IndexPlan {
     title_field: meta.title_field,
     ...(meta.id_field === undefined ? {} : { id_field: meta.id_field }),
     ...(meta.pruning === undefined ? {} : { pruning: meta.pruning }),
+    ...expansionRecord(meta),
     ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
     ...(meta.store_vectors ? {} : { store_vectors: false }),
     ...(meta.mean_length === undefined ? {} : { mean_length: meta.mean_length }),

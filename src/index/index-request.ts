@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { UNKNOWN_VERSION, type Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
-import { htmlRecord, type GivenIdentity } from "../config/document-identity.js";
+import { expansionRecord, htmlRecord, type GivenIdentity } from "../config/document-identity.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "./index-meta.js";
 import type { IndexLayout } from "./index-template.js";
@@ -93,6 +93,7 @@ export function infoOf(
     title_field,
     ...(id_field === undefined ? {} : { id_field }),
     ...(pruning === undefined ? {} : { pruning }),
+    ...expansionRecord(request),
     ...(store_vectors ? {} : { store_vectors }),
     ...(mean_length === undefined ? {} : { mean_length }),
     ...(guard === undefined ? {} : { guard }),

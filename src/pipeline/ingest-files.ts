@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
 import {
   demandHtmlTexts,
+  expansionRecord,
   givenIdentity,
   htmlRecord,
   identityOf,
@@ -158,7 +159,9 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       closers.push(() => worker.close(DRAIN_MS));
     }
     const html = htmlRecord(info);
-    const identity = { id_field, text_fields, ...html, title_field, passages, pruning };
+    const expansion = expansionRecord(info);
+    const own = { id_field, text_fields, ...html, title_field, passages, pruning };
+    const identity = { ...own, ...expansion };
     const deadLetters = openDeadLetters(request.deadLetters, identity, spooled.files);
     closers.push(() => deadLetters.close());
     const sources = spooled.files.map(({ origin }) => origin);
@@ -174,6 +177,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
         id_field,
         text_fields,
         ...html,
+        ...expansion,
         passages,
         force: request.force === true,
       },

@@ -26,6 +26,8 @@ export const ingestJobSchema = z.object({
   text_fields: z.array(z.string()).readonly(),
   /** Those of them that hold HTML. */
   html_fields: z.array(z.string()).readonly().optional(),
+  /** Factor of the terms that the model adds, where it is not 1. */
+  expansion: z.number().min(0).max(1).optional(),
   passages: z.enum(["merged", "nested", "documents"]),
   /** Encode documents again although neither text nor model changed. */
   force: z.boolean(),

@@ -1,6 +1,7 @@
 /** Encoding a sample of documents as a run's workers would. */
 import type { EncodedText } from "../encoder/encoder-protocol.js";
 import type { Encoder } from "../encoder/encoder.js";
+import { encodeExpanded } from "../encoder/expansion.js";
 import { encodeWorthwhile, judgeTexts } from "../documents/worth-encoding.js";
 import type { RunRecord } from "./run-record.js";
 
@@ -11,7 +12,7 @@ import type { RunRecord } from "./run-record.js";
  */
 export async function encodeForRun(
   encoder: Encoder,
-  { encoding, passages }: Pick<RunRecord, "encoding" | "passages">,
+  { encoding, passages, expansion }: Pick<RunRecord, "encoding" | "passages" | "expansion">,
   texts: readonly string[],
   signal: AbortSignal,
   mean_length?: number,
@@ -20,5 +21,7 @@ export async function encodeForRun(
   const judged = texts.map((text, i) => ({ text, worth: worth[i] ?? true }));
   const { max_passages } = encoding;
   const options = { signal, max_passages, merged: passages === "merged", mean_length };
-  return await encodeWorthwhile(judged, (some) => encoder.encodeDocuments(some, options));
+  return await encodeWorthwhile(judged, (some) =>
+    encodeExpanded(encoder, some, expansion, options),
+  );
 }

@@ -5,7 +5,12 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
-import { demandHtmlTexts, htmlRecord, identityOf } from "../config/document-identity.js";
+import {
+  demandHtmlTexts,
+  expansionRecord,
+  htmlRecord,
+  identityOf,
+} from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import type { Manifest } from "../encoder/manifest.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -76,7 +81,7 @@ const GUESSED_RATIO = 3;
  */
 export async function planRun(context: PlanContext, request: ReindexRequest): Promise<RunPlan> {
   const { config, cluster, manifest, patience } = context;
-  const { text_fields, html_fields } = identityOf(config);
+  const { text_fields, html_fields, expansion } = identityOf(config);
   demandHtmlTexts({ text_fields, html_fields });
   const aliasNow = await readOwnAlias(cluster, request.alias);
   const previous = aliasNow?.index;
@@ -104,6 +109,7 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
     ...htmlRecord({ html_fields }),
     title_field: config["ingest.title_field"],
     passages,
+    ...expansionRecord({ expansion }),
     encoding: {
       ...vectorShape(config),
       max_passages: config["ingest.max_passages"],

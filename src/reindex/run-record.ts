@@ -155,6 +155,8 @@ export const runSchema = z.object({
   html_fields: z.array(z.string()).readonly().optional(),
   title_field: z.string(),
   passages: z.enum(["merged", "nested", "documents"]),
+  /** Factor of the terms that the model adds, where it is not 1. */
+  expansion: z.number().min(0).max(1).optional(),
   /** Settings that shape vectors: the same for all workers, whatever their own say. */
   encoding: z.object({
     prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]),

@@ -142,9 +142,9 @@ export async function identityOfLetters(files: readonly string[]): Promise<Given
     for await (const { number, letter } of lettersOf(file)) {
       const { id_field } = letter;
       const older = id_field === undefined ? {} : { id_field };
-      // A letter that notes how it was read and no HTML says that there was none.
-      const identity =
-        letter.identity === undefined ? older : { html_fields: [], ...letter.identity };
+      // A letter that notes how it was read and no HTML says that there was none; so of expansion.
+      const unsaid = { html_fields: [], expansion: 1 };
+      const identity = letter.identity === undefined ? older : { ...unsaid, ...letter.identity };
       for (const [name, value] of Object.entries(identity)) {
         const part = name as keyof DocumentIdentity;
         const before = noted[part];
