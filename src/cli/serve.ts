@@ -6,6 +6,8 @@ import { answerWhileLoading } from "../gateway/loading.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { openQueryEncoder } from "../encoder/query-encoder.js";
+import { openReranker } from "../rerank/open-reranker.js";
+import type { Reranker } from "../rerank/reranker.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { untilInterrupted } from "./interrupt.js";
 import { printJson, printNote } from "./outcome.js";
@@ -58,8 +60,10 @@ async function serve(config: Config, flags: ServeFlags, signal: AbortSignal): Pr
   } finally {
     await loading.close();
   }
+  let reranker: Reranker | undefined;
   try {
-    const gateway = await startGateway({ config, encoder });
+    reranker = await openReranker(config);
+    const gateway = await startGateway({ config, encoder, reranker });
     const { name: model, fingerprint } = encoder.manifest;
     if (flags.json) printJson({ url: gateway.url, model, fingerprint });
     else printNote(`Serving ${model} at ${gateway.url}; stop with Ctrl-C or SIGTERM.`);
@@ -69,6 +73,7 @@ async function serve(config: Config, flags: ServeFlags, signal: AbortSignal): Pr
     await gateway.close(config["gateway.drain_ms"]);
     demandUnbroken(encoder);
   } finally {
+    await reranker?.close();
     await encoder.close();
   }
 }

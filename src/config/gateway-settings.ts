@@ -91,10 +91,11 @@ export const gatewaySettings = {
         fields: z.array(z.string().min(1)).max(100).default([]),
         boost: z.number().positive().max(1e6).default(1),
         expansion: z.number().min(0).max(10).default(0),
+        rerank: count(0, 1_000, 0),
         vector_fields: z.array(z.string().min(1)).max(100).default([]),
       }),
     ),
     env: "CSPLADE_GATEWAY_RULES",
-    help: "What is done with other queries: a list of {index: pattern, fields: [texts to widen], boost, expansion: factor of the words added in indices without vectors (0: none), vector_fields: [fields of semantic queries that ask for our vectors]}.",
+    help: "What other queries get: a list of {index: pattern, fields: [texts to widen], boost, expansion: factor of words added in indices without vectors, rerank: how many hits, vector_fields: [fields of semantic queries that ask for our vectors]}.",
   },
 } as const satisfies Record<string, Setting>;

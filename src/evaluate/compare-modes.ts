@@ -154,9 +154,10 @@ function systemsOf({
     find: async (position, size) => {
       const found = await hitsOf(position, Math.max(size, most), { source: target.text_fields });
       const question = queries[position]?.text ?? "";
-      const textOf = (hit: Hit) => fieldsText(hit, target.text_fields);
+      const textsOf = (first: readonly Hit[]) =>
+        first.map((hit) => fieldsText(hit, target.text_fields));
       const limits = { hits: most, timeoutMs: RERANK_MS, signal };
-      const { hits, reranking } = await rerank(by, question, found, textOf, limits);
+      const { hits, reranking } = await rerank(by, question, found, textsOf, limits);
       if (!reranking.done) {
         throw new CspladeError(
           "encode_failed",

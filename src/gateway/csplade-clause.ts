@@ -3,6 +3,7 @@ import type { Node } from "jsonc-parser";
 import { getNodeValue } from "jsonc-parser";
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
+import { MOST_RERANKED } from "../rerank/rerank.js";
 
 /** Options of `{"csplade": {…}}`; `{"csplade": "text"}` is short for `query_text` alone. */
 export const clauseSchema = z
@@ -38,6 +39,13 @@ export const clauseSchema = z
       .max(1)
       .optional()
       .describe("What a step back multiplies the weights of a turn by; 0.5 without it."),
+    rerank: z
+      .number()
+      .int()
+      .min(0)
+      .max(MOST_RERANKED)
+      .optional()
+      .describe("How many first hits of the search a reranker puts into its own order; 0 is none."),
     prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]).optional(),
     prune_ratio: z.number().optional(),
     dialect: z
@@ -54,9 +62,12 @@ export const clauseSchema = z
     message: "give either query_text or query_tokens",
   })
   .refine(
-    ({ query_text, expansion, history }) =>
-      query_text !== undefined || (expansion === undefined && history === undefined),
-    { message: "expansion and history are for query_text: query_tokens are taken as they are" },
+    ({ query_text, expansion, history, rerank }) =>
+      query_text !== undefined || [expansion, history, rerank].every((each) => each === undefined),
+    {
+      message:
+        "expansion, history and rerank are for query_text: query_tokens are taken as they are",
+    },
   )
   .refine((clause) => (clause.prune_type === undefined) === (clause.prune_ratio === undefined), {
     message: "give prune_type and prune_ratio together",

@@ -15,6 +15,8 @@ import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { createCorpusIdf } from "../query/corpus-idf.js";
+import { demandReranker } from "../rerank/open-reranker.js";
+import type { Reranker } from "../rerank/reranker.js";
 import { callerOf, type Caller } from "./caller.js";
 import { addConsoleRoutes, CONSOLE } from "./console-routes.js";
 import { isForeignPage } from "./cross-site.js";
@@ -33,6 +35,8 @@ import { createUpstream } from "./upstream.js";
 export interface GatewayOptions {
   readonly config: Config;
   readonly encoder: Encoder;
+  /** Puts first hits into its own order for who asks for that; its owner's to close, too. */
+  readonly reranker?: Reranker | undefined;
 }
 
 /** A listening gateway. */
@@ -82,9 +86,15 @@ const MAX_HEADER_BYTES = 65_536;
 
 /**
  * Starts listening.
- * @throws CspladeError `server_port_taken`, `server_failed`.
+ * @throws CspladeError `server_port_taken`, `server_failed`; `usage` for a rule that reranks without a
+ *   reranker.
  */
-export async function startGateway({ config, encoder }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({
+  config,
+  encoder,
+  reranker,
+}: GatewayOptions): Promise<Gateway> {
+  if (config["gateway.rules"].some(({ rerank }) => rerank > 0)) demandReranker(reranker);
   const metrics = createMetrics();
   const service = createEncodeService(config, encoder, metrics);
   // The proxy looks things up with the caller's credentials, never with ours.
@@ -107,6 +117,7 @@ export async function startGateway({ config, encoder }: GatewayOptions): Promise
     cluster,
     upstream,
     metrics,
+    reranker,
   });
   let draining = false;
   let server: Server | undefined;

@@ -18,6 +18,8 @@ import type { Metrics } from "./metrics.js";
 import { openSearchError } from "./opensearch-error.js";
 import { readBody } from "./request-body.js";
 import { requestLife, type RequestLife } from "./request-life.js";
+import type { Reranker } from "../rerank/reranker.js";
+import { answerReranked, planReranking, type RerankedSearch } from "./reranked-search.js";
 import { rewriteSearches, type AskedText, type RewriteContext } from "./search-rewriter.js";
 import { mayHaveClause } from "./search-scan.js";
 import { SCANNED_AT_ONCE_BYTES, type SearchScanner } from "./search-scanner.js";
@@ -36,6 +38,7 @@ export interface ProxyOptions {
   readonly upstream: Upstream;
   readonly scanner: SearchScanner;
   readonly metrics: Metrics;
+  readonly reranker?: Reranker | undefined;
 }
 
 /** Answers a request from the cluster. Never throws. */
@@ -53,6 +56,7 @@ export function createProxy(options: ProxyOptions): Proxy {
     questions: rules.some(({ fields }) => fields.length > 0),
     vector_fields: rules.flatMap(({ vector_fields }) => vector_fields),
     max_clauses: config["gateway.max_batch_texts"],
+    reranks: rules.some(({ rerank }) => rerank > 0),
   };
 
   return async (request, response) => {
@@ -87,13 +91,18 @@ export function createProxy(options: ProxyOptions): Proxy {
         return;
       }
       const text = plain.toString("utf8");
-      const { edits, warnings } = await rewriteSearches(
-        text,
-        scan,
-        contextOf(caller, life, options),
+      const context = contextOf(caller, life, options);
+      const { edits, warnings, reranked } = await rewriteSearches(text, scan, context);
+      const [search] = reranked.flatMap(
+        (each) => planReranking(each, request, options.reranker !== undefined) ?? [],
       );
       const changed = edits.length > 0;
       if (changed) metrics.rewrites.inc({ outcome: "rewritten" });
+      if (search !== undefined) {
+        const body = applyEdits(text, [...edits, ...search.edits]);
+        await answerInOrder(request, response, search, { body, warnings }, caller, options);
+        return;
+      }
       await upstream.forward(request, response, {
         body: changed ? Buffer.from(applyEdits(text, edits)) : raw,
         rewritten: changed,
@@ -117,6 +126,23 @@ async function demandLetIn(caller: Caller, { plans }: ProxyOptions): Promise<voi
   } catch (thrown) {
     if (thrown instanceof ClusterRefusal && thrown.status === 401) throw thrown;
   }
+}
+
+/** Answers a search in its reranker's order. */
+async function answerInOrder(
+  request: IncomingMessage,
+  response: ServerResponse,
+  search: RerankedSearch,
+  rewritten: { readonly body: string; readonly warnings: readonly string[] },
+  caller: Caller,
+  { config, upstream, cluster, reranker }: ProxyOptions,
+): Promise<void> {
+  if (reranker === undefined) return;
+  const timeoutMs = config["rerank.timeout_ms"];
+  const { signal } = requestLife(response, config["gateway.upstream_timeout_ms"] + timeoutMs);
+  const asCaller = onBehalfOf(cluster, caller.headers);
+  const means = { upstream, reranker, timeoutMs, cluster: asCaller, signal };
+  await answerReranked(request, response, search, rewritten, means);
 }
 
 /** Questions with what was said before them, of the vectors of both in the order of the texts. */

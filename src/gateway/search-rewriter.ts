@@ -23,6 +23,7 @@ import type { EncodedVector } from "./encode-service.js";
 import { ClusterRefusal, type SearchedIndices } from "./index-plans.js";
 import { carriedIdf, carryOn } from "./paging.js";
 import { collectEdits } from "./query-edits.js";
+import type { AskedReranking } from "./reranked-search.js";
 import { ofSearch, type Scan, type ScannedPlace, type ScannedSearch } from "./search-scan.js";
 import { namesOf, type SearchTarget } from "./search-target.js";
 import type { Edit } from "./text-edits.js";
@@ -67,6 +68,8 @@ export interface Rewrite {
   readonly edits: readonly Edit[];
   /** Sentences for the caller: what was left out. */
   readonly warnings: readonly string[];
+  /** Searches whose first hits are to be reranked. */
+  readonly reranked: readonly AskedReranking[];
 }
 
 /** Different index expressions of one request that are looked up. */
@@ -97,14 +100,14 @@ export async function rewriteSearches(
   context: RewriteContext,
 ): Promise<Rewrite> {
   const paged = new Set<ScannedSearch>();
-  const { edits, warnings } = await rewriteEach(text, scan, context, paged);
+  const { edits, ...found } = await rewriteEach(text, scan, context, paged);
   // A page beyond the first has a value for the key, whatever becomes of its clauses.
   const more = scan.searches.flatMap((search) => {
     const { paging } = search;
     if (paging?.carried === undefined || paged.has(search)) return [];
     return carryOn(paging, paging.carried);
   });
-  return { edits: [...edits, ...more], warnings };
+  return { ...found, edits: [...edits, ...more] };
 }
 
 /** @param paged gets the searches whose sort was carried on. */
@@ -116,6 +119,7 @@ async function rewriteEach(
 ): Promise<Rewrite> {
   const edits: Edit[] = [];
   const warnings: string[] = [];
+  const reranked: AskedReranking[] = [];
   if (scan.skipped_questions > 0) {
     warnings.push(`${scan.skipped_questions} text queries were not widened: there are too many.`);
   }
@@ -140,7 +144,7 @@ async function rewriteEach(
       } else throw thrown instanceof ClusterRefusal ? thrown : ofSearch(search.number, thrown);
     }
   }
-  if (planned.length === 0) return { edits, warnings };
+  if (planned.length === 0) return { edits, warnings, reranked };
   const capabilities = await context.capabilities();
   const asked = planned.flatMap(({ places }) =>
     places.flatMap(({ clause: { query_text: text, ...how } }): AskedText[] =>
@@ -152,7 +156,8 @@ async function rewriteEach(
     encoded = asked.length === 0 ? [] : await context.encode(asked);
   } catch (thrown) {
     if (!(thrown instanceof CspladeError) || planned.some(hasClause)) throw thrown;
-    return { edits, warnings: [...warnings, `The search was not widened: ${thrown.message}`] };
+    warnings.push(`The search was not widened: ${thrown.message}`);
+    return { edits, warnings, reranked };
   }
   let next = 0;
   for (const each of planned) {
@@ -162,6 +167,7 @@ async function rewriteEach(
       const replaced = await replace(text, each, vectors, capabilities, context);
       edits.push(...replaced.edits, ...replaced.carried);
       if (replaced.carried.length > 0) paged.add(each.search);
+      reranked.push(...rerankingOf(each));
       warnings.push(...replaced.warnings.filter((warning) => !warnings.includes(warning)));
     } catch (thrown) {
       if (!(thrown instanceof CspladeError)) throw thrown;
@@ -171,7 +177,31 @@ async function rewriteEach(
     // Other requests come in between, however many clauses there are.
     if (planned.length > 1) await nextTurn();
   }
-  return { edits, warnings };
+  return { edits, warnings, reranked };
+}
+
+/** What a clause asks of a reranker, else the first rule that asks for one. */
+function rerankingOf({ search, indices, places }: PlannedSearch): AskedReranking[] {
+  const { page, target, pit } = search;
+  if (page === undefined) return [];
+  const clause = places.find(({ clause: { rerank = 0 } }) => rerank > 0);
+  const place = clause ?? places.find(({ rule }) => (rule?.rerank ?? 0) > 0);
+  const question = place?.clause.query_text;
+  if (place === undefined || question === undefined) return [];
+  const { path, start, rule } = place;
+  return [
+    {
+      by: clause === undefined ? "rule" : "clause",
+      question,
+      hits: clause?.clause.rerank ?? rule?.rerank ?? 0,
+      text_fields: indices.plan?.text_fields ?? rule?.fields ?? [],
+      page,
+      target,
+      pit,
+      path,
+      start,
+    },
+  ];
 }
 
 /** Nothing where a search stays as it is. */
@@ -198,9 +228,9 @@ async function planSearch(
     if (plan === undefined) return [];
     const { clause, field = "" } = place;
     if (clause === undefined) return [];
-    const ours =
-      place.kind === "clause" || rules.some(({ vector_fields }) => vector_fields.includes(field));
-    return ours ? [{ ...place, clause }] : [];
+    if (place.kind === "clause") return [{ ...place, clause }];
+    const rule = rules.find(({ vector_fields }) => vector_fields.includes(field));
+    return rule === undefined ? [] : [{ ...place, clause, rule }];
   });
   return places.length === 0 ? undefined : { search, indices, places };
 }
@@ -226,7 +256,7 @@ async function replace(
   encoded: readonly EncodedVector[],
   capabilities: Capabilities,
   context: RewriteContext,
-): Promise<Rewrite & { readonly carried: readonly Edit[] }> {
+): Promise<Omit<Rewrite, "reranked"> & { readonly carried: readonly Edit[] }> {
   const limit = capabilities.max_clause_count;
   // Lucene counts the clauses of the whole search.
   const share = Math.max(8, Math.floor((limit - search.other_clauses) / places.length));

@@ -6,6 +6,7 @@
 import { type Node, type ParseError, parseTree, printParseErrorCode } from "jsonc-parser";
 import { CspladeError } from "../errors/csplade-error.js";
 import { ClauseError, readClause, type CspladeClause } from "./csplade-clause.js";
+import { hitsPageOf, type HitsPage } from "./hits-page.js";
 import { property, stringAt, walkSearchBody } from "./query-walk.js";
 import { pagingOf, type Paging } from "./paging.js";
 import { targetOfHeader, type SearchTarget } from "./search-target.js";
@@ -20,6 +21,8 @@ export interface ScanOptions {
   readonly vector_fields: readonly string[];
   /** Most clauses in all searches of a request; more are refused. */
   readonly max_clauses: number;
+  /** Whether a rule may have hits reranked. */
+  readonly reranks?: boolean;
 }
 
 /** Where queries are added to the `must` of a bool, whichever form it has. */
@@ -63,6 +66,8 @@ export interface ScannedSearch {
   readonly other_clauses: number;
   /** Of a search whose next page may be asked for with `search_after`. */
   readonly paging?: Paging;
+  /** Of a search whose hits may be reranked. */
+  readonly page?: HitsPage;
 }
 
 /** What was found. */
@@ -187,7 +192,8 @@ function scanOne(
   if (budget.clauses > options.max_clauses) return undefined;
   const places: ScannedPlace[] = [];
   const replaced = new Set<Node>();
-  for (const { kind, query, value, topBool, question, ...place } of found) {
+  let reranks = false;
+  for (const { kind, query, value, topBool, question, scored, ...place } of found) {
     if (kind === "text" && ++budget.questions > MAX_QUESTIONS) {
       budget.skipped += 1;
       continue;
@@ -197,6 +203,10 @@ function scanOne(
         ? place.clause
         : readAt(start, () => readClause(query, value, place.path));
     if (clause !== undefined) replaced.add(query);
+    if ((clause?.rerank ?? 0) > 0) {
+      if (!scored || reranks) throw unfitReranking(place.path, start + query.offset, scored);
+      reranks = true;
+    }
     budget.tokens += Object.keys(clause?.query_tokens ?? {}).length;
     if (budget.tokens > MAX_TOKENS) return undefined;
     places.push({
@@ -217,7 +227,17 @@ function scanOne(
     pit: stringAt(property(body, "pit"), "id"),
     other_clauses: clausesOf(body, replaced),
     ...(paging === undefined ? {} : { paging }),
+    ...(reranks || options.reranks === true ? { page: hitsPageOf(body, start) } : {}),
   };
+}
+
+function unfitReranking(path: string, offset: number, scored: boolean): ClauseError {
+  return new ClauseError(
+    scored
+      ? `[${path}.csplade.rerank]: another clause of the search has it; hits have one order.`
+      : `[${path}.csplade.rerank]: the clause adds nothing to the score of the search's hits.`,
+    offset,
+  );
 }
 
 /** Offsets into one search of many → into the whole body. */
@@ -234,6 +254,8 @@ interface FoundPlace {
   readonly path: string;
   readonly nested: string | undefined;
   readonly topBool: Node | undefined;
+  /** Whether it adds to the score of the search's own hits. */
+  readonly scored: boolean;
   readonly query: Node;
   readonly kind: ScannedPlace["kind"];
   /** Of a `csplade` clause, not read yet. */
@@ -249,17 +271,17 @@ function findPlaces(body: Node, { questions, vector_fields }: ScanOptions): Foun
   walkSearchBody(body, (query, { scored, ...place }) => {
     const value = property(query, "csplade");
     if (value !== undefined) {
-      found.push({ ...place, query, kind: "clause", value, topBool: undefined });
+      found.push({ ...place, scored, query, kind: "clause", value, topBool: undefined });
       return;
     }
     const vectors = named.size === 0 ? undefined : vectorQuestion(query, named);
     if (vectors !== undefined) {
-      found.push({ ...place, query, kind: "vectors", ...vectors, topBool: undefined });
+      found.push({ ...place, scored, query, kind: "vectors", ...vectors, topBool: undefined });
       return;
     }
     if (!questions || !(scored || place.topBool) || place.nested !== undefined) return;
     const question = place.topBool ? searchBarQuestion(query) : textQuestion(query);
-    if (question !== undefined) found.push({ ...place, query, kind: "text", question });
+    if (question !== undefined) found.push({ ...place, scored, query, kind: "text", question });
   });
   return found;
 }

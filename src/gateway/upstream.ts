@@ -9,6 +9,7 @@ import { requestHeaders, responseHeaders } from "./forwarded-headers.js";
 import { createPlaces } from "./places.js";
 import { readBody } from "./request-body.js";
 import { requestLife } from "./request-life.js";
+import { onAbort } from "../waiting/on-abort.js";
 import { endUpload, uploadOf } from "./upload.js";
 
 /** What is changed in a request that goes on. */
@@ -21,6 +22,15 @@ export interface ForwardChanges {
   readonly rewritten?: boolean;
   /** Added to the answer. */
   readonly warnings?: readonly string[];
+}
+
+/** An answer that was read whole. */
+export interface WholeAnswer {
+  readonly status: number;
+  /** As `writeHead` takes them, without those that describe the body's bytes. */
+  readonly headers: readonly string[];
+  readonly type: string;
+  readonly content: Buffer;
 }
 
 /** A cluster to forward to. */
@@ -37,6 +47,15 @@ export interface Upstream {
     response: ServerResponse,
     changes?: ForwardChanges,
   ): Promise<void>;
+  /**
+   * Sends a request on with another body and path, and reads the answer, which comes unpacked.
+   * @throws CspladeError as {@link Upstream.forward}; the signal's reason.
+   */
+  ask(
+    request: IncomingMessage,
+    sent: { readonly body: Buffer; readonly url: string },
+    signal: AbortSignal,
+  ): Promise<WholeAnswer>;
   /** Cuts what is still open. */
   close(): Promise<void>;
 }
@@ -53,6 +72,8 @@ const WAIT_MS = 10_000;
 
 /** Bodies up to this size are read before a connection is taken. */
 const READ_FIRST_BYTES = 65_536;
+
+const PACKING: ReadonlySet<string> = new Set(["accept-encoding"]);
 
 /** The cluster's own limits are lower, but for `Warning`, of which it sends as many as it has. */
 const MAX_HEADER_BYTES = 4_194_304;
@@ -112,6 +133,26 @@ export function createUpstream(config: Config): Upstream {
         if (streams) endUpload(request);
       }
     },
+    async ask(request, { body, url: asked }, signal) {
+      const leave = await requests.take();
+      try {
+        signal.throwIfAborted();
+        const options: Dispatcher.DispatchOptions = {
+          method: request.method ?? "GET",
+          path: base + pathOf({ url: asked }),
+          headers: requestHeaders(request.rawHeaders, true, PACKING),
+          body,
+        };
+        return await new Promise<WholeAnswer>((resolve, reject) => {
+          pool.dispatch(options, readWhole(signal, resolve, reject));
+        });
+      } catch (thrown) {
+        signal.throwIfAborted();
+        throw unanswered(thrown, url, timeout);
+      } finally {
+        leave();
+      }
+    },
     close: () => pool.destroy(),
   };
 }
@@ -168,8 +209,40 @@ function streamInto(
   };
 }
 
+/** Reads an answer to its end. */
+function readWhole(
+  signal: AbortSignal,
+  resolve: (answer: WholeAnswer) => void,
+  reject: (reason: Error) => void,
+): Dispatcher.DispatchHandler {
+  let stop = (): void => {};
+  let head: Omit<WholeAnswer, "content"> = { status: 0, headers: [], type: "" };
+  const chunks: Buffer[] = [];
+  return {
+    onRequestStart(controller) {
+      stop = onAbort(signal, () => controller.abort(signal.reason as Error));
+    },
+    onResponseStart({ rawHeaders }, status, headers) {
+      if (status < 200) return;
+      const kept = responseHeaders((rawHeaders ?? []) as readonly Buffer[], true);
+      head = { status, headers: kept, type: String(headers["content-type"] ?? "") };
+    },
+    onResponseData(_controller, chunk) {
+      chunks.push(chunk);
+    },
+    onResponseEnd() {
+      stop();
+      resolve({ ...head, content: Buffer.concat(chunks) });
+    },
+    onResponseError(_controller, error) {
+      stop();
+      reject(error);
+    },
+  };
+}
+
 /** The path as it came; a proxy's absolute form is cut down to it. */
-function pathOf({ url = "/" }: IncomingMessage): string {
+function pathOf({ url = "/" }: Pick<IncomingMessage, "url">): string {
   if (url.startsWith("/")) return url;
   if (!URL.canParse(url)) {
     throw new CspladeError("request_invalid", "The request's path does not start with a slash.");
@@ -188,7 +261,7 @@ const MAX_WARNINGS = 8;
 const MAX_WARNING_CHARS = 400;
 
 /** As OpenSearch writes its own warnings, which its clients show. */
-function warningHeaders(warnings: readonly string[]): string[] {
+export function warningHeaders(warnings: readonly string[]): string[] {
   const shown = warnings.slice(0, MAX_WARNINGS);
   const rest = warnings.length - shown.length;
   if (rest > 0) shown.push(`${rest} more warnings of this kind were left out.`);

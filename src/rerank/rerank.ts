@@ -39,13 +39,17 @@ export interface Reranked<T> {
 
 /**
  * Reorders the first hits. Equal scores keep their order. A reranker that fails or is late changes nothing.
+ * @param textsOf gives the texts of the hits that are looked at, within the time that reranking has.
  * @throws the signal's reason, when the caller gives up.
  */
 export async function rerank<T extends object>(
   reranker: Reranker,
   question: string,
   hits: readonly T[],
-  textOf: (hit: T) => string,
+  textsOf: (
+    hits: readonly T[],
+    signal: AbortSignal,
+  ) => readonly string[] | Promise<readonly string[]>,
   { hits: most, timeoutMs, signal }: RerankLimits,
 ): Promise<Reranked<T>> {
   const started = performance.now();
@@ -61,9 +65,10 @@ export async function rerank<T extends object>(
   const late = AbortSignal.timeout(timeoutMs);
   const all = signal === undefined ? late : AbortSignal.any([signal, late]);
   try {
+    const texts = await textsOf(first, all);
     const scores = await reranker.score(
       question.slice(0, QUESTION_CHARACTERS).toWellFormed(),
-      first.map((hit) => textOf(hit).slice(0, TEXT_CHARACTERS).toWellFormed()),
+      texts.map((text) => text.slice(0, TEXT_CHARACTERS).toWellFormed()),
       all,
     );
     const scored = first.map((hit, i) => ({ ...hit, rerank_score: scores[i] ?? -Infinity }));

@@ -313,8 +313,8 @@ export function openSearcher(options: SearcherOptions): Searcher {
     const source = withTexts(asked.source, text_fields);
     const whole = { ...asked, ...request, source, from: 0, size: Math.max(most, from + size) };
     const { hits, ...result } = await search(cluster, whole);
-    const textOf = (hit: Hit) => fieldsText(hit, text_fields);
-    const reranked = await rerank(reranker, request.text, hits, textOf, {
+    const textsOf = (first: readonly Hit[]) => first.map((hit) => fieldsText(hit, text_fields));
+    const reranked = await rerank(reranker, request.text, hits, textsOf, {
       hits: most,
       timeoutMs: options.rerank_timeout_ms ?? RERANK_MS,
       signal: asked.signal,

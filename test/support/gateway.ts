@@ -2,6 +2,7 @@
 import type { SettingName } from "../../src/config/settings.js";
 import { openEncoder, type Encoder } from "../../src/encoder/encoder.js";
 import { startGateway, type Gateway } from "../../src/gateway/gateway.js";
+import { openReranker } from "../../src/rerank/open-reranker.js";
 import { testConfig } from "./tiny-checkpoints.js";
 
 /** A listening gateway with its encoder. */
@@ -24,7 +25,8 @@ export async function startTestGateway(
     ...flags,
   });
   const encoder = await openEncoder(config);
-  const gateway = await startGateway({ config, encoder });
+  const reranker = await openReranker(config);
+  const gateway = await startGateway({ config, encoder, reranker });
   return {
     ...gateway,
     encoder,
@@ -36,6 +38,7 @@ export async function startTestGateway(
       }),
     async stop() {
       await gateway.close(1_000);
+      await reranker?.close();
       await encoder.close();
     },
   };

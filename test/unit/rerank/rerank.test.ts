@@ -144,8 +144,9 @@ describe("a server that reranks", function () {
   it("changes no order when it is late or fails, and the answer says so; when it answers only the first change places", async () => {
     const reranker = await opened({ "rerank.remote": server.url });
     const hits = ["b", "a b", "a c", "a"].map((text, i) => ({ id: i, text }));
+    const textsOf = (first: readonly (typeof hits)[number][]) => first.map(({ text }) => text);
     const ask = (timeoutMs: number, most = 3) =>
-      rerank(reranker, "a b", hits, ({ text }) => text, { hits: most, timeoutMs });
+      rerank(reranker, "a b", hits, textsOf, { hits: most, timeoutMs });
     server.fault = async () => {
       await sleep(2_000);
       return undefined;
@@ -169,10 +170,7 @@ describe("a server that reranks", function () {
     const given = new AbortController();
     given.abort(new Error("gone"));
     const limits = { hits: 2, timeoutMs: 1_000, signal: given.signal };
-    await assert.rejects(
-      rerank(reranker, "a", hits, ({ text }) => text, limits),
-      /gone/,
-    );
+    await assert.rejects(rerank(reranker, "a", hits, textsOf, limits), /gone/);
     await reranker.close();
   });
 });
