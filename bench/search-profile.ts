@@ -130,7 +130,6 @@ function waysOf({ index, bm25, lean }: typeof flags): Way[] {
       : [mode("plain, with texts, vectors not in _source", { ...texts, index: lean })]),
     mode("two_phase, ids only", { mode: "two_phase" }),
     mode("two_phase, with texts", { mode: "two_phase", source: undefined }),
-    mode("guided of 100, ids only", { ...uncounted, mode: "guided", guided: { window_size: 100 } }),
   ];
 }
 

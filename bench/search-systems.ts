@@ -73,6 +73,7 @@ export function cspladeSystems(
         index: csplade,
         vector: vectorOf(question),
         text: question.text,
+        own_terms: new Set(question.tokens.ids),
         text_fields: ["text"],
         source: false,
         ...changes,
@@ -88,6 +89,10 @@ export function cspladeSystems(
       prune(vector, { prune_type: "top_k", prune_ratio: 12 }),
     ),
     mode("two_phase", "", twoPhase),
+    mode("two_phase", "max_ratio 0.5", {
+      ...twoPhase,
+      two_phase: { prune_type: "max_ratio", prune_ratio: 0.5 },
+    }),
     mode("two_phase", "pagination_depth 10", { ...twoPhase, two_phase: { pagination_depth: 10 } }),
     ...(pruned === undefined
       ? []
@@ -101,12 +106,6 @@ export function cspladeSystems(
         two_phase: { prune_type, prune_ratio, expansion_rate, max_window_size: 10_000 },
       }),
     ),
-    mode("guided", "", { mode: "guided" }),
-    mode("guided", "window_size 100, not counting", {
-      ...uncounted,
-      mode: "guided",
-      guided: { window_size: 100 },
-    }),
     mode("inference-free", "not counting", uncounted, ({ tokens }) => tokens),
     mode("inference-free", "two_phase", twoPhase, ({ tokens }) => tokens),
     ...(ann === undefined

@@ -40,7 +40,6 @@ export {
   type WordedVector,
 } from "./query/corpus-idf.js";
 export type { AnnField, AnnOptions } from "./query/ann.js";
-export type { GuidedOptions } from "./query/guided.js";
 export type { HybridOptions } from "./query/hybrid.js";
 export type { LexicalOptions } from "./query/lexical.js";
 export { literalSpans, type LiteralSpan } from "./query/literal-spans.js";

@@ -47,7 +47,7 @@ import {
   type EvalFindings,
   type PrunedIndices,
 } from "./eval-output.js";
-import { addedToQuestions } from "./eval-questions.js";
+import { askedQuestions } from "./eval-questions.js";
 import { startIngestProgress, type IngestProgress } from "./ingest-progress.js";
 import { untilInterrupted } from "./interrupt.js";
 import { EXIT, printJson, printNote } from "./outcome.js";
@@ -141,7 +141,7 @@ one than plain scoring. Where --require or --no-worse-than is not met the exit c
 Examples:
   csplade eval --data ./scifact
   csplade eval --data ./scifact --index scifact --keep --run scifact.run --bm25-run bm25.run
-  csplade eval --data ./scifact --modes two_phase,guided,hybrid --metrics ndcg@20,recall@1000
+  csplade eval --data ./scifact --modes two_phase,hybrid --metrics ndcg@20,recall@1000
   csplade eval --data ./scifact --prunings auto
   csplade eval --data ./scifact --require 'ndcg@10>=0.40' --no-worse-than yesterday.json
   csplade eval --data ./scifact --compare bm25.run scifact.run
@@ -354,8 +354,8 @@ async function compareOnIndex(
     } as Readonly<Record<string, string>>;
     printNote(pc.yellow(`Left out: ${left.map((mode) => lacks[mode] ?? mode).join(", ")}.`));
   }
-  const added_words = possible.includes("lexical")
-    ? await addedToQuestions(queries, config, encoder, signal)
+  const asked = possible.some((mode) => mode === "lexical" || mode === "two_phase")
+    ? await askedQuestions(queries, config, encoder, signal)
     : undefined;
   const reranker = possible.includes("rerank") ? await openReranker(config) : undefined;
   try {
@@ -364,7 +364,7 @@ async function compareOnIndex(
       target,
       queries,
       vectors,
-      added_words,
+      ...asked,
       qrels,
       modes: possible.filter((mode) => mode !== "rerank"),
       rerank: reranker === undefined ? undefined : { by: reranker, hits: flags.rerank },

@@ -130,10 +130,8 @@ score of CSPLADE's own ranking).
 
 Modes and their options:
   plain      every document that shares a term with the question
-  two_phase  the heavy terms find, the light ones rescore
-             prune_type, prune_ratio, expansion_rate, max_window_size
-  guided     BM25 finds, the learned weights rank
-             window_size, query_weight, rescore_query_weight
+  two_phase  the question's own words find, what the model added rescores
+             prune_type, prune_ratio, pagination_depth, expansion_rate, max_window_size
   ann        an approximate index finds (made by csplade ann), the learned weights rank
              k, top_n, heap_factor
   lexical    BM25 with the words that the model adds to the question, in any index: no vectors needed

@@ -56,8 +56,6 @@ export interface TextOptions {
   readonly merged: boolean;
   /** Mean length of the texts of the index that merged vectors are for, in words that count. */
   readonly mean_length: number | undefined;
-  /** Keep also terms of the model that are too light for an index. */
-  readonly light_terms: boolean;
   /** The model reads texts of any language, to see whether it works. */
   readonly anyLanguage?: true;
 }

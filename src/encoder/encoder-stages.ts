@@ -200,7 +200,6 @@ async function knownGoodTokens(
     words: false,
     merged: false,
     mean_length: undefined,
-    light_terms: false,
   });
   const read = expect("cut", reply).cut.passages[0]?.read ?? [];
   return read.length > 0 ? read : [0];

@@ -41,11 +41,6 @@ export interface EncodeOptions {
   readonly merged?: boolean;
   /** With `merged`: `mean_length` of the index that the vectors are for. */
   readonly mean_length?: number | undefined;
-  /**
-   * Documents keep also terms of the model that are too light for an index: their weights tell what made
-   * the others. Such a vector is none to be stored.
-   */
-  readonly light_terms?: boolean;
 }
 
 /** Totals since the encoder was opened. */
@@ -160,7 +155,6 @@ export async function openEncoder(
       words: kind === "queries" || options.words === true,
       merged: options.merged === true,
       mean_length: options.mean_length,
-      light_terms: options.light_terms === true,
     };
   }
 

@@ -42,14 +42,11 @@ export async function withExpansion<T extends EncodedVector>(
 ): Promise<T[]> {
   demandExpansion(factor);
   if (factor === 1) return [...questions];
-  const own =
-    encoder.lexicon === undefined
-      ? await encoder.literals(texts, signal === undefined ? {} : { signal })
-      : undefined;
-  return questions.map((question, i) => {
-    const ids = own === undefined ? ownIds(question.words ?? []) : (own[i]?.ids ?? []);
-    return { ...question, vector: scaled(question.vector, new Set(ids), factor) };
-  });
+  const own = await ownTerms(encoder, texts, questions, signal);
+  return questions.map((question, i) => ({
+    ...question,
+    vector: scaled(question.vector, own[i] ?? new Set(), factor),
+  }));
 }
 
 /**
@@ -86,9 +83,25 @@ export async function encodeExpanded(
   });
 }
 
-/** A word with a count of 0 is one that the model added. */
-function ownIds(words: readonly LexicalWord[]): number[] {
-  return words.filter(({ count }) => count > 0).map(({ id }) => id);
+/**
+ * The ids of the terms that stand in each question; the model added the others.
+ * @param texts of the questions, in the order of their vectors.
+ * @throws the signal's reason.
+ */
+export async function ownTerms(
+  encoder: Pick<Encoder, "literals" | "lexicon">,
+  texts: readonly string[],
+  questions: readonly Pick<EncodedVector, "words">[],
+  signal?: AbortSignal,
+): Promise<ReadonlySet<number>[]> {
+  if (encoder.lexicon === undefined) {
+    const literals = await encoder.literals(texts, signal === undefined ? {} : { signal });
+    return literals.map(({ ids }) => new Set(ids));
+  }
+  // A word with a count of 0 is one that the model added.
+  return questions.map(
+    ({ words = [] }) => new Set(words.filter(({ count }) => count > 0).map(({ id }) => id)),
+  );
 }
 
 function scaled(vector: SparseVector, own: ReadonlySet<number>, factor: number): SparseVector {

@@ -167,25 +167,15 @@ function withLexicalParts(task: WeighTask, space: TermSpace): (WeighedPassage | 
 /** The vectors of a text's passages. */
 function weigh(
   passages: readonly ReadPassage[],
-  { kind, top_k, merged, mean_length, light_terms }: TextOptions,
-  known: TermSpace,
+  { kind, top_k, merged, mean_length }: TextOptions,
+  space: TermSpace,
 ): LexicalVector[] {
-  const space = light_terms ? withLightTerms(known) : known;
   if (kind === "queries") {
     return passages.map(({ counted, rows }) => queryVector(counted, rows, top_k, space));
   }
   const mean = merged ? mean_length : undefined;
   if (merged && passages.length > 1) return passageVectors(passages, top_k, space, mean);
   return passages.map((each) => documentVector(each, top_k, space, mean));
-}
-
-function withLightTerms(space: TermSpace): TermSpace {
-  const { expansions, ...lexicon } = space.lexicon;
-  const query = expansions?.query;
-  return {
-    ...space,
-    lexicon: query === undefined ? lexicon : { ...lexicon, expansions: { query } },
-  };
 }
 
 function reply(message: EncoderReply): void {

@@ -36,6 +36,8 @@ export interface ModeComparisonRequest {
   readonly vectors: readonly SparseVector[];
   /** What the model adds to each of them, for mode `lexical`. */
   readonly added_words?: readonly (readonly AddedWord[])[] | undefined;
+  /** The terms that stand in each of them, for mode `two_phase`. */
+  readonly own_terms?: readonly ReadonlySet<number>[] | undefined;
   readonly qrels: Qrels;
   readonly modes: readonly SearchMode[];
   /** Also plain scoring whose first `hits` a reranker puts into its own order. */
@@ -114,6 +116,7 @@ function systemsOf({
   queries,
   vectors,
   added_words = [],
+  own_terms = [],
   modes,
   rerank: reranking,
   signal,
@@ -127,7 +130,6 @@ function systemsOf({
   const reaching = (size: number, changes: Partial<SearchRequest>): Partial<SearchRequest> => ({
     ...changes,
     two_phase: { pagination_depth: Math.max(PAGINATION_DEPTH, size), ...changes.two_phase },
-    guided: { window_size: Math.max(1_000, size), ...changes.guided },
     ann: { k: Math.max(PAGINATION_DEPTH, size), ...changes.ann },
     hybrid: { pagination_depth: Math.max(PAGINATION_DEPTH, size), ...changes.hybrid },
   });
@@ -137,6 +139,7 @@ function systemsOf({
       vector: vectors[position] as SparseVector,
       text: queries[position]?.text,
       added_words: added_words[position],
+      own_terms: own_terms[position],
       size,
       source: false,
       signal,

@@ -14,7 +14,7 @@ export type Role = "document" | "query";
 /** How passages are encoded that are answered one by one. */
 export type PassageOptions = Pick<
   EncodeOptions,
-  "max_passages" | "words" | "merged" | "mean_length" | "light_terms"
+  "max_passages" | "words" | "merged" | "mean_length"
 >;
 
 /** Bounds of the queue. */

@@ -59,14 +59,19 @@ export async function traceHit(request: TraceRequest): Promise<TracedHit> {
   const own = await encoder.literals([fieldsText(hit, plan.text_fields)], { signal });
   const terms = nameTerms(hit.contributions, names, own[0]?.ids ?? []);
   const merged = plan.passages === "merged";
-  const how = { merged, mean_length: plan.mean_length, light_terms: true };
+  const { mean_length } = plan;
   const origins = await fieldOrigins({
     fields,
     terms: terms.filter(({ literal }) => !literal).map(({ id }) => id),
     passage: hit.passage,
     encoder,
     encode: (texts, max_passages) =>
-      service.encodePassages(texts, "document", { ...how, max_passages }, signal),
+      service.encodePassages(
+        texts,
+        "document",
+        { max_passages, merged, ...(mean_length === undefined ? {} : { mean_length }) },
+        signal,
+      ),
     signal,
   });
   const traced = terms.map(({ id, term, contribution, literal }) => {

@@ -5,10 +5,7 @@ import type { SearchMode } from "./search-mode.js";
 import type { SearchRequest } from "./search-request.js";
 
 /** The options of a search request that belong to its mode. */
-export type ModeOptions = Pick<
-  SearchRequest,
-  "two_phase" | "guided" | "ann" | "lexical" | "hybrid"
->;
+export type ModeOptions = Pick<SearchRequest, "two_phase" | "ann" | "lexical" | "hybrid">;
 
 const schemas = {
   plain: z.strictObject({}),
@@ -18,11 +15,6 @@ const schemas = {
     pagination_depth: z.number().optional(),
     expansion_rate: z.number().optional(),
     max_window_size: z.number().optional(),
-  }),
-  guided: z.strictObject({
-    window_size: z.number().optional(),
-    query_weight: z.number().optional(),
-    rescore_query_weight: z.number().optional(),
   }),
   ann: z.strictObject({
     k: z.number().optional(),

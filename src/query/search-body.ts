@@ -15,7 +15,7 @@ const OWN_PARTS: ReadonlyMap<string, string> = new Map([
   ["collapse", "collapse"],
   ["retriever", "mode: hybrid"],
   ["knn", "vector"],
-  ["rescore", "mode: two_phase or guided"],
+  ["rescore", "mode: two_phase"],
   ["search_pipeline", "mode: hybrid"],
 ]);
 

@@ -1,7 +1,6 @@
 /** What is searched for, where, and how. */
 import type { SparseVector } from "../sparse/sparse-vector.js";
 import type { AnnField, AnnOptions } from "./ann.js";
-import type { GuidedOptions } from "./guided.js";
 import type { HybridOptions } from "./hybrid.js";
 import type { AddedWord, LexicalOptions } from "./lexical.js";
 import type { QueryClause } from "./query-clause.js";
@@ -17,12 +16,13 @@ export interface SearchRequest {
   readonly vector: SparseVector;
   /** `plain` without it. */
   readonly mode?: SearchMode | undefined;
-  /** The question in words: what `guided`, `lexical` and `hybrid` search by BM25. */
+  /** The question in words: what `lexical` and `hybrid` search by BM25. */
   readonly text?: string | undefined;
   /** Fields that BM25 searches, `title` and `text` without it; they share one analyzer. */
   readonly text_fields?: readonly string[] | undefined;
   readonly two_phase?: Partial<TwoPhaseOptions> | undefined;
-  readonly guided?: Partial<GuidedOptions> | undefined;
+  /** Ids of the terms that stand in the question (`ownTerms`): what mode `two_phase` finds by. */
+  readonly own_terms?: ReadonlySet<number> | undefined;
   readonly ann?: Partial<AnnOptions> | undefined;
   readonly hybrid?: Partial<HybridOptions> | undefined;
   readonly lexical?: Partial<LexicalOptions> | undefined;

@@ -52,8 +52,8 @@ export interface Hit {
 export interface SearchResult {
   readonly hits: readonly Hit[];
   /**
-   * Matching documents; a lower bound when `total_relation` is `gte`. In the modes that look
-   * only at candidates (`two_phase`, `guided`) it counts those.
+   * Matching documents; a lower bound when `total_relation` is `gte`. In mode
+   * `two_phase`, which looks only at candidates, it counts those.
    */
   readonly total: number;
   readonly total_relation: "eq" | "gte";

@@ -14,7 +14,6 @@ import {
   type PreparedSearch,
 } from "./prepared-search.js";
 import { filtered, fitText, withBm25Query } from "./bm25-query.js";
-import { guided } from "./guided.js";
 import { hitDetails, withReasons } from "./hit-details.js";
 import { expansionOf } from "./lexical.js";
 import { searchHybrid } from "./hybrid-search.js";
@@ -30,7 +29,7 @@ import {
 import { demandVectorFields } from "./search-failure.js";
 import type { SearchRequest } from "./search-request.js";
 import type { Hit, SearchResult } from "./search-result.js";
-import { isSorted, searchSorted, type FirstLook } from "./sorted-search.js";
+import { isSorted, searchSorted } from "./sorted-search.js";
 import { twoPhase } from "./two-phase.js";
 
 /** Passages of one document that collapsing allows for, at first. */
@@ -61,8 +60,6 @@ async function searchInMode(asked: PreparedSearch): Promise<SearchResult> {
       return searchPlain(asked);
     case "two_phase":
       return searchTwoPhase(asked);
-    case "guided":
-      return searchGuided(asked);
     case "ann":
       return searchAnn(asked);
     case "hybrid":
@@ -131,7 +128,7 @@ async function searchOnce(
 async function searchTwoPhase(asked: PreparedSearch): Promise<SearchResult> {
   const { request, translation, plain } = asked;
   const passages = request.collapse === undefined ? 1 : PASSAGES_PER_DOCUMENT;
-  const phases = twoPhase(translation, plain, request.two_phase, depthOf(asked), passages);
+  const phases = twoPhase(translation, plain, request, depthOf(asked), passages);
   if (phases === undefined) return searchPlain(asked);
   // A count of what the heavy terms match says nothing, and counting keeps the engine from
   // skipping documents that cannot be among the best.
@@ -143,31 +140,14 @@ async function searchTwoPhase(asked: PreparedSearch): Promise<SearchResult> {
   const send: SendBody = (body) => post(uncounted, body(phases.query));
   if (!isSorted(asked)) return searchRanked(uncounted, phases, send);
   const clauses = phases.strong_terms * asked.fields.length + estimateClauses(request.filter);
-  return inOrder(uncounted, { clauses, query_weight: 0, rescore_query_weight: 1 }, send);
+  const { answer, hits, took_ms, note } = await searchSorted(uncounted, clauses, send);
+  const result = resultOf(uncounted, answer, hits, took_ms);
+  return { ...result, notes: [...result.notes, note] };
 }
 
 /** The last hit of the page; sorted, every document of the first look is ranked, however deep. */
 function depthOf(asked: PreparedSearch): number {
   return isSorted(asked) ? 0 : asked.from + asked.size;
-}
-
-async function searchGuided(asked: PreparedSearch): Promise<SearchResult> {
-  const { cluster, request, translation, plain, text_fields } = asked;
-  const others = estimateClauses(request.filter);
-  const limit = translation.max_clause_count;
-  // Sorted, both are one query and share the limit.
-  const terms = isSorted(asked) ? Math.min(plain.vector.ids.length, Math.floor(limit / 2)) : 0;
-  const { text, words, notes } = fitText(asked.text, text_fields, limit, others + terms);
-  const ranked = guided({ ...translation, vector: plain.vector }, request.guided, depthOf(asked));
-  const send: SendBody = (body) =>
-    withBm25Query(cluster, text, text_fields, (bm25) =>
-      post(asked, body(filtered(bm25, request.filter))),
-    );
-  const clauses = words * text_fields.length + others;
-  const result = await (isSorted(asked)
-    ? inOrder(asked, { clauses, ...ranked.weights }, send)
-    : searchRanked(asked, ranked, send));
-  return { ...result, notes: [...result.notes, ...notes] };
 }
 
 async function searchAnn(asked: PreparedSearch): Promise<SearchResult> {
@@ -188,17 +168,6 @@ async function searchAnn(asked: PreparedSearch): Promise<SearchResult> {
 
 /** Sends what a body builder makes of the query of the first look. */
 type SendBody = (body: (query: QueryClause) => BodyParts) => Promise<ClusterResponse>;
-
-/** The documents of a first look, scored and sorted as the caller asks. */
-async function inOrder(
-  asked: PreparedSearch,
-  look: FirstLook,
-  send: SendBody,
-): Promise<SearchResult> {
-  const { answer, hits, took_ms, note } = await searchSorted(asked, look, send);
-  const result = resultOf(asked, answer, hits, took_ms);
-  return { ...result, notes: [...result.notes, note] };
-}
 
 /** A mode whose first look finds candidates and whose `rescore` ranks them. */
 async function searchRanked(

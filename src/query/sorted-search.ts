@@ -1,5 +1,5 @@
 /**
- * `sort` in the modes whose `rescore` ranks the best of a first look: the engine refuses the two
+ * `sort` in the mode whose `rescore` ranks the best of a first look: the engine refuses the two
  * together, and of the best by score, the newest, say, would be a chance selection. So every
  * document of the first look is scored in full, in one query, and sorted as asked.
  */
@@ -11,15 +11,6 @@ import type { QueryClause } from "./query-clause.js";
 import { translateQuery } from "./query-translator.js";
 import type { SearchAnswer } from "./search-answer.js";
 import type { Hit } from "./search-result.js";
-
-/** How a mode finds documents, and what makes up their scores. */
-export interface FirstLook {
-  /** Clauses of its query: the cluster takes so many in all. */
-  readonly clauses: number;
-  /** Factors of its own score and of the learned one; 0 and 1 where scores are plain. */
-  readonly query_weight: number;
-  readonly rescore_query_weight: number;
-}
 
 /** Hits in the order that was asked for. */
 export interface SortedHits {
@@ -37,12 +28,13 @@ export function isSorted({ body }: Pick<PreparedSearch, "body">): boolean {
 
 /**
  * Searches with one query.
+ * @param clauses of the query of the first look: the cluster takes so many in all.
  * @param send sends what a builder makes of the query of the first look, its filter included.
  * @throws CspladeError as a search does.
  */
 export async function searchSorted(
   asked: PreparedSearch,
-  look: FirstLook,
+  clauses: number,
   send: (body: (first: QueryClause) => BodyParts) => Promise<ClusterResponse>,
 ): Promise<SortedHits> {
   const { collapse } = asked.request;
@@ -51,7 +43,7 @@ export async function searchSorted(
     asked,
     await send((first) => ({
       ...pageParts(asked),
-      query: wholeQuery(asked, first, look),
+      query: wholeQuery(asked, first, clauses),
       ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
       ...(least === undefined ? {} : { min_score: least }),
     })),
@@ -65,11 +57,11 @@ export async function searchSorted(
   };
 }
 
-/** The first look decides which documents match, the learned weights add their score. */
+/** The first look decides which documents match, the learned weights their scores. */
 function wholeQuery(
   { translation, plain }: PreparedSearch,
   first: QueryClause,
-  { clauses, query_weight, rescore_query_weight }: FirstLook,
+  clauses: number,
 ): QueryClause {
   const { query: learned } = translateQuery({
     ...translation,
@@ -78,14 +70,5 @@ function wholeQuery(
     inner_hits: undefined,
     other_clauses: clauses,
   });
-  return {
-    bool: {
-      ...(query_weight === 0 ? { filter: [first] } : { must: [times(first, query_weight)] }),
-      should: [times(learned, rescore_query_weight)],
-    },
-  };
-}
-
-function times(query: QueryClause, boost: number): QueryClause {
-  return boost === 1 ? query : { bool: { must: [query], boost } };
+  return { bool: { filter: [first], should: [learned] } };
 }

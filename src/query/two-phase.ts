@@ -1,12 +1,16 @@
 /**
- * Two-phase search: the heavy terms of the query find candidates over short postings, the
- * light ones only rescore the best of them. Parameters as in neural-search's
- * `neural_sparse_two_phase_processor`, which does the same to `neural_sparse` alone; written
- * as a `rescore` of the search body it works in every dialect and without a pipeline.
+ * Two-phase search: some terms of the query find candidates, the others only rescore the best of
+ * them. Those that find are the question's own words, where it is known which these are: BM25 guides
+ * the learned weights (Mallia et al. 2022, "Faster Learned Sparse Retrieval with Guided Traversal",
+ * arXiv 2204.11314), by the words' weights in the vectors. Otherwise they are the heavy terms.
+ * Parameters as in neural-search's `neural_sparse_two_phase_processor`, which does the same to
+ * `neural_sparse` alone; written as a `rescore` of the search body it works in every dialect and
+ * without a pipeline.
  */
 import { CspladeError } from "../errors/csplade-error.js";
 import { demandWithin, PAGINATION_DEPTH } from "./page-depth.js";
-import { split, type PruneOptions } from "../sparse/prune.js";
+import { split, splitBy, type PruneOptions, type SplitVector } from "../sparse/prune.js";
+import type { SparseVector } from "../sparse/sparse-vector.js";
 import {
   translateQuery,
   type TranslatedQuery,
@@ -19,10 +23,17 @@ import type { RankedBody } from "./search-body.js";
 export interface TwoPhaseOptions extends PruneOptions {
   /** Hits that pages reach, 1…10,000; 100 without it. */
   readonly pagination_depth: number;
-  /** Hits rescored on a shard for each of those, at least 1. */
+  /** Hits rescored on a shard for each of those, at least 1; 2 where words find, else 5. */
   readonly expansion_rate: number;
   /** Most hits rescored on a shard, 50…10,000; never fewer than pages reach. */
   readonly max_window_size: number;
+}
+
+/** What of a search decides its phases. */
+interface TwoPhaseRequest {
+  readonly two_phase?: Partial<TwoPhaseOptions> | undefined;
+  /** Ids of the terms that stand in the question. */
+  readonly own_terms?: ReadonlySet<number> | undefined;
 }
 
 /** Both phases. */
@@ -34,7 +45,8 @@ export interface TwoPhaseBody extends RankedBody {
 }
 
 /**
- * Terms at least half as heavy as the heaviest find candidates. It is the cheapest cut tried that
+ * Where no word of the question is known, terms at least half as heavy as the heaviest find
+ * candidates. It is the cheapest cut tried that
  * keeps 99 % of plain scoring's nDCG@10 on pages of ten (docs/search-measurements.md). A share of the sum
  * (`alpha_mass` 0.6) costs about the same, but leaves a short question two or three terms to be found by.
  */
@@ -51,10 +63,16 @@ const WINDOW = {
 };
 
 /**
- * The search body of two phases, or nothing where no term is light (then a plain search is
- * the same). Every hit has its plain score, to float32 precision; documents that share only
- * light terms with the query are not found, nor those that the light terms would have lifted
- * from beyond the window.
+ * What the model adds is light beside a question's own words and lifts no document far: 2 keeps all of
+ * plain scoring's nDCG@10, and rescoring is what two phases cost (docs/search-measurements.md).
+ */
+const RATE_BY_WORDS = 2;
+
+/**
+ * The search body of two phases, or nothing where all terms find (then a plain search is the
+ * same). Every hit has its plain score, to float32 precision; documents that share only the other
+ * terms with the query are not found, nor those that these would have lifted from beyond the
+ * window.
  * @param plain the same request, translated for a plain search.
  * @param depth hits asked for: `from` and `size` together.
  * @param hits_per_document hits that are collapsed to one, about.
@@ -63,17 +81,20 @@ const WINDOW = {
 export function twoPhase(
   request: TranslationRequest,
   plain: TranslatedQuery,
-  options: Partial<TwoPhaseOptions> | undefined,
+  { two_phase: options, own_terms }: TwoPhaseRequest,
   depth: number,
   hits_per_document: number,
 ): TwoPhaseBody | undefined {
-  const cut =
-    options?.prune_type === undefined && options?.prune_ratio === undefined
-      ? CUT
-      : NEURAL_SEARCH_CUT;
-  const parameters = { ...cut, ...WINDOW, ...options };
+  const given = options?.prune_type !== undefined || options?.prune_ratio !== undefined;
+  const byWords = given ? undefined : wordsFirst(plain.vector, own_terms);
+  const parameters = {
+    ...(given ? NEURAL_SEARCH_CUT : CUT),
+    ...WINDOW,
+    ...(byWords === undefined ? {} : { expansion_rate: RATE_BY_WORDS }),
+    ...options,
+  };
   checkParameters(parameters);
-  const { strong, weak } = split(plain.vector, parameters);
+  const { strong, weak } = byWords ?? split(plain.vector, parameters);
   if (strong.ids.length === 0 || weak.ids.length === 0) return undefined;
   demandWithin(parameters.pagination_depth, "two_phase.pagination_depth", depth);
   const reached = Math.min(10_000, parameters.pagination_depth * hits_per_document);
@@ -101,6 +122,15 @@ export function twoPhase(
       },
     },
   };
+}
+
+/** The question's own words before the others, if it has any. */
+function wordsFirst(
+  vector: SparseVector,
+  own: ReadonlySet<number> | undefined,
+): SplitVector | undefined {
+  const halves = own === undefined ? undefined : splitBy(vector, own);
+  return halves === undefined || halves.strong.ids.length === 0 ? undefined : halves;
 }
 
 function checkParameters(parameters: TwoPhaseOptions): void {

@@ -48,14 +48,14 @@ async function withOrigin(
 ): Promise<NamedHit> {
   const fields = encodedFields(plan, hit.id, (field) => fieldsText(hit, [field]));
   const merged = plan.passages === "merged";
-  const how = { merged, mean_length: plan.mean_length, light_terms: true };
+  const { mean_length } = plan;
   const origins = await fieldOrigins({
     fields,
     terms: hit.terms.filter(({ literal }) => !literal).map(({ id }) => id),
     passage: hit.passage,
     encoder,
     encode: (texts, max_passages) =>
-      encoder.encodeDocuments(texts, { ...how, max_passages, signal }),
+      encoder.encodeDocuments(texts, { max_passages, merged, mean_length, signal }),
     signal,
   });
   const texts = fields.map(({ name, text }) => [name, text] as const);

@@ -5,7 +5,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
-import { demandExpansion, withExpansion } from "../encoder/expansion.js";
+import { demandExpansion, ownTerms, withExpansion } from "../encoder/expansion.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { IndexPlan } from "../index/index-meta.js";
 import { readSearchedIndices, type SearchedIndices } from "../index/searched-indices.js";
@@ -80,7 +80,7 @@ export interface QuestionOptions extends Omit<
   /**
    * What was said before, oldest first: questions and answers. The latest 10 turns count, up to 2,000
    * characters of each; their terms join the question's, fainter with every step back. What asks for
-   * the question's text (BM25 in modes `hybrid` and `guided`, the reranker) has the question alone.
+   * the question's text (BM25 in mode `hybrid`, the reranker) has the question alone.
    * Not with mode `lexical`.
    */
   readonly history?: readonly string[] | undefined;
@@ -200,6 +200,17 @@ export function openSearcher(options: SearcherOptions): Searcher {
       signal,
     );
     return controlled;
+  }
+
+  /** The terms that stand in the question or in an earlier turn. */
+  async function ownTermsOf(
+    question: string,
+    words: Encoded["words"],
+    { history = [], signal }: AskedQuestion,
+  ): Promise<ReadonlySet<number>> {
+    const texts = [question, ...readTurns(history)];
+    const said = texts.map(() => ({ words }));
+    return new Set((await ownTerms(encoder, texts, said, signal)).flatMap((ids) => [...ids]));
   }
 
   async function encodeFor(
@@ -358,6 +369,8 @@ export function openSearcher(options: SearcherOptions): Searcher {
       const { hits, ...result } = await searchAndRerank(explained(asked, plan, encoder), {
         ...among(found, asked),
         ...searched,
+        own_terms:
+          asked.mode === "two_phase" ? await ownTermsOf(question, words, asked) : undefined,
         body: paged?.carryOn(fixed) ?? asked.body,
         index,
         vector,

@@ -5,7 +5,7 @@
  * so a ratio that was tuned there means the same here.
  */
 import { CspladeError } from "../errors/csplade-error.js";
-import type { SparseVector } from "./sparse-vector.js";
+import { sparseVector, termsOf, type SparseVector } from "./sparse-vector.js";
 
 /** The ways to prune, by neural-search's names. */
 export const pruneTypes = ["none", "top_k", "max_ratio", "alpha_mass", "abs_value"] as const;
@@ -84,6 +84,15 @@ export function prune(vector: SparseVector, options: PruneOptions): SparseVector
 export function split(vector: SparseVector, options: PruneOptions): SplitVector {
   const kept = strongTerms(vector, checkPruning(options));
   return { strong: slice(vector, 0, kept), weak: slice(vector, kept, vector.ids.length) };
+}
+
+/** Cuts a vector in two: `strong` has the terms of `ids`, `weak` all others, each in its order. */
+export function splitBy(vector: SparseVector, ids: ReadonlySet<number>): SplitVector {
+  const terms = [...termsOf(vector)];
+  return {
+    strong: sparseVector(terms.filter(([id]) => ids.has(id))),
+    weak: sparseVector(terms.filter(([id]) => !ids.has(id))),
+  };
 }
 
 /** How many leading terms stay: vectors are sorted by weight, so every rule is a prefix. */

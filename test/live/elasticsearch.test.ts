@@ -119,7 +119,7 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
     }
   });
 
-  for (const mode of ["plain", "two_phase", "guided", "hybrid"] as const satisfies SearchMode[]) {
+  for (const mode of ["plain", "two_phase", "hybrid"] as const satisfies SearchMode[]) {
     it(`${mode} works with filters, aggregations, highlights, passages and explanations around it`, async () => {
       const body = {
         aggs: { latest: { max: { field: "year" } } },
@@ -155,7 +155,7 @@ describe(`Elasticsearch ${ELASTICSEARCH_VERSION}`, function () {
     });
   }
 
-  for (const mode of ["plain", "two_phase", "guided"] as const satisfies SearchMode[]) {
+  for (const mode of ["plain", "two_phase"] as const satisfies SearchMode[]) {
     it(`${mode} sorts what it finds by a field, with scores, and pages through it`, async () => {
       const sort = [{ year: "desc" }, { place: "asc" }];
       const all = await find(3, { mode, body: { sort }, size: 40 });

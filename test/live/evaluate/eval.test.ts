@@ -211,7 +211,7 @@ describe("csplade eval", function () {
     };
     assert.deepEqual(
       modes.map(({ name }) => name),
-      ["bm25", "plain", "two_phase", "guided", "hybrid rrf", "hybrid min_max"],
+      ["bm25", "plain", "two_phase", "hybrid rrf", "hybrid min_max"],
     );
     const figures = new Map(modes.map((mode) => [mode.name, mode]));
     const plain = figures.get("plain")!["ndcg@10"];
@@ -224,10 +224,7 @@ describe("csplade eval", function () {
     }
     const refused = await run(["eval", "--data", data, "--modes", "plain,fast"]);
     assert.equal(refused.code, 2);
-    assert.match(
-      refused.err,
-      /Modes are plain, two_phase, guided, ann, lexical, hybrid, rerank, or all/,
-    );
+    assert.match(refused.err, /Modes are plain, two_phase, ann, lexical, hybrid, rerank, or all/);
   });
 
   for (const mode of ["merged", "nested"]) {

@@ -36,7 +36,7 @@ function evaluation(changes: Partial<SavedEvaluation> = {}): SavedEvaluation {
     documents: 1200,
     failed_documents: 1,
     queries: Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`q${i}`, `${MARKUP} ${i}`])),
-    systems: [system("csplade", 0.15, 5), system("bm25", 0.1, 2), system("guided", 0.2, 9)],
+    systems: [system("csplade", 0.15, 5), system("bm25", 0.1, 2), system("two_phase", 0.2, 9)],
     versus_bm25: { difference: 0.05, p_value: 0.0004 },
     ms_per_query_p50: 31,
     index_bytes: 3_000_000,
@@ -81,7 +81,7 @@ describe("report of evaluations", () => {
     const plots = [...page.matchAll(/<svg [^>]*>/g)].map(([tag]) => tag);
     assert.equal(plots.length, 1 + 1 + 2 + 2 + 1 + (1 + 1));
     for (const tag of plots) assert.match(tag, /role="img"/);
-    assert.match(page, /aria-label="nDCG@10 by system\. guided 0\.590 \(95 % between/);
+    assert.match(page, /aria-label="nDCG@10 by system\. two-phase 0\.590 \(95 % between/);
     assert.match(page, /40 queries are better than with BM25, 0 worse, 0 alike/);
     assert.match(page, /<th scope="row">int8, 5 bits<\/th>.*?−33 %/s);
   });

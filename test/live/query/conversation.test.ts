@@ -37,7 +37,7 @@ describe("searches with a history", function () {
     await cluster.close();
   });
 
-  for (const mode of ["plain", "hybrid", "two_phase", "guided"] as const) {
+  for (const mode of ["plain", "hybrid", "two_phase"] as const) {
     it(`ask for the greatest weight of each term, turns fading, in mode ${mode}`, async () => {
       const asked = { mode, history: [FIRST], history_decay: 0.5 };
       const answer = await searcher.search(index, QUESTION, asked);
@@ -53,8 +53,7 @@ describe("searches with a history", function () {
       const alone = await searcher.search(index, QUESTION, { mode });
       assert.ok(answer.query_terms.length > alone.query_terms.length, "the turn adds terms");
       assert.deepEqual(new Map(answer.query_terms.map(({ id, weight }) => [id, weight])), expected);
-      // BM25 finds by the question alone, and no document has its words.
-      assert.equal(answer.hits.length > 0, mode !== "guided");
+      assert.ok(answer.hits.length > 0);
     });
   }
 

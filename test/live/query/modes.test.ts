@@ -6,7 +6,7 @@ import { makeAnnIndex } from "../../../src/index/ann-index.js";
 import { createBulkWriter } from "../../../src/cluster/bulk-writer.js";
 import { fitText } from "../../../src/query/bm25-query.js";
 import type { SearchRequest } from "../../../src/query/search-request.js";
-import { split } from "../../../src/sparse/prune.js";
+import { split, splitBy } from "../../../src/sparse/prune.js";
 import { EMPTY_VECTOR } from "../../../src/sparse/sparse-vector.js";
 import { randomVectors } from "../../support/random-vectors.js";
 import {
@@ -48,6 +48,24 @@ function modesOn(version: OpenSearchVersion): void {
     const body = { track_total_hits: true };
     const counted = await find(query!, { mode: "two_phase", body });
     assert.deepEqual([counted.total, counted.total_relation], [matching, "eq"]);
+  });
+
+  it("two_phase finds by the question's own words where they are known, and by the cut that is asked for", async () => {
+    for (const query of queries) {
+      // Light ones: heavy terms find otherwise.
+      const own_terms = new Set(query.ids.slice(-3));
+      const { strong } = splitBy(query, own_terms);
+      const matching = documents.filter(({ vector }) => exactScore(strong, vector) > 0).length;
+      const counted = { mode: "two_phase", own_terms, body: { track_total_hits: true } } as const;
+      const { total, hits } = await find(query, counted);
+      assert.equal(total, matching);
+      for (const { id, score } of hits) close(score, exactScore(query, documents[+id]!.vector));
+      const cut = { prune_type: "top_k", prune_ratio: 2 } as const;
+      const heavy = split(query, cut).strong;
+      const asked = await find(query, { ...counted, two_phase: cut });
+      const found = documents.filter(({ vector }) => exactScore(heavy, vector) > 0).length;
+      assert.equal(asked.total, found);
+    }
   });
 
   it("a prune_ratio alone is neural-search's max_ratio, so that its settings can be copied", async () => {
@@ -92,11 +110,10 @@ function modesOn(version: OpenSearchVersion): void {
 
   const deep = {
     two_phase: { pagination_depth: 120, expansion_rate: 1 },
-    guided: { window_size: 120 },
     hybrid: { pagination_depth: 120 },
   };
   const paged = [
-    ...(["plain", "two_phase", "guided", "hybrid"] as const).map((mode) => ({ mode, ...deep })),
+    ...(["plain", "two_phase", "hybrid"] as const).map((mode) => ({ mode, ...deep })),
     { mode: "hybrid", hybrid: { ...deep.hybrid, technique: "min_max" } },
     { mode: "hybrid", hybrid: { ...deep.hybrid, requests: "two" } },
   ] as const satisfies Partial<SearchRequest>[];
@@ -128,7 +145,7 @@ function modesOn(version: OpenSearchVersion): void {
     };
     const filter = [{ match: { text: { query: TEXT, _name: "words" } } }, { nested: inside }];
     const body = { highlight: { fields: { text: {} } } };
-    for (const mode of ["hybrid", "guided", "two_phase"] as const) {
+    for (const mode of ["hybrid", "two_phase"] as const) {
       const { hits } = await find(queries[0]!, {
         mode,
         filter,
@@ -143,40 +160,6 @@ function modesOn(version: OpenSearchVersion): void {
         assert.ok((hit.highlight?.text?.length ?? 0) > 0, mode);
         assert.equal(hit.passage, undefined, "somebody else's inner hits are no passage");
       }
-    }
-  });
-
-  it("guided ranks BM25's hits, and nothing else, by plain scores", async () => {
-    const { hits, total } = await find(queries[0]!, { mode: "guided", size: 400 });
-    const words = /fear|ocean|winter/;
-    assert.equal(total, documents.filter(({ title, text }) => words.test(title + text)).length);
-    assert.equal(hits.length, total);
-    let last = Infinity;
-    for (const hit of hits) {
-      const score = exactScore(queries[0]!, documents[+hit.id]!.vector);
-      close(hit.score, score);
-      assert.ok(score <= last + 1e-5);
-      last = score;
-    }
-  });
-
-  it("guided adds BM25's own score by the share that was asked for", async () => {
-    const options = { query_weight: 0.5, rescore_query_weight: 2 };
-    const [{ hits }, words] = await Promise.all([
-      find(queries[0]!, { mode: "guided", guided: options, text_fields: ["text"] }),
-      suite.cluster.demand(
-        {
-          method: "POST",
-          path: `/${INDEX}/_search`,
-          body: { query: { match: { text: TEXT } }, size: 400 },
-        },
-        "BM25",
-      ) as Promise<{ hits: { hits: { _id: string; _score: number }[] } }>,
-    ]);
-    const bm25 = new Map(words.hits.hits.map((hit) => [hit._id, hit._score]));
-    for (const hit of hits) {
-      const learned = exactScore(queries[0]!, documents[+hit.id]!.vector);
-      close(hit.score, 0.5 * bm25.get(hit.id)! + 2 * learned);
     }
   });
 
@@ -216,7 +199,7 @@ function modesOn(version: OpenSearchVersion): void {
     assert.ok(hits.some(({ fusion }) => fusion?.csplade !== undefined));
   });
 
-  for (const mode of ["plain", "two_phase", "guided"] as const) {
+  for (const mode of ["plain", "two_phase"] as const) {
     it(`${mode} explained: contributions add up to the score`, async () => {
       const { hits } = await find(queries[2]!, { mode, explain: true, size: 30 });
       for (const { contributions, score } of hits) {
@@ -225,7 +208,7 @@ function modesOn(version: OpenSearchVersion): void {
     });
   }
 
-  for (const mode of ["plain", "two_phase", "guided", "hybrid"] as const) {
+  for (const mode of ["plain", "two_phase", "hybrid"] as const) {
     it(`${mode} finds documents by nested passages and names the best one`, async () => {
       const query = queries[3]!;
       const { hits } = await find(query, { mode, fields: NESTED, explain: true, size: 15 });
@@ -294,7 +277,7 @@ function modesOn(version: OpenSearchVersion): void {
       const long = randomVectors(99)(1500, 40_000);
       const text = `fear ${"ocean and other words ".repeat(25_000)}`;
       const result = await find(long, { mode, text });
-      assert.equal(result.notes.length, { plain: 1, two_phase: 1, guided: 2, hybrid: 2 }[mode]);
+      assert.equal(result.notes.length, { plain: 1, two_phase: 1, hybrid: 2 }[mode]);
     });
   }
 
@@ -351,20 +334,17 @@ function modesOn(version: OpenSearchVersion): void {
       [{ mode: "hybrid", body: { sort: ["year"] } }, /hybrid takes no sort: its scores/],
       [{ mode: "ann", body: { sort: ["year"] } }, /ann takes no sort: it ranks/],
       [{ mode: "two_phase", body: { search_after: [3] } }, /search_after goes on/],
-      [{ mode: "guided", text: undefined }, /needs the question in words/],
+      [{ mode: "hybrid", text: undefined }, /needs the question in words/],
       [{ body: { query: { match_all: {} } } }, /query is made from the request/],
       [{ body: { min_score: "high" } }, /min_score is a number/],
       [{ mode: "two_phase", two_phase: { expansion_rate: 0.5 } }, /expansion_rate is 0.5/],
       [{ mode: "two_phase", two_phase: { max_window_size: 10 } }, /max_window_size is 10/],
-      [{ mode: "guided", guided: { window_size: 0 } }, /window_size is 0/],
-      [{ mode: "guided", guided: { query_weight: -1 } }, /query_weight is -1/],
       [{ mode: "hybrid", hybrid: { weights: [0.9, 0.9] } }, /weights 0.9 and 0.9/],
       [{ mode: "hybrid", hybrid: { rank_constant: 0 } }, /rank_constant is 0/],
       [{ mode: "hybrid", hybrid: { pagination_depth: 20_000 } }, /pagination_depth is 20000/],
       [{ mode: "two_phase", two_phase: { pagination_depth: 0 } }, /pagination_depth is 0/],
       [{ mode: "hybrid", from: 95 }, /ends at hit 105.*best 100.*hybrid.pagination_depth/],
       [{ mode: "two_phase", from: 95 }, /two_phase.pagination_depth/],
-      [{ mode: "guided", guided: { window_size: 50 }, from: 45 }, /best 50.*guided.window_size/],
     ];
     for (const [changes, message] of wrong) {
       await assert.rejects(find(queries[0]!, changes), (thrown: unknown) => {

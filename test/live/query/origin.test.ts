@@ -94,11 +94,7 @@ describe("the origins of added terms", function () {
   }
 
   it("are marked in fragments, escaped, as a cluster highlights", async () => {
-    const { hits } = await ask("origin-merged", {
-      origin: true,
-      origin_timeout_ms: 120_000,
-      mode: "hybrid",
-    });
+    const { hits } = await ask("origin-merged", { origin: true, mode: "hybrid" });
     const hit = hits.find(({ id }) => id === "fear");
     assert.match(hit?.origin_highlight?.text?.[0] ?? "", /avoid <em>trains<\/em>$/);
   });
@@ -129,7 +125,7 @@ describe("the origins of added terms", function () {
   });
 
   it("are shown by csplade search --origin", async () => {
-    const command = ["search", "--index", "origin-merged", "--size", "1", "--origin"];
+    const command = ["search", "--index", "origin-merged", "--origin"];
     const environment = environmentOf(configOf());
     const run = (...more: string[]) =>
       runCsplade(suite.folder, [...command, ...more, QUESTION], environment);

@@ -70,7 +70,7 @@ describe("reranked searches", function () {
     }
   });
 
-  for (const mode of ["plain", "hybrid", "two_phase", "guided"] as const) {
+  for (const mode of ["plain", "hybrid", "two_phase"] as const) {
     it(`give pages that together are one ranking, in mode ${mode}`, async () => {
       const whole = idsOf(await by(remote).search(index, QUESTION, { mode, size: 12, rerank: 5 }));
       const pages: string[] = [];

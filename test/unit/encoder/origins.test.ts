@@ -44,7 +44,7 @@ for (const [name, folder] of Object.entries(MODELS)) {
         encoder,
         encode(some, max_passages) {
           texts += some.length;
-          return encoder.encodeDocuments(some, { max_passages, merged: true, light_terms: true });
+          return encoder.encodeDocuments(some, { max_passages, merged: true });
         },
       });
       return { terms, origins, texts };
@@ -123,7 +123,7 @@ describe("the origins of terms of a model with a lexical part, in words", functi
         terms: [railway!, afraid!],
         encoder,
         encode: (texts, max_passages) =>
-          encoder.encodeDocuments(texts, { max_passages, merged: true, light_terms: true }),
+          encoder.encodeDocuments(texts, { max_passages, merged: true }),
       });
       assert.deepEqual(
         origins.get(railway!)?.map((span) => span.text),

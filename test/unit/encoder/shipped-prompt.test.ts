@@ -94,17 +94,6 @@ describe("models/csplade-smollm2-135m-prompt", function () {
     assert.equal(ids.length - model.length, 4);
   });
 
-  it("tells what terms weigh that are too light for an index, in the order of the others", async () => {
-    const text = "The comet passed the sun in March.";
-    const idsOf = async (light_terms: boolean) => {
-      const [encoded] = await encoder.encodeDocuments([text], { light_terms });
-      return Array.from(encoded?.passages[0]?.vector.ids ?? []).filter((id) => id < HASHED);
-    };
-    const [kept, all] = [await idsOf(false), await idsOf(true)];
-    assert.deepEqual(all.slice(0, kept.length), kept);
-    assert.ok(all.length > 1.5 * kept.length, `${all.length} and ${kept.length}`);
-  });
-
   const GERMAN =
     "Das Programm listet den Inhalt eines Verzeichnisses auf und sortiert ihn nach Namen.";
 

@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { CspladeError } from "../../../src/errors/csplade-error.js";
-import { prune, split, type PruneOptions, type PruneType } from "../../../src/sparse/prune.js";
+import {
+  prune,
+  split,
+  splitBy,
+  type PruneOptions,
+  type PruneType,
+} from "../../../src/sparse/prune.js";
 import { EMPTY_VECTOR, sparseVector, termsOf } from "../../../src/sparse/sparse-vector.js";
 import { vectors } from "./arbitrary-vector.js";
 
@@ -97,6 +103,21 @@ describe("prune", () => {
         const { strong, weak } = split(any, how);
         assert.deepEqual([...termsOf(strong), ...termsOf(weak)], [...termsOf(any)]);
         assert.deepEqual(prune(any, how), strong);
+      }),
+    );
+  });
+
+  it("splits every vector by ids into two vectors that hold each term once, with its weight", () => {
+    const chosen = fc.array(fc.nat({ max: 200 }));
+    fc.assert(
+      fc.property(vectors(), chosen, (any, ids) => {
+        const own = new Set([...ids, ...any.ids.filter((_, i) => i % 3 === 0)]);
+        const { strong, weak } = splitBy(any, own);
+        assert.ok([...strong.ids].every((id) => own.has(id)));
+        assert.ok([...weak.ids].every((id) => !own.has(id)));
+        const whole = new Map([...termsOf(strong), ...termsOf(weak)]);
+        assert.deepEqual(whole, new Map(termsOf(any)));
+        assert.equal(strong.ids.length + weak.ids.length, any.ids.length);
       }),
     );
   });
