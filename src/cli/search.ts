@@ -64,6 +64,7 @@ interface SearchFlags {
   readonly expansion?: number;
   readonly rerank?: number;
   readonly turn?: readonly string[];
+  readonly history?: string;
   readonly queryEncoder?: "model" | "table";
   readonly explain?: true;
   readonly origin?: true;
@@ -102,6 +103,10 @@ export function searchCommand(): Command {
       "--turn <text>",
       "what was said before, a question or an answer; again for each, oldest first",
       (turn: string, before: readonly string[] | undefined) => [...(before ?? []), turn],
+    )
+    .option(
+      "--history <file>",
+      "the same in a file, a line for each turn, oldest first, - for standard input; before any --turn",
     )
     .addOption(
       new Option(
@@ -150,6 +155,7 @@ Examples:
   csplade search --index wordnet --size 3 --origin "fear of closed spaces"
   csplade search --index wordnet --rerank 50 "a person who studies stars"
   csplade search --index wordnet --turn "a person who studies stars" "and one who studies rocks"
+  csplade search --index wordnet --history asked.txt "and one who studies rocks"
   csplade search --index somebodys-logs --mode lexical "a disk is running out of space"
   csplade search --index wordnet --json "a person who studies stars" | jq '.hits[0].source.title'`,
     )
@@ -162,8 +168,12 @@ Examples:
         await openConsole(config, flags.index, question);
         return;
       }
-      if (flags.dashboards && flags.turn !== undefined) {
-        throw new CspladeError("usage", "--dashboards prints a question alone, without --turn.");
+      const history = await readHistory(flags);
+      if (flags.dashboards && history !== undefined) {
+        throw new CspladeError(
+          "usage",
+          "--dashboards prints a question alone, without --turn and --history.",
+        );
       }
       const options = readModeOptions(flags.mode, flags.options ?? {});
       const body = await readSearchBody(flags);
@@ -181,7 +191,7 @@ Examples:
             question,
             options,
             body,
-            history: flags.turn,
+            history,
             signal,
           };
           if (flags.dashboards) {
@@ -230,6 +240,29 @@ async function readSearchBody({
   // With a sort the cluster leaves scores out unless it is asked for them.
   const sorted = sort === undefined ? {} : { sort, track_scores: true };
   return aggs === undefined ? sorted : { ...sorted, aggs: await readObject(aggs) };
+}
+
+/** @throws CspladeError `usage` for a file of turns that cannot be read, or that is standard input twice. */
+async function readHistory({
+  history: file,
+  turn = [],
+  aggs,
+}: SearchFlags): Promise<readonly string[] | undefined> {
+  if (file === undefined) return turn.length === 0 ? undefined : turn;
+  if (file === "-" && aggs === "-") {
+    throw new CspladeError(
+      "usage",
+      "Both --history and --aggs are to be read from standard input.",
+    );
+  }
+  const stream = file === "-" ? process.stdin : createReadStream(file);
+  try {
+    return [...(await text(stream)).split(/\r?\n/), ...turn];
+  } catch (cause) {
+    throw new CspladeError("usage", `The turns in ${file} cannot be read: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
 }
 
 async function readObject(file: string): Promise<object> {
@@ -309,6 +342,7 @@ function searcherFor({ config, cluster, encoder, reranker }: Question): Searcher
     cluster,
     encoder,
     expansion: config["query.expansion"],
+    history_decay: config["query.history_decay"],
     pruning,
     idf: config["query.idf"],
     idf_timeout_ms: config["query.idf_timeout_ms"],

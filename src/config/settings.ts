@@ -289,6 +289,11 @@ export const settings = {
     env: "CSPLADE_QUERY_EXPANSION",
     help: "Factor of the terms that the model adds to a question: 0 searches its exact words, 1 all of them; a search may say its own.",
   },
+  "query.history_decay": {
+    schema: factor(0.5),
+    env: "CSPLADE_QUERY_HISTORY_DECAY",
+    help: "What each step back in a conversation multiplies the weights of a turn by: 0 forgets it, 1 keeps all; a search may say its own.",
+  },
   "query.encoder": {
     schema: z.enum(["model", "table"]).default("model"),
     env: "CSPLADE_QUERY_ENCODER",

@@ -38,7 +38,7 @@ export const clauseSchema = z
       .min(0)
       .max(1)
       .optional()
-      .describe("What a step back multiplies the weights of a turn by; 0.5 without it."),
+      .describe("What a step back multiplies a turn's weights by; query.history_decay without it."),
     rerank: z
       .number()
       .int()

@@ -149,9 +149,10 @@ async function answerInOrder(
 function inConversations(
   asked: readonly AskedText[],
   encoded: readonly EncodedVector[],
+  decay: number,
 ): EncodedVector[] {
   let next = 0;
-  return asked.flatMap(({ history = [], history_decay }) => {
+  return asked.flatMap(({ history = [], history_decay = decay }) => {
     const [question, ...turns] = encoded.slice(next, (next += 1 + readTurns(history).length));
     if (question === undefined) return [];
     const failed = turns.find(({ failure }) => failure !== undefined)?.failure;
@@ -192,7 +193,8 @@ function contextOf(
       );
       const encoded = await service.encode(texts, "query", life, caller.key);
       const factors = spoken.map(({ factor }) => factor);
-      return inConversations(asked, await service.expanded(texts, encoded, factors, life));
+      const expanded = await service.expanded(texts, encoded, factors, life);
+      return inConversations(asked, expanded, config["query.history_decay"]);
     },
     pruning: {
       prune_type: config["query.prune_type"],

@@ -215,7 +215,9 @@ function scored({ json, score, rerank_score }: AnsweredHit & { rerank_score?: nu
 
 const textsSchema = z.object({
   hits: z.object({
-    hits: z.array(z.object({ _index: z.string(), _id: z.string(), _source: documentSchema })),
+    hits: z.array(
+      z.object({ _index: z.string(), _id: z.string(), _source: documentSchema.optional() }),
+    ),
   }),
 });
 
@@ -247,7 +249,7 @@ async function textsOf(
   if (status >= 400) throw new Error(`their texts were not given: ${reasonOf(body)}`);
   const answer = textsSchema.parse(body);
   const texts = new Map(
-    answer.hits.hits.map(({ _index, _id, _source: source }) => [
+    answer.hits.hits.map(({ _index, _id, _source: source = {} }) => [
       keyOf(_index, _id),
       fieldsText({ source }, text_fields),
     ]),

@@ -185,7 +185,8 @@ function rerankingOf({ search, indices, places }: PlannedSearch): AskedReranking
   const { page, target, pit } = search;
   if (page === undefined) return [];
   const clause = places.find(({ clause: { rerank = 0 } }) => rerank > 0);
-  const place = clause ?? places.find(({ rule }) => (rule?.rerank ?? 0) > 0);
+  const place =
+    clause ?? places.find(({ rule, unscored }) => unscored !== true && (rule?.rerank ?? 0) > 0);
   const question = place?.clause.query_text;
   if (place === undefined || question === undefined) return [];
   const { path, start, rule } = place;

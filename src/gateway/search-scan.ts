@@ -50,6 +50,8 @@ export interface ScannedPlace {
   readonly field?: string;
   /** Of a text query. */
   readonly question?: TextQuestion;
+  /** Of a query for vectors that adds nothing to the score of the search's own hits. */
+  readonly unscored?: true;
   /** Of a text in the filter of the body's outermost bool. */
   readonly must?: MustSlot;
 }
@@ -216,6 +218,7 @@ function scanOne(
       end: start + query.offset + query.length,
       ...(clause === undefined ? {} : { clause }),
       ...(question === undefined ? {} : { question }),
+      ...(kind === "vectors" && !scored ? { unscored: true as const } : {}),
       ...(topBool === undefined ? {} : { must: mustSlot(topBool, start) }),
     });
   }

@@ -45,6 +45,8 @@ export interface SearcherOptions {
   readonly encoder: Encoder;
   /** Factor of what the model adds to questions that do not say their own, 0 to 1; 1 without it. */
   readonly expansion?: number | undefined;
+  /** What a step back in a conversation multiplies a turn's weights by; 0.5 without it. */
+  readonly history_decay?: number | undefined;
   /** How query vectors are pruned; not at all without it. */
   readonly pruning?: PruneOptions | undefined;
   /**
@@ -217,7 +219,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     index: string,
     { names, plan }: SearchedIndices,
     question: string,
-    { signal, expansion, history = [], history_decay }: AskedQuestion,
+    { signal, expansion, history = [], history_decay = options.history_decay }: AskedQuestion,
     before?: FixedIdf,
   ): Promise<Encoded & Pick<WeighedVector, "notes" | "fixed">> {
     const alone = await encodeWhole(question, signal, expansion);

@@ -227,7 +227,8 @@ describe("searches that the gateway reranks", function () {
   });
 
   it("come from rules, which leave alone what cannot be reranked and need a reranker", async () => {
-    const rules = JSON.stringify([{ index: "*", fields: ["title", "text"], rerank: 6 }]);
+    const rule = { fields: ["title", "text"], vector_fields: ["csplade"], rerank: 6 };
+    const rules = JSON.stringify([{ index: "*", ...rule }]);
     const withRules = { ...settings(), "gateway.rules": rules };
     const ruled = await startTestGateway({
       ...withRules,
@@ -247,7 +248,13 @@ describe("searches that the gateway reranks", function () {
       );
       const sorted = await ask({ size: 6, query, sort: [{ year: "asc" }] }, "", ruled);
       assert.equal(sorted.status, 200);
+      const filter = { neural_sparse: { csplade: { query_text: QUESTION } } };
+      const filtered = await ask({ size: 6, query: { bool: { filter } } }, "", ruled);
+      assert.equal(filtered.status, 200, filtered.text);
       assert.equal(server.asked.length, before + 1);
+      const scoring = await ask({ size: 6, query: filter }, "", ruled);
+      assert.equal(scoring.status, 200, scoring.text);
+      assert.equal(server.asked.length, before + 2);
     } finally {
       await ruled.stop();
     }

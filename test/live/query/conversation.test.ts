@@ -1,6 +1,8 @@
 /** Questions with what was said before them, against a real cluster. */
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
+import path from "node:path";
 import type { Cluster } from "../../../src/cluster/cluster.js";
 import { openEncoder, type Encoder } from "../../../src/encoder/encoder.js";
 import { openSearcher, type Answer, type Searcher } from "../../../src/searcher/searcher.js";
@@ -65,7 +67,7 @@ describe("searches with a history", function () {
     await assert.rejects(lexical, { code: "query_invalid", message: /history/ });
   });
 
-  it("come from csplade search with a --turn for each thing said, oldest first", async () => {
+  it("come from csplade search with a --turn for each thing said, or a file of them, oldest first", async () => {
     const env = {
       OPENSEARCH_URL: testServers().opensearchUrl,
       CSPLADE_MODEL: tinyCheckpoint("bi"),
@@ -78,15 +80,34 @@ describe("searches with a history", function () {
     const expected = idsOf(await searcher.search(index, QUESTION, { history }));
     assert.deepEqual(idsOf(JSON.parse(run.out) as Answer), expected);
     assert.notDeepEqual(idsOf(await searcher.search(index, QUESTION)), expected);
+    const folder = await mkdtemp(path.join(os.tmpdir(), "csplade-turns-"));
+    const file = path.join(folder, "turns.txt");
+    await writeFile(file, `${FIRST}\n\n`);
+    const read = ["search", "--index", index, "--json", "--history", file];
+    const filed = await runCsplade(os.tmpdir(), [...read, "--turn", "a boat", QUESTION], env);
+    assert.equal(filed.code, 0, filed.err);
+    assert.deepEqual((JSON.parse(filed.out) as Answer).hits, (JSON.parse(run.out) as Answer).hits);
+    const forgetful = { ...env, CSPLADE_QUERY_HISTORY_DECAY: "0" };
+    const forgotten = await runCsplade(os.tmpdir(), [...read, QUESTION], forgetful);
+    const alone = idsOf(await searcher.search(index, QUESTION));
+    assert.deepEqual(idsOf(JSON.parse(forgotten.out) as Answer), alone);
+    const missing = ["search", "--index", index, "--history", `${file}.not`, QUESTION];
+    const none = await runCsplade(os.tmpdir(), missing, env);
+    assert.equal(none.code, 2);
+    assert.match(none.err, /turns\.txt\.not cannot be read/);
+    await rm(folder, { recursive: true });
     const pasted = await runCsplade(os.tmpdir(), [...said, "--dashboards", QUESTION], env);
     assert.equal(pasted.code, 2);
     assert.match(pasted.err, /without --turn/);
   });
 
   it("are clauses of the gateway, which ranks as a program does and refuses a history of a ready vector", async () => {
-    const gateway = await startTestGateway({ "opensearch.url": testServers().opensearchUrl });
+    const gateway = await startTestGateway({
+      "opensearch.url": testServers().opensearchUrl,
+      "query.history_decay": 0.25,
+    });
     try {
-      const program = openSearcher({ cluster, encoder: gateway.encoder });
+      const program = openSearcher({ cluster, encoder: gateway.encoder, history_decay: 0.25 });
       const history = [FIRST, " ", "a boat"];
       const ask = async (csplade: object) => {
         const answer = await gateway.post(`/${index}/_search`, { size: 20, query: { csplade } });
