@@ -3,6 +3,7 @@
 csplade-train collect  --cache cache --out pairs.jsonl
 csplade-train sources  --markdown
 csplade-train prepare  --pairs pairs.jsonl --out run --config configs/smollm2-bi.yaml
+csplade-train plan     --model DIR --config configs/laconic.yaml --gpus 8
 csplade-train train    --pairs pairs.jsonl --run run [--resume]
 csplade-train export   --run run --out models/csplade-smollm2-135m --precision int8
 csplade-train evaluate --checkpoint DIR --data DIR [--data DIR …]
@@ -16,7 +17,7 @@ import random
 import shutil
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from . import (
     mining,
     negatives,
     parallel,
+    plan,
     plot,
     prompted,
     published,
@@ -59,6 +61,7 @@ from .recipe import recipe_of
 from .reopen import reopen, reopen_prompted
 from .teacher import PACKAGE, Teacher, packaged_directory
 from .trainer import Trainer
+from .trunk_shape import shape_of
 
 OUR_SOURCES = Path(__file__).parents[1] / "data" / "sources.yaml"
 """The catalogue of the default checkpoint's training texts."""
@@ -130,6 +133,29 @@ def longest_text(config: dict[str, Any]) -> int:
     limits = config.get("checkpoint", {}).get("max_tokens", {})
     longest = max(recipe_of(config["recipe"]).document_tokens, *limits.values(), 0)
     return 2 * longest if config["start"]["variant"] == "echo" else longest
+
+
+def plan_run(a: argparse.Namespace) -> None:
+    """Print what a run needs, from a model's configuration and a recipe."""
+    from transformers import AutoConfig
+
+    config = read_config(a.config)
+    start = config["start"]
+    if not 0 < a.share <= 1:
+        raise ValueError(f"--share is a part of the peak, above 0 and at most 1, not {a.share}")
+    try:
+        shape = shape_of(AutoConfig.from_pretrained(a.model), int(start["layers"]))
+    except ValueError as reason:
+        raise ValueError(f"{a.model} cannot be a base model: {reason}") from reason
+    raw = json.loads((a.model / "config.json").read_text(encoding="utf-8"))
+    device = plan.DEVICES[a.gpu]
+    made = plan.plan(
+        raw, shape, recipe_of(config["recipe"]), str(start["variant"]), device, a.gpus, a.share, a.price_per_hour
+    )
+    if a.json:
+        print(json.dumps(asdict(made) | {"fits": made.fits}, indent=2))
+    else:
+        print(plan.told(made, a.gpu, a.gpus, a.share))
 
 
 def train(a: argparse.Namespace) -> None:
@@ -478,6 +504,15 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--like", type=Path, help="run whose tokenizer to use again")
     p.set_defaults(act=prepare)
+    p = commands.add_parser("plan", help="memory of each device, time and cost of a run, before it starts")
+    p.add_argument("--model", type=Path, required=True, help="directory with the base model's config.json")
+    p.add_argument("--config", type=Path, required=True, help="the run's YAML")
+    p.add_argument("--gpus", type=int, default=1)
+    p.add_argument("--gpu", choices=sorted(plan.DEVICES), default="h100-80")
+    p.add_argument("--share", type=float, default=0.35, help="of the device's peak that is reached: assumed")
+    p.add_argument("--price-per-hour", type=float, help="of one device, in any currency")
+    p.add_argument("--json", action="store_true")
+    p.set_defaults(act=plan_run)
     p = commands.add_parser("train", help="adaptation and contrastive training")
     p.add_argument("--pairs", type=Path, required=True)
     p.add_argument("--run", type=Path, required=True)

@@ -109,16 +109,21 @@ def clip_norm(parameters: list[Tensor], most: float, processes: Processes) -> fl
     return norm
 
 
-def whole(tree: Any) -> Any:
-    """The same nested dictionary or list with sharded tensors gathered; all processes must call it."""
+def whole(tree: Any, keep: bool = True) -> Any:
+    """The same nested dictionary or list on the CPU, sharded tensors gathered; all processes must call it.
+
+    keep: False in processes that only take part: they hold one tensor at a time and get empty ones, so that
+    a host needs the memory of one model, however many processes it runs.
+    """
     if isinstance(tree, DTensor):
-        return tree.full_tensor().cpu()
+        full = tree.full_tensor()
+        return full.cpu() if keep else torch.empty(0)
     if isinstance(tree, Tensor):
-        return tree.detach().cpu()
+        return tree.detach().cpu() if keep else torch.empty(0)
     if isinstance(tree, dict):
-        return {k: whole(v) for k, v in tree.items()}
+        return {k: whole(v, keep) for k, v in tree.items()}
     if isinstance(tree, list | tuple):
-        return [whole(v) for v in tree]
+        return [whole(v, keep) for v in tree]
     return tree
 
 

@@ -145,14 +145,16 @@ class Trainer:
         progress = (step - r.warmup) / max(1, r.steps - r.warmup)
         return r.decay_to + (1 - r.decay_to) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
-    def plain(self) -> SparseEncoder:
-        """The model as it is exported: whole, on the CPU, adapters merged."""
+    def plain(self) -> SparseEncoder | None:
+        """The model as it is exported: whole, on the CPU, adapters merged; every process must call it, one gets it."""
         if self.processes.count == 1 and not self.recipe.lora_rank:
             return self.model
         if self.processes.count == 1:
             return lora.merged(self.model)
+        state = parallel.whole(dict(self.model.state_dict()), self.processes.rank == 0)
+        if self.processes.rank != 0:
+            return None
         copy = SparseEncoder(self.model.config)
-        state = parallel.whole(dict(self.model.state_dict()))
         if self.recipe.lora_rank:
             lora.inject(copy, self.recipe.lora_rank, self.recipe.lora_alpha)
             copy.load_state_dict(state)
@@ -162,21 +164,22 @@ class Trainer:
 
     def save_weights(self, name: str) -> None:
         plain = self.plain()
-        if self.processes.rank == 0:
+        if plain is not None:
             table = self.table.weights().cpu() if self.table is not None else None
             save_master(self.directory / name, plain, self.tokenizer_json, table)
 
     def save(self) -> None:
         """Write `state.pt` and `master.pt`; in a group every process must call it, one writes."""
+        keep = self.processes.rank == 0
         state = {
-            "model": parallel.whole(dict(self.model.state_dict())),
-            "optimizer": parallel.whole(self.optimizer.state_dict()),
+            "model": parallel.whole(dict(self.model.state_dict()), keep),
+            "optimizer": parallel.whole(self.optimizer.state_dict(), keep),
             "step": self.step,
             "torch": torch.get_rng_state(),
             "watch": self.watch.state(),
         }
         if self.table is not None:
-            state["table"] = parallel.whole(dict(self.table.state_dict()))
+            state["table"] = parallel.whole(dict(self.table.state_dict()), keep)
         if self.processes.rank == 0:
             temporary = self.directory / "state.tmp"
             torch.save(state, temporary)
