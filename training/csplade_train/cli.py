@@ -308,13 +308,27 @@ def convert(a: argparse.Namespace) -> None:
     directory = a.directory or a.model
     if directory is None:
         raise ValueError("convert needs the directory of the checkpoint")
+    if Folder(directory).has("adapter_config.json") and a.adapter is None:
+        # An adapter is what its authors publish; --model is the base that it was trained on.
+        if a.directory is None or a.model is None:
+            named = Folder(directory).json("adapter_config.json").get("base_model_name_or_path")
+            raise ValueError(
+                f"{directory} is an adapter of {named or 'a model that it does not name'}: give its base, --model BASE"
+            )
+        directory, a.adapter = a.model, a.directory
     target = Target(a.provider, a.columns)
     base_model = {"name": a.name, "source": a.source or str(directory.name), "license": a.license}
     if a.family == cross_encoder.FAMILY or (a.family is None and cross_encoder.fits(Folder(directory))):
         pairs = cross_encoder.read(Folder(directory))
         print(json.dumps(cross_encoder.write(a.out, pairs, a.precision, a.name, base_model, target), indent=2))
         return
-    if a.family not in foreign.FAMILIES:
+    family = a.family or foreign.family_of(*(Folder(d) for d in (a.adapter, directory) if d is not None))
+    if a.adapter and family is None:
+        raise ValueError(
+            f"neither {a.adapter} ({Folder(a.adapter).described()}) nor its base says which family it is of: "
+            f"name it with --family {', '.join(foreign.FAMILIES)}"
+        )
+    if family not in foreign.FAMILIES:
         found = chosen.read_published(directory, a.family, a.activation)
         print(json.dumps(published.write(a.out, found, a.precision, a.name, base_model, target), indent=2))
         return
@@ -326,7 +340,7 @@ def convert(a: argparse.Namespace) -> None:
     if a.terms:
         terms = foreign.corpus_terms(tokenizer, [d.text for d in corpus.read(a.terms)], a.least_count)
     written = foreign.write(
-        a.out, model, tokenizer, foreign.FAMILIES[a.family], a.precision, a.name, base_model, a.layers, terms,
+        a.out, model, tokenizer, foreign.FAMILIES[family], a.precision, a.name, base_model, a.layers, terms,
         target=target,
     )  # fmt: skip
     print(json.dumps(written, indent=2))
@@ -617,10 +631,10 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument(
         "--family",
         choices=sorted({*foreign.FAMILIES, *chosen.READERS, cross_encoder.FAMILY}),
-        help="needed where the files do not tell: language models, and plain masked ones without idf.json",
+        help="needed where neither files nor model card tell: some language models, plain masked ones without idf.json",
     )
-    p.add_argument("--model", type=Path, help="the same as the directory")
-    p.add_argument("--adapter", type=Path, help="directory of a LoRA adapter to merge")
+    p.add_argument("--model", type=Path, help="the same as the directory; the base where the directory is an adapter")
+    p.add_argument("--adapter", type=Path, help="directory of a LoRA adapter to merge into the directory")
     p.add_argument("--base-name", help="what the base model is called, if its folder has another name")
     p.add_argument(
         "--activation", choices=("log1p_relu", "log1p_log1p_relu", "relu"), help="where the files do not tell"

@@ -33,6 +33,7 @@ from .checkpoints import ACTIVATION, POOLING, Description, cleared, write_manife
 from .input_recipe import RoleInput, special_tokens, with_words, without_special_tokens
 from .onnx_graph import ANY, LARGEST_FILE, Graph, Target, assembled, save
 from .onnx_trunk import angles_at, needed, positions_and_bias, stack
+from .readers.folder import Folder
 from .trunk_shape import LAYER_WEIGHTS, OPTIONAL_WEIGHTS, demand_sight, llama_weights, rotary_of, shape_of
 
 SPECIAL_POSITIONS = 8
@@ -68,6 +69,32 @@ FAMILIES = {
         Family("lightretriever", True, 0.0, {"document": 512, "query": 512}, {"document": 512, "query": 512}, True),
     )
 }
+
+
+SIGNS = {
+    "laconic": ("laconic", "2601.01684"),
+    "lion-sp": ("lion-sp", "lion_sp", "2502.15526", "scaling-retriever"),
+    "lightretriever": ("lightretriever", "2505.12260"),
+}
+"""What the authors' own files call a family: its name, its paper, its code."""
+
+
+def family_of(*folders: Folder) -> str | None:
+    """The family of a causal language model, or of an adapter and its base, as configurations and model cards name it.
+
+    None where they name none or several, and for other models.
+    """
+    causal = any("Mask" not in name for folder in folders for name in folder.architectures)
+    if not causal or any(folder.has("modules.json") for folder in folders):
+        return None
+    told = " ".join(
+        (folder.path / name).read_text(encoding="utf-8").lower()
+        for folder in folders
+        for name in ("adapter_config.json", "config.json", "README.md")
+        if folder.has(name)
+    )
+    named = [family for family, signs in SIGNS.items() if any(sign in told for sign in signs)]
+    return named[0] if len(named) == 1 else None
 
 
 def load(directory: Path, adapter: Path | None = None) -> Any:

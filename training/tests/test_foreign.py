@@ -32,6 +32,7 @@ from world import pairs
 from csplade_train import cli, foreign
 from csplade_train import tokenizer as tok
 from csplade_train.onnx_graph import PRECISIONS
+from csplade_train.readers.folder import Folder
 from csplade_train.trunk_shape import demand_sight, shape_of, windows_of
 
 TEXTS = [p.passage for p in pairs(40)]
@@ -228,6 +229,47 @@ def test_the_command_converts_a_saved_model_with_an_adapter(tmp_path: Path, caps
     merged = adapted.merge_and_unload().eval()
     got = dense(session(out), ROWS, VOCABULARY)
     np.testing.assert_allclose(got, reference(merged, foreign.FAMILIES["laconic"], ROWS), atol=2e-4)
+
+
+def test_a_family_is_read_from_what_is_published_and_named_where_that_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = model_of("llama")
+    source, adapter, out = tmp_path / "Llama-3.2-1B", tmp_path / "adapter", tmp_path / "out"
+    model.save_pretrained(source)
+    (source / "tokenizer.json").write_text(TOKENIZER, encoding="utf-8")
+    tuned = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    get_peft_model(model, tuned).save_pretrained(adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = "someone/Llama-3.2-1B"
+    (adapter / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    more = ["--out", str(out), "--name", "test", "--license", "MIT", "--precision", "fp32"]
+    alone, based = ["convert", str(adapter), *more], ["convert", str(adapter), "--model", str(source), *more]
+
+    for card, said in (
+        ("A retriever.", "name it with --family laconic, lion-sp, lightretriever"),
+        ("Better than Lion-SP and LightRetriever.", "name it with --family"),
+    ):
+        (adapter / "README.md").write_text(card, encoding="utf-8")
+        assert cli.main(based) == 2
+        assert said in capsys.readouterr().err
+    (adapter / "README.md").write_text("Scaling sparse retrieval (arXiv:2502.15526)", encoding="utf-8")
+    assert cli.main(alone) == 2
+    assert "an adapter of someone/Llama-3.2-1B: give its base, --model BASE" in capsys.readouterr().err
+    assert not out.exists()
+    assert cli.main(based) == 0
+    got = dense(session(out), ROWS, VOCABULARY)
+    np.testing.assert_allclose(got, reference(model_of("llama"), foreign.FAMILIES["lion-sp"], ROWS), atol=2e-4)
+
+    # A whole model says it in its own folder; a masked one that is compared with it is not one.
+    (source / "README.md").write_text("# LACONIC-1B", encoding="utf-8")
+    assert cli.main(["convert", str(source), *more]) == 0
+    named = Folder(source)
+    assert foreign.family_of(named) == "laconic"
+    (source / "config.json").write_text('{"architectures": ["BertForMaskedLM"]}', encoding="utf-8")
+    assert foreign.family_of(named) is None
 
 
 def test_what_is_around_texts_is_in_the_manifest_and_no_part_of_queries_that_count_tokens(tmp_path: Path) -> None:

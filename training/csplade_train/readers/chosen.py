@@ -46,7 +46,7 @@ def read_published(directory: Path, family: str | None = None, activation: str |
         hint = "; name it with --family opensearch or splade" if masked.is_masked(folder) else ""
         if folder.has("adapter_config.json"):
             base = folder.json("adapter_config.json").get("base_model_name_or_path")
-            hint = f"; an adapter of {base} is converted with --family, --model BASE and --adapter"
+            hint = f"; an adapter of {base} is converted with --model BASE"
         raise ValueError(f"{directory} is no sparse encoder that is known here (it has {folder.described()}){hint}")
     try:
         found = READERS[fitting[0]].read(folder)
