@@ -25,11 +25,14 @@ import {
   type EncoderThreads,
   type Reply,
 } from "./encoder-threads.js";
+import type { OwnTerms } from "./own-terms.js";
 
 /** How both kinds of threads are started. */
 export interface EncoderStagesOptions extends Omit<EncoderThreadOptions, "work" | "firstNumber"> {
   readonly texts: TextThreadData;
   readonly sessions: Omit<SessionThreadData, "knownGood">;
+  /** Of a model that adds nothing to questions. */
+  readonly ownTerms: OwnTerms | undefined;
 }
 
 /** One window of texts to encode. */
@@ -74,7 +77,7 @@ const KNOWN_GOOD_TOKENS = 16;
 
 /** Starts the threads and waits until each has encoded something. @throws CspladeError why one cannot. */
 export async function startEncoderStages(options: EncoderStagesOptions): Promise<EncoderStages> {
-  const { texts, sessions, ...common } = options;
+  const { texts, sessions, ownTerms, ...common } = options;
   let nextId = 1;
   const taskOf = (size: number, shared = new SharedArrayBuffer(8)): EncoderTask => ({
     id: nextId++,
@@ -132,9 +135,13 @@ export async function startEncoderStages(options: EncoderStagesOptions): Promise
         ? { vectors: [], work: NO_WORK }
         : expect("encoded", await sessionThreads.submit(run, signal));
     let next = 0;
-    const vectors = passages.map(({ foreign }) =>
-      foreign ? EMPTY_VECTOR : (computed[next++] ?? "The session gave no vector."),
-    );
+    const vectors = passages.map(({ foreign, read }) => {
+      const vector = foreign ? EMPTY_VECTOR : (computed[next++] ?? "The session gave no vector.");
+      if (ownTerms === undefined || window.kind !== "queries" || typeof vector === "string") {
+        return vector;
+      }
+      return ownTerms(vector, read);
+    });
     let weighed: readonly (WeighedPassage | undefined)[] = vectors.map(vectorOf);
     if (options.texts.lexiconFile !== undefined) {
       const weigh = {

@@ -19,6 +19,7 @@ import { startEncoderStages, type Window } from "./encoder-stages.js";
 import type { EncoderHealth } from "./encoder-threads.js";
 import type { Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
+import { ownTermsOf } from "./own-terms.js";
 import { openQueryTable } from "./query-table.js";
 import { demandFit } from "./provider-fit.js";
 import { openRemoteEncoder } from "./remote-encoder.js";
@@ -131,6 +132,7 @@ export async function openEncoder(
         config["model.threads"] || Math.max(1, Math.floor(os.availableParallelism() / sessions)),
       padTokenId: manifest.pad_token_id,
     },
+    ownTerms: ownTermsOf(checkpoint),
     threads: sessions,
     loadTimeoutMs: config["model.load_timeout_ms"],
     runTimeoutMs: config["model.run_timeout_ms"],

@@ -22,6 +22,12 @@ export const roleInput = z.object({
   end: specialTokens,
 });
 
+/**
+ * What is around a question, and which terms it has. `terms: own`: nothing is added to it, its vector is
+ * what the model gives of the tokens that it read, times their factors in query_weights.json.
+ */
+const questionInput = roleInput.extend({ terms: z.literal("own").optional() });
+
 /** The files of a checkpoint. */
 export const files = z
   .record(
@@ -55,8 +61,8 @@ export const manifestSchema = z.object({
   provider: z.enum(["cpu", "cuda"]).optional(),
   /**
    * Every file of the checkpoint with its checksum; must name model.onnx and tokenizer.json.
-   * With query_weights.json it can encode queries by table, without inference; with lexicon.json
-   * its vectors have a lexical part.
+   * With query_weights.json it can encode queries by table, without inference, unless these are
+   * factors (`input.query.terms`); with lexicon.json its vectors have a lexical part.
    */
   files,
   /**
@@ -89,7 +95,7 @@ export const manifestSchema = z.object({
    * What else is around a text, per role: words and special tokens (`RoleInput`). Without it, what
    * the tokenizer's own post-processor adds, counted among `max_tokens`.
    */
-  input: z.object({ document: roleInput, query: roleInput }).optional(),
+  input: z.object({ document: roleInput, query: questionInput }).optional(),
   /** Longest input in tokens, per role. */
   max_tokens: roleLimits,
   /** Terms kept per text, per role. */
@@ -101,3 +107,8 @@ export const manifestSchema = z.object({
 
 /** A validated `manifest.json`. */
 export type Manifest = z.infer<typeof manifestSchema>;
+
+/** True where a question has only terms that stand in it, weighed by the model. */
+export function hasOwnTerms({ input }: Pick<Manifest, "input">): boolean {
+  return input?.query.terms === "own";
+}

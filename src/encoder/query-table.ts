@@ -20,6 +20,7 @@ import { termSpace } from "../text/term-space.js";
 import { createTokenizer, readTokenizerFile } from "../text/tokenizer.js";
 import type { CheckpointDirectory } from "./checkpoint-directory.js";
 import type { EncodedPassage, EncodedText } from "./encoder-protocol.js";
+import { hasOwnTerms } from "./manifest.js";
 
 /** Name of the table's file in a checkpoint directory. */
 export const QUERY_TABLE_FILE = "query_weights.json";
@@ -38,7 +39,10 @@ type QueryTable = z.infer<typeof tableSchema>;
  * Reads the table of a checkpoint, if it has one.
  * @throws CspladeError `model_invalid` if it does not fit the vocabulary.
  */
-function readQueryTable({ directory, manifest }: CheckpointDirectory): QueryTable | undefined {
+export function readQueryTable({
+  directory,
+  manifest,
+}: CheckpointDirectory): QueryTable | undefined {
   if (!(QUERY_TABLE_FILE in manifest.files)) return undefined;
   const file = path.join(directory, QUERY_TABLE_FILE);
   let table: QueryTable;
@@ -108,7 +112,8 @@ export async function openTables(
   languages: readonly string[] | undefined,
 ): Promise<TableEncoder> {
   const { lexiconFile, manifest, tokenizerFile } = checkpoint;
-  const table = readQueryTable(checkpoint);
+  // Factors of what a model gives weigh nothing without it.
+  const table = hasOwnTerms(manifest) ? undefined : readQueryTable(checkpoint);
   const file = readTokenizerFile(tokenizerFile);
   const tokenizer = createTokenizer(file);
   const vocabulary = readVocabulary(file);

@@ -17,7 +17,7 @@ import { createTokenizer, readTokenizerFile } from "../text/tokenizer.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import { KNOWN_GOOD, type EncodedText } from "./encoder-protocol.js";
 import type { EncoderHealth } from "./encoder-threads.js";
-import type { Manifest } from "./manifest.js";
+import { hasOwnTerms, type Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
 import { literalsByTable, openTables } from "./query-table.js";
 import { RefusedTexts } from "./remote-client.js";
@@ -286,10 +286,12 @@ function demandAll<T>(server: RemoteServer, texts: readonly unknown[], answers: 
 
 /** @throws CspladeError `provider_unsuitable`: that server gives vectors of the graph alone. */
 function demandPlain({ manifest, lexiconFile, directory }: CheckpointDirectory, url: string) {
-  if (lexiconFile === undefined && manifest.prompt === undefined) return;
+  const isPlain =
+    lexiconFile === undefined && manifest.prompt === undefined && !hasOwnTerms(manifest);
+  if (isPlain) return;
   throw new CspladeError(
     "provider_unsuitable",
-    `${url} is text-embeddings-inference, and the checkpoint ${directory} has a lexical part or a prompt, which it does not compute.`,
+    `${url} is text-embeddings-inference, and the checkpoint ${directory} has a lexical part, a prompt or questions without added terms, which it does not compute.`,
     { hint: "Let csplade serve encode with this checkpoint, and name that gateway." },
   );
 }

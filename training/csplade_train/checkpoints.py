@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +117,7 @@ def write_manifest(
         **({"threshold": about.threshold} if about.threshold else {}),
         **({"never_terms": list(about.never_terms)} if about.never_terms else {}),
         **({"prompt": about.prompt} if about.prompt else {}),
-        **({"input": {role: asdict(each) for role, each in about.input.items()}} if about.input else {}),
+        **({"input": {role: each.told() for role, each in about.input.items()}} if about.input else {}),
         "max_tokens": about.max_tokens,
         "top_k": about.top_k,
         "pad_token_id": about.pad_token_id,

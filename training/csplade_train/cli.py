@@ -52,6 +52,7 @@ from .collapse import Collapsed
 from .data import catalogue, collect, corpus, written
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
+from .input_recipe import OWN_TERMS, RoleInput
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
@@ -463,12 +464,18 @@ def draw(a: argparse.Namespace) -> None:
 
 
 def measure(a: argparse.Namespace) -> None:
+    around: dict[str, RoleInput] | None = None
+    questioner: evaluate.Encoder | None = None
     if a.checkpoint.is_dir():
         manifest = json.loads((a.checkpoint / "manifest.json").read_text(encoding="utf-8"))
         tokenizer = Tokenizer.from_file(str(a.checkpoint / "tokenizer.json"))
         encoder: evaluate.Encoder = evaluate.OnnxEncoder(a.checkpoint, a.threads)
         limits, top_k = manifest["max_tokens"], manifest["top_k"]
         lexicon = lexicon_of(a.checkpoint)
+        if "input" in manifest:
+            around = {role: RoleInput.of(told) for role, told in manifest["input"].items()}
+            if around["query"].terms == OWN_TERMS:
+                questioner = evaluate.Questioner(encoder, query_table.read(a.checkpoint).numpy())
     else:
         torch.set_num_threads(a.threads)
         model, tokenizer_json = checkpoints.load_master(a.checkpoint)
@@ -479,7 +486,9 @@ def measure(a: argparse.Namespace) -> None:
         top_k = {"document": a.top_document, "query": a.top_query or top_k["query"]}
     for directory in a.data:
         collection = evaluate.load_collection(directory)
-        figures = evaluate.evaluate(encoder, tokenizer, collection, limits, top_k, lexicon, a.corpus_idf)
+        figures = evaluate.evaluate(
+            encoder, tokenizer, collection, limits, top_k, lexicon, a.corpus_idf, around, questioner
+        )
         print(json.dumps({"collection": directory.name, **{k: round(v, 4) for k, v in figures.items()}}), flush=True)
 
 

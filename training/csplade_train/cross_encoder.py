@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def build(found: CrossEncoder, precision: str, block: int = 32, target: Target =
 
 def fingerprint(found: CrossEncoder) -> str:
     """16 hexadecimal digits that name what is scored, the same at every precision."""
-    recipe = [asdict(found.question), asdict(found.text), found.max_tokens, found.types, found.activation]
+    recipe = [found.question.told(), found.text.told(), found.max_tokens, found.types, found.activation]
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
     for name, tensor in sorted(found.model.state_dict().items()):
         digest.update(name.encode())
@@ -195,7 +195,7 @@ def write(
         "precision": precision,
         **({"provider": target.provider} if target.provider != ANY.provider else {}),
         "files": {n: {"sha256": sha256_of(directory / n), "bytes": (directory / n).stat().st_size} for n in names},
-        "input": {"query": asdict(found.question), "document": asdict(found.text)},
+        "input": {"query": found.question.told(), "document": found.text.told()},
         "max_tokens": found.max_tokens,
         "activation": found.activation,
         "pad_token_id": pad if isinstance(pad, int) and pad >= 0 else 0,

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from . import tokenizer as tok
 from .batches import padded
+from .input_recipe import RoleInput, tokens_read
 from .lexicon import Lexicon, TermSpace
 from .model import SparseEncoder
 
@@ -88,6 +88,21 @@ class OnnxEncoder:
             indices, values = self.session.run(["indices", "weights"], feed)
             for n, v, i in zip(batch, values, indices, strict=True):
                 result[n] = (i[v > 0], v[v > 0])
+        return result
+
+
+class Questioner:
+    """A checkpoint whose questions have their own terms alone, read as questions."""
+
+    def __init__(self, encoder: Encoder, factors: np.ndarray) -> None:
+        """factors [V]: what the weights of a question's own tokens are multiplied with."""
+        self.encoder, self.factors = encoder, factors
+
+    def encode(self, rows: list[list[int]], k: int) -> list[Vector]:
+        result = []
+        for row, (indices, weights) in zip(rows, self.encoder.encode(rows, k), strict=True):
+            weights = np.where(np.isin(indices, row), weights * self.factors[indices], 0.0).astype(np.float32)
+            result.append((indices[weights > 0], weights[weights > 0]))
         return result
 
 
@@ -203,17 +218,23 @@ def evaluate(
     top_k: dict[str, int],
     lexicon: Lexicon | None = None,
     corpus_idf: bool = False,
+    around: dict[str, RoleInput] | None = None,
+    questioner: Encoder | None = None,
 ) -> dict[str, float]:
     """Figures of one collection, with the average number of terms per query and document.
 
-    corpus_idf: the queries' words weigh by their frequencies in the collection's own vectors.
+    corpus_idf: the queries' words weigh by their frequencies in the collection's own vectors; around: what the model
+    reads around a text of each role, nothing without it; questioner: what encodes queries, if it is not `encoder`.
     """
+    around = around or {"document": RoleInput(), "query": RoleInput()}
     document_ids = list(collection.documents)
     query_ids = [q for q in collection.queries if q in collection.relevant]
     texts = [collection.documents[d] for d in document_ids]
-    documents = encoder.encode(tok.encode_batch(tokenizer, texts, limits["document"]), top_k["document"])
+    read = tokens_read(tokenizer, texts, limits["document"], around["document"])
+    documents = encoder.encode(read, top_k["document"])
     asked = [collection.queries[q] for q in query_ids]
-    queries = encoder.encode(tok.encode_batch(tokenizer, asked, limits["query"]), top_k["query"])
+    read = tokens_read(tokenizer, asked, limits["query"], around["query"])
+    queries = (questioner or encoder).encode(read, top_k["query"])
     vocabulary = max(tokenizer.get_vocab().values()) + 1
     if lexicon is not None:
         space = TermSpace(tokenizer, lexicon)

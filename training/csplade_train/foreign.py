@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +234,7 @@ def fingerprint(
     read: what is around a text of each role.
     """
     digest = hashlib.sha256(f"{family.name}/{layers}/{POOLING}/{ACTIVATION}".encode())
-    digest.update(json.dumps({role: asdict(each) for role, each in read.items()}, sort_keys=True).encode())
+    digest.update(json.dumps({role: each.told() for role, each in read.items()}, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy(), dtype="<f4").tobytes())

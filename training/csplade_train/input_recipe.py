@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from tokenizers import Tokenizer
+
+ANY_TERMS = "any"
+OWN_TERMS = "own"
 
 
 @dataclass(frozen=True)
@@ -13,13 +18,25 @@ class RoleInput:
     """A role's words and special tokens.
 
     prefix: written before a text and tokenized with it; suffix: written behind it and tokenized apart;
-    begin, end: special tokens before and behind all that.
+    begin, end: special tokens before and behind all that; terms: which tokens may be terms, any of the vocabulary
+    or, of a question, its "own": those that the model reads, weighed by factors in `query_weights.json`.
     """
 
     prefix: str = ""
     suffix: str = ""
     begin: tuple[str, ...] = ()
     end: tuple[str, ...] = ()
+    terms: str = ANY_TERMS
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> RoleInput:
+        """As a manifest has it."""
+        lists = {name: tuple(told.get(name, ())) for name in ("begin", "end")}
+        return cls(told.get("prefix", ""), told.get("suffix", ""), terms=told.get("terms", ANY_TERMS), **lists)
+
+    def told(self) -> dict[str, object]:
+        """As manifests and fingerprints have it: what is as it always was goes without saying."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("terms", ANY_TERMS)}
 
 
 def without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
@@ -49,6 +66,29 @@ def special_tokens(tokenizer: Tokenizer) -> RoleInput:
     return RoleInput(begin=begin, end=end)
 
 
+def with_own_terms(around: RoleInput) -> RoleInput:
+    """The same words and tokens around a question to which no terms are added."""
+    return replace(around, terms=OWN_TERMS)
+
+
 def with_words(around: RoleInput, prefix: str = "", suffix: str = "") -> RoleInput:
     """The same special tokens, and words."""
     return replace(around, prefix=prefix, suffix=suffix)
+
+
+def tokens_read(tokenizer: Tokenizer, texts: list[str], limit: int, around: RoleInput) -> list[list[int]]:
+    """Token ids that the model reads of each text, as the encoder in Node hands them over; none of a blank text.
+
+    limit: of tokens of prefix and text; what is cut off is the text.
+    """
+
+    def ids_of(tokens: tuple[str, ...]) -> list[int]:
+        found = [tokenizer.token_to_id(token) for token in tokens]
+        return [number for number in found if number is not None]
+
+    begin = ids_of(around.begin)
+    end = [*tokenizer.encode(around.suffix, add_special_tokens=False).ids, *ids_of(around.end)]
+    encoded = tokenizer.encode_batch([around.prefix + text for text in texts], add_special_tokens=False)
+    return [
+        [*begin, *each.ids[:limit], *end] if text.strip() else [] for text, each in zip(texts, encoded, strict=True)
+    ]

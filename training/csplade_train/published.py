@@ -56,7 +56,10 @@ class Published:
     max_tokens: dict[str, int]
     scores: Scores = field(default_factory=Scores)
     query_weights: Tensor | None = None
-    """Weights [V] of the tokens of a query, where no model reads it; a repeated token counts once."""
+    """Weights [V] of the tokens of a query, where no model reads it; a repeated token counts once.
+
+    Where a query has its own terms alone (`RoleInput.terms`), their factors.
+    """
     head: tuple[Tensor, Tensor] | None = None
     """Weight [1, H] and bias [1] of the score that each token of the text gets itself (BGE-M3)."""
 
@@ -273,7 +276,7 @@ def fingerprint(found: Published) -> str:
     """
     recipe = {
         "scores": vars(found.scores),
-        "input": {role: vars(each) for role, each in found.input.items()},
+        "input": {role: each.told() for role, each in found.input.items()},
         "max_tokens": found.max_tokens,
     }
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())

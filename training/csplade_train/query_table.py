@@ -41,6 +41,11 @@ def start_of(idf: Tensor, scale: float) -> Tensor:
     return scale * idf.clamp(0.02, 9.0).sqrt()
 
 
+def read(directory: Path) -> Tensor:
+    """The weights [V] in a checkpoint's `query_weights.json`."""
+    return torch.tensor(json.loads((directory / FILE).read_text(encoding="utf-8"))["weights"], dtype=torch.float32)
+
+
 def write(directory: Path, weights: Tensor, repeated: str = "once") -> Path:
     """Write `query_weights.json`, weights rounded to five digits."""
     path = directory / FILE

@@ -163,5 +163,15 @@ def write_card(directory: Path, *tags: str) -> None:
     (directory / "README.md").write_text("\n".join(lines), encoding="utf-8")
 
 
+def write_lexical_card(directory: Path) -> None:
+    """A card as SPLADE-v3-Lexical has: nothing else in such a folder tells it from another SPLADE."""
+    write_card(directory, "splade")
+    told = (
+        "## SPLADE-v3-Lexical\n\nThe SPLADE-Lexical version (no expansion on the query side - only term weighting).\n"
+    )
+    with open(directory / "README.md", "a", encoding="utf-8") as card:
+        card.write(told)
+
+
 def write_idf(directory: Path) -> None:
     (directory / "idf.json").write_text(json.dumps(idf_of(directory)), encoding="utf-8")

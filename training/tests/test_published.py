@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from node_encoder import assert_same, encode
-from published_folders import LIMIT, LONG, TEXTS, bge_m3, idf_of, masked, write_card, write_idf
+from node_encoder import Encoded, assert_same, encode
+from published_folders import LIMIT, LONG, TEXTS, bge_m3, idf_of, masked, write_card, write_idf, write_lexical_card
+from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from csplade_train import cli
+from csplade_train import cli, query_table
+from csplade_train.evaluate import OnnxEncoder, Questioner
+from csplade_train.input_recipe import RoleInput, tokens_read
 
+SPECIAL_OF_BERT = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
 TABLE = {"CSPLADE_QUERY_ENCODER": "table"}
 ROLES = ("document", "query")
 EVERY = [*TEXTS, LONG]
@@ -94,6 +98,45 @@ def test_a_router_with_a_table_for_queries_gives_in_node_what_sentence_transform
     assert_same(got, given(encoder, "query", EVERY))
 
 
+def assert_python_reads_as_node(directory: Path, manifest: dict[str, Any], given_by_node: list[Encoded]) -> None:
+    """Evaluation here has the questions' vectors that Node gives."""
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    rows = tokens_read(tokenizer, EVERY, manifest["max_tokens"]["query"], RoleInput.of(manifest["input"]["query"]))
+    factors = query_table.read(directory).numpy()
+    expected = np.zeros((len(EVERY), len(factors)), dtype=np.float32)
+    found = Questioner(OnnxEncoder(directory, 1), factors).encode(rows, manifest["top_k"]["query"])
+    for row, (indices, weights) in zip(expected, found, strict=True):
+        row[indices] = weights
+    assert_same(given_by_node, expected)
+
+
+@pytest.mark.parametrize("factors", [[1.0], [0.0, 1.0, 0.25, 3.0]])
+def test_a_model_that_adds_nothing_to_questions_gives_in_node_what_sentence_transformers_gives(
+    factors: list[float], tmp_path: Path
+) -> None:
+    """In the layout of naver/splade-v3-lexical: a Router behind the pooling has the question's tokens multiply it."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Router, Transformer
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+
+    model = Transformer(str(masked("bert", tmp_path / "model")), transformer_task="fill-mask")
+    weights = torch.tensor(factors).repeat(len(model.tokenizer))[: len(model.tokenizer)].clone()
+    static = SparseStaticEmbedding(model.tokenizer, weights, frozen=True)
+    router = Router({"query": [static], "document": []}, default_route="document")
+    encoder = SparseEncoder(modules=[model, SpladePooling("max"), router], device="cpu")
+    encoder.prompts = {"query": "query: ", "document": ""}
+    encoder.save_pretrained(str(tmp_path / "published"))
+    manifest = converted(tmp_path / "published", tmp_path / "out")
+    assert manifest["input"]["query"]["terms"] == "own" and "terms" not in manifest["input"]["document"]
+    got = encode(tmp_path / "out", EVERY, "document")
+    assert_same(got, given(encoder, "document", [passage.text for passage in got]))
+    expected, whole = given(encoder, "query", EVERY), given(encoder, "document", EVERY)
+    assert 5 < np.count_nonzero(expected) < np.count_nonzero(whole) / 4, "the model adds terms, the question has none"
+    got = encode(tmp_path / "out", EVERY, "query")
+    assert_same(got, expected)
+    assert_python_reads_as_node(tmp_path / "out", manifest, got)
+
+
 def own_code(directory: Path, texts: list[str], activation: str, never: list[int]) -> np.ndarray:
     """What the model cards of SPLADE and of OpenSearch's encoders compute, one text at a time."""
     tokenizer, model = AutoTokenizer.from_pretrained(directory), AutoModelForMaskedLM.from_pretrained(directory).eval()
@@ -162,6 +205,52 @@ def test_a_plain_masked_model_is_read_as_its_model_card_says(tag: str, never: li
     write_card(source, "transformers", tag)
     assert converted(source, tmp_path / "out")["training"] == {"family": tag}
     assert_same(encode(tmp_path / "out", EVERY, "query"), own_code(source, EVERY, "log1p_relu", never))
+
+
+@pytest.mark.parametrize("told", ["card", "training", "name"])
+def test_a_splade_lexical_folder_gives_questions_their_own_tokens_as_its_authors_code_does(
+    told: str, tmp_path: Path
+) -> None:
+    source = masked("bert", tmp_path / "model")
+    more = ["--family", "splade-lexical"] if told == "name" else []
+    if told == "card":
+        write_lexical_card(source)
+    if told == "training":
+        write_card(source, "splade")
+        (source / "training_args.json").write_text(json.dumps({"lexical_type": "query"}), encoding="utf-8")
+    manifest = converted(source, tmp_path / "out", *more)
+    assert manifest["training"] == {"family": "splade-lexical"}
+    got = encode(tmp_path / "out", EVERY, "document")
+    assert_same(got, own_code(source, [passage.text for passage in got], "log1p_relu", []))
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    expected = own_code(source, EVERY, "log1p_relu", [tokenizer.convert_tokens_to_ids(t) for t in SPECIAL_OF_BERT])
+    for row, text in zip(expected, EVERY, strict=True):
+        others = np.ones(len(row), dtype=bool)
+        others[tokenizer(text, truncation=True)["input_ids"]] = False
+        row[others] = 0
+    assert np.count_nonzero(expected) > 5
+    got = encode(tmp_path / "out", EVERY, "query")
+    assert_same(got, expected)
+    assert_python_reads_as_node(tmp_path / "out", manifest, got)
+    plain = converted(source, tmp_path / "plain", "--family", "splade") if told == "name" else None
+    assert plain is None or plain["fingerprint"] != manifest["fingerprint"], "another space, for the same weights"
+
+
+def test_a_splade_that_leaves_documents_their_own_terms_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = masked("bert", tmp_path / "model")
+    write_card(source, "splade")
+    (source / "training_args.json").write_text(json.dumps({"lexical_type": "both"}), encoding="utf-8")
+    words = ["convert", str(source), "--out", str(tmp_path / "out"), "--name", "test", "--license", "MIT"]
+    assert cli.main(words) == 2
+    assert "lexical_type" in capsys.readouterr().err
+
+
+def test_a_role_whose_terms_are_any_is_told_as_before_so_that_fingerprints_stay() -> None:
+    told = {"prefix": "query: ", "suffix": "", "begin": ("[CLS]",), "end": ("[SEP]",)}
+    assert RoleInput.of(told).told() == told
+    assert RoleInput.of({**told, "terms": "own"}).told() == {**told, "terms": "own"}
 
 
 def test_a_masked_model_that_nothing_calls_sparse_is_refused_until_it_is_named(

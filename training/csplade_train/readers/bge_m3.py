@@ -16,13 +16,11 @@ def fits(folder: Folder) -> bool:
 
 
 def read(folder: Folder) -> Published:
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     model = AutoModel.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
     tokenizer = folder.tokenizer()
-    names = AutoTokenizer.from_pretrained(folder.path, local_files_only=True).special_tokens_map
-    found = (tokenizer.plain.token_to_id(str(names[n])) for n in NO_TERMS if n in names)
-    never = sorted({number for number in found if number is not None})
+    never = folder.special_ids(*NO_TERMS)
     head = torch.load(folder.path / HEAD, map_location="cpu", weights_only=True)
     most = own_tokens(tokenizer, model.config)
     return Published(

@@ -24,8 +24,9 @@ READERS = {
     "bge-m3": Reader(bge_m3.fits, bge_m3.read),
     "opensearch": Reader(masked.fits_opensearch, masked.read_opensearch),
     "splade": Reader(masked.fits_splade, masked.read_splade),
+    "splade-lexical": Reader(masked.fits_lexical, masked.read_lexical),
 }
-PLAIN = ("opensearch", "splade")
+PLAIN = ("opensearch", "splade", "splade-lexical")
 """Families whose folders may look like any masked language model: these may be named."""
 
 
@@ -36,14 +37,17 @@ def read_published(directory: Path, family: str | None = None, activation: str |
     Raises ValueError for a folder that fits no reader, with what was found in it.
     """
     folder = Folder(directory)
-    fitting = [name for name, reader in READERS.items() if reader.fits(folder)]
+    try:
+        fitting = [name for name, reader in READERS.items() if reader.fits(folder)]
+    except Unfit as unfit:
+        raise ValueError(f"{directory}: {unfit}") from unfit
     if family is not None and family not in fitting:
         if family not in PLAIN or fitting or not masked.is_masked(folder):
             told = f"its files are those of {fitting[0]}" if fitting else f"it has {folder.described()}"
             raise ValueError(f"{directory} is not of the family {family}: {told}")
         fitting = [family]
     if not fitting:
-        hint = "; name it with --family opensearch or splade" if masked.is_masked(folder) else ""
+        hint = f"; name it with --family {', '.join(PLAIN)}" if masked.is_masked(folder) else ""
         if folder.has("adapter_config.json"):
             base = folder.json("adapter_config.json").get("base_model_name_or_path")
             hint = f"; an adapter of {base} is converted with --model BASE"

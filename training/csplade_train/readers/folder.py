@@ -41,13 +41,16 @@ class Folder:
         return list(self.json("config.json").get("architectures") or [])
 
     @property
+    def card(self) -> str:
+        """The model card; nothing where there is none."""
+        return (self.path / "README.md").read_text(encoding="utf-8") if self.has("README.md") else ""
+
+    @property
     def tags(self) -> set[str]:
         """Tags in the front matter of the model card."""
         import yaml
 
-        if not self.has("README.md"):
-            return set()
-        parts = (self.path / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+        parts = self.card.split("---\n", 2)
         front = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
         return {str(tag).lower() for tag in (front or {}).get("tags") or []}
 
@@ -63,6 +66,14 @@ class Folder:
         from transformers import AutoModelForMaskedLM
 
         return AutoModelForMaskedLM.from_pretrained(self.path, dtype=torch.float32, local_files_only=True).eval()
+
+    def special_ids(self, *names: str) -> list[int]:
+        """Ids of the special tokens of these names, of those that its tokenizer has."""
+        from transformers import AutoTokenizer
+
+        loaded = AutoTokenizer.from_pretrained(self.path, local_files_only=True)
+        found = (loaded.convert_tokens_to_ids(str(t)) for n in names if (t := loaded.special_tokens_map.get(n)))
+        return sorted({int(number) for number in found if number is not None})
 
     def tokenizer(self, lowercase: bool = False) -> ReadTokenizer:
         from transformers import AutoTokenizer

@@ -2,18 +2,27 @@
 
 opensearch  special tokens are no terms; with idf.json a query is its tokens' weights in it
 splade      every token may be a term (naver/splade)
+splade-lexical  the same for documents; a question has terms for its own tokens alone, special ones left out
 
-Nothing in the files tells such a model from any other BERT, except idf.json and the tags of the model card.
+Nothing in the files tells such a model from any other BERT, except idf.json, what SPLADE's training wrote of itself
+(training_args.json), and the model card.
 """
 
 from __future__ import annotations
 
+import torch
+
+from ..input_recipe import with_own_terms
 from ..published import Published, Scores
-from .folder import Folder, own_tokens, token_table
+from .folder import Folder, Unfit, own_tokens, token_table
 
 OPENSEARCH = {"opensearch", "neural-sparse"}
 SPLADE = {"splade", "sparse-encoder", "learned sparse", "learned-sparse"}
-LIMIT = {"opensearch": 512, "splade": 256}
+LEXICAL = ("splade-lexical", "splade-v3-lexical", "no expansion on the query side")
+"""What the model card of a SPLADE calls one that adds nothing to questions."""
+NOT_OWN = ("cls_token", "sep_token", "pad_token", "mask_token")
+"""Tokens that SPLADE does not count among those of a question."""
+LIMIT = {"opensearch": 512, "splade": 256, "splade-lexical": 256}
 """Tokens of a text in the authors' own code."""
 
 
@@ -25,8 +34,27 @@ def fits_opensearch(folder: Folder) -> bool:
     return is_masked(folder) and (folder.has("idf.json") or bool(folder.tags & OPENSEARCH))
 
 
-def fits_splade(folder: Folder) -> bool:
+def fits_any_splade(folder: Folder) -> bool:
     return is_masked(folder) and not fits_opensearch(folder) and bool(folder.tags & SPLADE)
+
+
+def is_lexical(folder: Folder) -> bool:
+    """Its training says which side is left its own terms; where nothing is written of it, its card does.
+
+    Raises Unfit for documents with their own terms alone.
+    """
+    told = str(folder.json("training_args.json").get("lexical_type", ""))
+    if told in ("document", "both"):
+        raise Unfit("its training_args.json says that documents have their own terms alone (lexical_type)")
+    return told == "query" if told else any(sign in folder.card.lower() for sign in LEXICAL)
+
+
+def fits_splade(folder: Folder) -> bool:
+    return fits_any_splade(folder) and not is_lexical(folder)
+
+
+def fits_lexical(folder: Folder) -> bool:
+    return fits_any_splade(folder) and is_lexical(folder)
 
 
 def read_opensearch(folder: Folder) -> Published:
@@ -37,6 +65,10 @@ def read_splade(folder: Folder) -> Published:
     return read(folder, "splade")
 
 
+def read_lexical(folder: Folder) -> Published:
+    return read(folder, "splade-lexical")
+
+
 def read(folder: Folder, family: str) -> Published:
     model, tokenizer = folder.masked_model(), folder.tokenizer()
     most = own_tokens(tokenizer, model.config, LIMIT[family])
@@ -45,11 +77,16 @@ def read(folder: Folder, family: str) -> Published:
         table = token_table(folder.json("idf.json"), tokenizer.plain, int(model.config.vocab_size))
     if family == "opensearch" and table is not None:
         table[list(tokenizer.special)] = 0.0
+    asked = tokenizer.around
+    if family == "splade-lexical":
+        asked = with_own_terms(asked)
+        table = torch.ones(int(model.config.vocab_size))
+        table[folder.special_ids(*NOT_OWN)] = 0.0
     return Published(
         family,
         model,
         tokenizer.plain,
-        {"document": tokenizer.around, "query": tokenizer.around},
+        {"document": tokenizer.around, "query": asked},
         {"document": most, "query": most},
         Scores(never_terms=tokenizer.special if family == "opensearch" else ()),
         table,

@@ -1,8 +1,9 @@
 """Folders of sentence-transformers' SparseEncoder: naver/splade-v3, OpenSearch's since v2, and whoever trained with it.
 
 `modules.json` names a masked language model and SpladePooling, or a Router with those for documents and
-SparseStaticEmbedding for queries.  What its pooling calls `relu` is log1p_relu here, and its `log1p_relu`,
-which takes a second logarithm, log1p_log1p_relu.
+SparseStaticEmbedding for queries.  Where SparseStaticEmbedding follows the model's pooling, in a Router behind it
+(naver/splade-v3-lexical), it multiplies: a query has its own tokens alone.  What its pooling calls `relu` is
+log1p_relu here, and its `log1p_relu`, which takes a second logarithm, log1p_log1p_relu.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import load_file
 
-from ..input_recipe import with_words
+from ..input_recipe import with_own_terms, with_words
 from ..published import Published, Scores
 from .folder import Folder, Unfit, checked, own_tokens, token_table
 
@@ -39,16 +40,18 @@ def modules(folder: Folder) -> list[Module]:
 
 def routes(folder: Folder) -> dict[str, list[Module]]:
     """The modules of each role."""
-    found = modules(folder)
-    if [m.kind for m in found] != ["Router"]:
-        return {"document": found, "query": found}
-    config = found[0].folder.json("router_config.json")
+    before = modules(folder)
+    if not before or before[-1].kind != "Router":
+        return {"document": before, "query": before}
+    router = before.pop()
+    config = router.folder.json("router_config.json")
     types, structure = config["types"], config["structure"]
     missing = {"document", "query"} - set(structure)
     if missing:
         raise Unfit(f"its Router has no route for {' and '.join(sorted(missing))}")
     return {
-        role: [Module(str(types[n]).rsplit(".", 1)[-1], Folder(found[0].folder.path / n)) for n in structure[role]]
+        role: before
+        + [Module(str(types[n]).rsplit(".", 1)[-1], Folder(router.folder.path / n)) for n in structure[role]]
         for role in ("document", "query")
     }
 
@@ -85,11 +88,13 @@ def read(folder: Folder) -> Published:
         own = settings.get(f"{role}_length")
         limits[role] = limit if own is None else own_tokens(tokenizer, model.config, int(own))
     words = prompts(folder)
+    around = {role: with_words(tokenizer.around, prefix=words[role]) for role in ("document", "query")}
     table = None
     if query != document:
-        if [m.kind for m in query] != ["SparseStaticEmbedding"]:
+        own = query[:-1] == document
+        if not (own or len(query) == 1) or query[-1].kind != "SparseStaticEmbedding":
             raise Unfit(f"queries go through {' → '.join(m.kind for m in query)}, a second model of their own")
-        static = query[0].folder
+        static = query[-1].folder
         asked = static.tokenizer()
         if asked.plain.to_str() != tokenizer.plain.to_str():
             raise Unfit("queries and documents have different tokenizers")
@@ -101,12 +106,15 @@ def read(folder: Folder) -> Published:
             file = static.path / "model.safetensors"
             stored = load_file(file) if file.exists() else torch.load(static.path / "pytorch_model.bin")
             table = checked(stored["weight"])
-        limits["query"] = asked.longest
+        if own:
+            around["query"] = with_own_terms(around["query"])
+        else:
+            limits["query"] = asked.longest
     return Published(
         "sparse-encoder",
         model,
         tokenizer.plain,
-        {role: with_words(tokenizer.around, prefix=words[role]) for role in ("document", "query")},
+        around,
         limits,
         Scores(activation, str(pooling.get("pooling_strategy", "max"))),
         table,
