@@ -56,7 +56,7 @@ from .input_recipe import OWN_TERMS, RoleInput
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
-from .readers import chosen
+from .readers import chosen, splade_code
 from .readers.folder import Folder
 from .recipe import recipe_of
 from .reopen import reopen, reopen_prompted
@@ -309,6 +309,12 @@ def convert(a: argparse.Namespace) -> None:
     directory = a.directory or a.model
     if directory is None:
         raise ValueError("convert needs the directory of the checkpoint")
+    target = Target(a.provider, a.columns)
+    base_model = {"name": a.name, "source": a.source or str(directory.name), "license": a.license}
+    if a.family in (None, splade_code.NAME) and splade_code.fits(Folder(directory)):
+        parts = splade_code.read(Folder(directory), None if a.directory is None else a.model, a.base_name)
+        print(json.dumps(written_as(a, parts.family, parts.model, parts.tokenizer_file, base_model), indent=2))
+        return
     if Folder(directory).has("adapter_config.json") and a.adapter is None:
         # An adapter is what its authors publish; --model is the base that it was trained on.
         if a.directory is None or a.model is None:
@@ -317,8 +323,7 @@ def convert(a: argparse.Namespace) -> None:
                 f"{directory} is an adapter of {named or 'a model that it does not name'}: give its base, --model BASE"
             )
         directory, a.adapter = a.model, a.directory
-    target = Target(a.provider, a.columns)
-    base_model = {"name": a.name, "source": a.source or str(directory.name), "license": a.license}
+        base_model["source"] = a.source or str(directory.name)
     if a.family == cross_encoder.FAMILY or (a.family is None and cross_encoder.fits(Folder(directory))):
         pairs = cross_encoder.read(Folder(directory))
         print(json.dumps(cross_encoder.write(a.out, pairs, a.precision, a.name, base_model, target), indent=2))
@@ -336,15 +341,22 @@ def convert(a: argparse.Namespace) -> None:
     if a.adapter:
         foreign.demand_base(directory, a.adapter, a.base_name)
     model = foreign.load(directory, a.adapter)
-    tokenizer = foreign.adapted_tokenizer(foreign.tokenizer_file(directory, a.adapter), a.lowercase, a.append_eos)
+    file = foreign.tokenizer_file(directory, a.adapter)
+    print(json.dumps(written_as(a, foreign.FAMILIES[family], model, file, base_model), indent=2))
+
+
+def written_as(
+    a: argparse.Namespace, family: foreign.Family, model: Any, tokenizer_file: Path, base_model: dict[str, str]
+) -> dict[str, object]:
+    """Write a language model as a checkpoint of a family; returns its manifest."""
+    tokenizer = foreign.adapted_tokenizer(tokenizer_file, a.lowercase, a.append_eos)
     terms = None
     if a.terms:
         terms = foreign.corpus_terms(tokenizer, [d.text for d in corpus.read(a.terms)], a.least_count)
-    written = foreign.write(
-        a.out, model, tokenizer, foreign.FAMILIES[family], a.precision, a.name, base_model, a.layers, terms,
-        target=target,
+    return foreign.write(
+        a.out, model, tokenizer, family, a.precision, a.name, base_model, a.layers, terms,
+        target=Target(a.provider, a.columns),
     )  # fmt: skip
-    print(json.dumps(written, indent=2))
 
 
 def make_sparse(a: argparse.Namespace) -> None:
@@ -639,7 +651,7 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("directory", nargs="?", type=Path, help="the published checkpoint, or the base of an adapter")
     p.add_argument(
         "--family",
-        choices=sorted({*foreign.FAMILIES, *chosen.READERS, cross_encoder.FAMILY}),
+        choices=sorted({*foreign.FAMILIES, *chosen.READERS, splade_code.NAME, cross_encoder.FAMILY}),
         help="needed where neither files nor model card tell: some language models, plain masked ones without idf.json",
     )
     p.add_argument("--model", type=Path, help="the same as the directory; the base where the directory is an adapter")

@@ -124,13 +124,18 @@ def demand_base(base: Path, adapter: Path, called: str | None = None) -> None:
     if not file.exists():
         raise ValueError(f"{adapter} is no adapter: it has no adapter_config.json")
     wanted = str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    demand_called(base, wanted, f"the adapter {adapter}", called)
+
+
+def demand_called(base: Path, wanted: str, what: str, called: str | None = None) -> None:
+    """Raises ValueError unless a model is the one that something was made of; called: as in `demand_base`."""
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     names = [called] if called else [base.resolve().name, *base.resolve().parts, str(config.get("_name_or_path", ""))]
     # A hub's cache writes meta-llama/Llama-3.2-1B as models--meta-llama--Llama-3.2-1B.
     known = {n.replace("--", "/").rstrip("/").rsplit("/", 1)[-1].lower() for n in names if n}
     if wanted.rstrip("/").rsplit("/", 1)[-1].lower() not in known:
         raise ValueError(
-            f"the adapter {adapter} was trained on {wanted or 'a model that it does not name'}; "
+            f"{what} was trained on {wanted or 'a model that it does not name'}; "
             f"{called or base} is not known to be that. If it is, say so with --base-name {wanted}"
         )
 
