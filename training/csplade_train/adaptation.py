@@ -3,7 +3,7 @@
 An untouched causal LM read as a sparse encoder is dense, and contrastive
 training started on it collapses.  The `own` objective leaves, after a few dozen
 steps, a sparse encoder close to idf-weighted word overlap, on which contrast can
-build; `next_token` is Lion-SP's (arXiv 2502.15526).
+build; `next_token` is Lion-SP's (arXiv 2502.15526), `saturated` CSPLADE's (arXiv 2504.10816).
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .model import SparseEncoder
+
+POSITIONS = 1024
+"""Positions whose scores of the vocabulary are in memory at once."""
 
 BLANK = 0
 """The padding token stands for a blanked one: no text contains it."""
@@ -54,3 +58,28 @@ def next_token_loss(
         return states.sum() * 0.0
     logits = before.float() @ model.terms().float().T
     return F.cross_entropy(logits, ids[:, 1:][chosen[:, 1:]])
+
+
+def saturated_loss(model: SparseEncoder, ids: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy [scalar] of each next token, of its scores plus of log(1 + ReLU(scores)), as a language model.
+
+    What predicts well from weights that are never negative has no terms that ReLU has put out for good.
+    """
+    states, _ = model.hidden(ids, mask, causal=True)
+    follows = mask[:, 1:].bool()
+    before, targets = states[:, :-1][follows], ids[:, 1:][follows]
+    if len(before) == 0:
+        return states.sum() * 0.0
+    total = torch.zeros((), device=states.device)
+    for start in range(0, len(before), POSITIONS):
+        some = slice(start, start + POSITIONS)
+        part = checkpoint(_both_entropies, before[some], targets[some], model.terms(), use_reentrant=False)
+        total = total + part
+    return total / len(before)
+
+
+def _both_entropies(states: Tensor, targets: Tensor, table: Tensor) -> Tensor:
+    """Sums of both cross-entropies over positions: states [N, H], targets [N], table [V, H]."""
+    scores = (states.float() @ table.float().T).float()
+    saturated = torch.log1p(torch.relu(scores))
+    return F.cross_entropy(scores, targets, reduction="sum") + F.cross_entropy(saturated, targets, reduction="sum")

@@ -241,18 +241,22 @@ class SparseEncoder(nn.Module):
         """Bias [V] with the forbidden terms pushed below any logit."""
         return torch.where(self.term_mask, self.bias, torch.full_like(self.bias, MASKED_BIAS))
 
-    def hidden(self, ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """States [B, S, H] to be pooled, and their mask [B, S], from ids and mask [B, S]."""
+    def hidden(self, ids: Tensor, attention_mask: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
+        """States [B, S, H] to be pooled, and their mask [B, S], from ids and mask [B, S].
+
+        causal: as the language model gives them, each position seeing what stands before it, whatever the variant.
+        """
         pooled_mask = attention_mask
         s = ids.shape[1]
-        if self.config.variant == "echo":
+        echo = self.config.variant == "echo" and not causal
+        if echo:
             ids = torch.cat([ids, ids], dim=1)
             attention_mask = torch.cat([attention_mask, attention_mask], dim=1)
         real = attention_mask.bool()
         positions = (attention_mask.cumsum(1) - 1).clamp_min(0)
         n = ids.shape[1]
         allowed = real[:, None, None, :].expand(-1, 1, n, -1)
-        if self.config.variant == "echo":
+        if echo or causal:
             allowed = allowed & torch.ones(n, n, dtype=torch.bool, device=ids.device).tril()
         device = ids.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32

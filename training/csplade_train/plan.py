@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .adaptation import POSITIONS
 from .recipe import Recipe
 from .trainer import PART
 from .trunk_shape import TrunkShape
@@ -124,16 +125,21 @@ def plan(
         activations=in_graph * shape.layers * 4 * shape.hidden + part * _activations(shape)
         if recipe.gradient_checkpointing
         else in_graph * shape.layers * _activations(shape),
-        # Logits, weights and the gradients of both, of texts of all devices.
-        vectors=4 * 4.0 * texts * vocabulary,
+        # Logits, weights and the gradients of both: of texts of all devices, or of positions in adaptation.
+        vectors=4 * 4.0 * vocabulary * max(texts, POSITIONS if recipe.adaptation == "saturated" else 0),
     )
     passes = 2 if adapters else 3
     again = int(recipe.gradient_checkpointing) + int(recipe.gradient_cache)
     # The output layer sees each text once (of an echo the second copy), and its gradient only where a maximum stands.
     output = (1 + int(recipe.gradient_cache)) * vocabulary * hidden / copies
     operations = 2 * tokens * ((passes + again) * trunk + output)
-    seconds = operations / (count * device.peak * 1e12 * share)
-    hours = recipe.steps * seconds / 3600
+    reached = count * device.peak * 1e12 * share
+    seconds = operations / reached
+    adapting = min(recipe.adaptation_steps, recipe.steps)
+    first = seconds
+    if recipe.adaptation != "pairs":
+        first = _adaptation_operations(recipe, copies, passes, trunk, vocabulary * hidden) / reached
+    hours = ((recipe.steps - adapting) * seconds + adapting * first) / 3600
     return Plan(
         parameters=trunk + tables,
         trained=trained,
@@ -146,6 +152,17 @@ def plan(
         hours=hours,
         cost=None if price is None else price * count * hours,
     )
+
+
+def _adaptation_operations(r: Recipe, copies: int, passes: int, trunk: int, output: int) -> float:
+    """Floating-point operations of a step of adaptation that is no contrast; output: weights of the output layer."""
+    again = int(r.gradient_checkpointing)
+    if r.adaptation == "saturated":
+        # Every position is scored, and scored again where its gradient is asked for.
+        return 2 * r.batch * r.document_tokens * ((passes + again) * trunk + 3 * output)
+    tokens = copies * (r.batch / 2) * (r.query_tokens + r.document_tokens)
+    scored = 2 * r.blank_share if r.adaptation == "next_token" else 1
+    return 2 * tokens * ((passes + again) * trunk + scored * output / copies)
 
 
 def _linear(s: TrunkShape) -> int:

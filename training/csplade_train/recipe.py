@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-ADAPTATIONS = ("own", "next_token", "pairs")
+ADAPTATIONS = ("own", "next_token", "saturated", "pairs")
 QUERY_ENCODERS = ("model", "table")
 
 
@@ -16,6 +16,8 @@ class Recipe:
       own         a text's own tokens at idf-shaped heights, all others down;
       next_token  masked next-token prediction without the causal mask (Lion-SP):
                   `blank_share` of the tokens blanked, each predicted at the position before it;
+      saturated   next-token prediction under the causal mask, from a position's scores and from
+                  log(1 + ReLU(scores)) alike, on the passages (CSPLADE);
       pairs       contrast alone on the pairs, no teacher (LACONIC's weakly supervised start).
 
     Ranking: contrast over the batch and `negatives` mined passages a query, KL to the

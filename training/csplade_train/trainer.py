@@ -257,12 +257,16 @@ class Trainer:
     def adaptation_loss(self, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
         r = self.recipe
         texts = [self.passages[n] for n in rows[::2]] + [self.queries[n] for n in rows[::2]]
+        if r.adaptation == "saturated":
+            texts = [self.passages[n] for n in rows]
         ids, mask = self.padded(texts)
         with torch.autocast(self.processes.device.split(":")[0], dtype=torch.bfloat16):
             if r.adaptation == "next_token":
                 generator = torch.Generator().manual_seed(r.seed * 1_000_003 + self.step)
                 loss = adaptation.next_token_loss(self.model, ids, mask, r.blank_share, generator)
                 return loss, {}
+            if r.adaptation == "saturated":
+                return adaptation.saturated_loss(self.model, ids, mask), {}
             pooled = self.model.pooled(ids, mask)
         targets = own_weight_targets(self.idf, r.own_scale).to(pooled.device)
         loss = adaptation.loss(pooled, ids, mask, targets, self.model.term_mask, r.adaptation_others)

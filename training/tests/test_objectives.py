@@ -91,13 +91,42 @@ def test_a_query_of_the_table_counts_each_word_once_and_never_padding() -> None:
     assert query.tolist() == [[0.0, 1.0, 2.0, 0.0]]
 
 
-@pytest.mark.parametrize("candidate", ["own", "next_token", "pairs"])
+@pytest.mark.parametrize("candidate", ["own", "next_token", "saturated", "pairs"])
 def test_every_adaptation_candidate_trains_and_lowers_its_own_loss(candidate: str, tmp_path: Path) -> None:
     recipe = {"steps": 24, "adaptation": candidate, "adaptation_steps": 24, "learning_rate": 3e-3, "term_rate": 1e-2}
-    if candidate == "next_token":
+    if candidate in ("next_token", "saturated"):
         recipe["embedding_rate"] = 3e-3  # Random embeddings predict nothing.
     values = losses_of(tmp_path, recipe)
     assert sum(values[-8:]) < sum(values[:8])
+
+
+@pytest.mark.parametrize("variant", ["bi", "echo"])
+def test_saturated_adaptation_is_a_language_models_loss_of_scores_and_of_weights(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pairs(40)
+    model, text, _ = tiny_start(made, variant)
+    ids, mask = padded(
+        tok.encode_batch(Tokenizer.from_str(text), [p.passage[: 30 + 9 * n] for n, p in enumerate(made[:5])], 40)
+    )
+    states, _ = model.hidden(ids, mask, causal=True)
+    changed = ids.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % model.config.vocabulary
+    moved, _ = model.hidden(changed, mask, causal=True)
+    distance = (states - moved).abs().amax(-1).amax(0)
+    assert distance[:3].max() == 0 and distance[3:].min() > 0, "no position sees what stands behind it"
+    expected = []
+    for row, real, state in zip(ids, mask, states, strict=True):
+        for n in range(int(real.sum()) - 1):
+            scores = model.terms() @ state[n]
+            both = scores, torch.log1p(torch.relu(scores))
+            expected.append(-sum(s.log_softmax(0)[row[n + 1]] for s in both))
+    for size in (adaptation.POSITIONS, 7):
+        monkeypatch.setattr(adaptation, "POSITIONS", size)
+        loss = adaptation.saturated_loss(model, ids, mask)
+        assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
+    lone = adaptation.saturated_loss(model, ids[:, :1], mask[:, :1])
+    assert lone.item() == 0.0, "one token has none to predict"
 
 
 def test_blanking_spares_the_first_token_and_padding() -> None:

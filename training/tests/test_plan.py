@@ -117,19 +117,43 @@ def test_every_configuration_names_keys_that_exist() -> None:
         assert config["start"]["variant"] in ("bi", "echo"), path
 
 
-def test_the_plan_of_8b_in_the_readme_is_what_the_command_prints(
+@pytest.mark.parametrize(
+    ("name", "devices"), [("laconic", ["--gpus", "8"]), ("paper-8b", ["--gpus", "16", "--gpu", "a100-40"])]
+)
+def test_the_plans_of_8b_in_the_readme_are_what_the_command_prints(
+    name: str, devices: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B), encoding="utf-8")
+    config = str(TRAINING / "configs" / f"{name}.yaml")
+    words = ["plan", "--model", str(tmp_path), "--config", config, *devices, "--price-per-hour", "2.5"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    readme = (TRAINING / "README.md").read_text(encoding="utf-8")
+    assert shown in readme
+    assert f"configs/{name}.yaml {' '.join(devices)} --price-per-hour 2.5" in readme
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fits"] is True
+    assert main(["plan", "--model", str(tmp_path), "--config", config, "--share", "2"]) == 2
+    assert "above 0 and at most 1" in capsys.readouterr().err
+
+
+def test_the_papers_setting_has_both_variants_and_an_echo_takes_the_hours_that_the_readme_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(LLAMA_8B), encoding="utf-8")
-    laconic = str(TRAINING / "configs" / "laconic.yaml")
-    words = ["plan", "--model", str(tmp_path), "--config", laconic, "--gpus", "8", "--price-per-hour", "2.5"]
-    assert main(words) == 0
-    shown = capsys.readouterr().out
-    assert shown in (TRAINING / "README.md").read_text(encoding="utf-8")
-    assert main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["fits"] is True
-    assert main(["plan", "--model", str(tmp_path), "--config", laconic, "--share", "2"]) == 2
-    assert "above 0 and at most 1" in capsys.readouterr().err
+    given = (TRAINING / "configs" / "paper-8b.yaml").read_text(encoding="utf-8")
+    (tmp_path / "echo.yaml").write_text(given.replace("variant: bi", "variant: echo"), encoding="utf-8")
+    words = ["plan", "--model", str(tmp_path), "--config", str(tmp_path / "echo.yaml")]
+    assert main([*words, "--gpus", "16", "--gpu", "a100-40"]) == 0
+    hours = capsys.readouterr().out.splitlines()[-1]
+    assert f"with `variant: echo` it is {hours}" in (TRAINING / "README.md").read_text(encoding="utf-8")
+
+
+def test_steps_of_adaptation_cost_what_they_compute() -> None:
+    whole = planned(Recipe(batch=32, negatives=7, steps=100, adaptation="pairs", adaptation_steps=50))
+    for adaptation in ("own", "next_token", "saturated"):
+        told = planned(Recipe(batch=32, negatives=7, steps=100, adaptation=adaptation, adaptation_steps=50))
+        assert 0.5 * whole.hours < told.hours < 0.7 * whole.hours, "a step of eight passages a query costs more"
 
 
 def test_processes_that_only_take_part_in_saving_keep_nothing() -> None:
