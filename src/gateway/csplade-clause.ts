@@ -4,6 +4,7 @@ import { getNodeValue } from "jsonc-parser";
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
 import { MOST_RERANKED } from "../rerank/rerank.js";
+import { conversationShape } from "./conversation.js";
 
 /** Options of `{"csplade": {…}}`; `{"csplade": "text"}` is short for `query_text` alone. */
 export const clauseSchema = z
@@ -28,17 +29,7 @@ export const clauseSchema = z
       .describe(
         "Factor of what the model adds to query_text; the setting query.expansion without it.",
       ),
-    history: z
-      .array(z.string())
-      .max(1_000)
-      .optional()
-      .describe("What was said before query_text, oldest first; the latest 10 turns count."),
-    history_decay: z
-      .number()
-      .min(0)
-      .max(1)
-      .optional()
-      .describe("What a step back multiplies a turn's weights by; query.history_decay without it."),
+    ...conversationShape,
     rerank: z
       .number()
       .int()

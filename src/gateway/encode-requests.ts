@@ -8,6 +8,7 @@
  */
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
+import { conversationShape } from "./conversation.js";
 import type { Role } from "./encode-queue.js";
 
 const text = z.string();
@@ -34,10 +35,16 @@ export const encodeSchema = z
       .describe(
         "Answer each passage by itself, by token ids, as model.remote of another csplade asks.",
       ),
+    ...conversationShape,
   })
   .refine((body) => (body.text === undefined) !== (body.texts === undefined), {
     message: 'give either "text" or "texts"',
-  });
+  })
+  .refine(
+    ({ text, role, passages, history }) =>
+      history === undefined || (text !== undefined && role === "query" && passages === undefined),
+    { message: 'history goes with one "text" of the role "query", not in passages' },
+  );
 
 /** `POST /embed_sparse` of text-embeddings-inference. */
 export const embedSparseSchema = z.object({

@@ -8,6 +8,7 @@ import { shortDecimal, toFeatures, type Features } from "../sparse/features.js";
 import { termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import { termNames, type TermNames } from "../sparse/term-names.js";
 import { callerOf } from "./caller.js";
+import { inConversations, spokenTexts } from "./conversation.js";
 import { requestLife } from "./request-life.js";
 import type { PassageOptions, Role } from "./encode-queue.js";
 import {
@@ -68,7 +69,12 @@ export function addEncodeRoutes(
       }));
       return { model: name, fingerprint, role, results };
     }
-    const encoded = await encode(body.texts ?? body.text ?? [], body.role, request, reply);
+    const { text, history } = body;
+    const asked = history === undefined || text === undefined ? [] : [{ ...body, text }];
+    const given = asked.length > 0 ? asked.flatMap(spokenTexts) : (body.texts ?? text ?? []);
+    const alone = await encode(given, body.role, request, reply);
+    const decay = config["query.history_decay"];
+    const encoded = asked.length > 0 ? inConversations(asked, alone, decay) : alone;
     return {
       model: name,
       fingerprint,

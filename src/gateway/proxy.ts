@@ -7,11 +7,11 @@ import { onBehalfOf, type Cluster } from "../cluster/client-cluster.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { CorpusIdf } from "../query/corpus-idf.js";
-import { readTurns, withHistory } from "../query/conversation.js";
 import { searchedFields } from "../query/searched-fields.js";
 import { callerOf, type Caller } from "./caller.js";
+import { inConversations, spokenTexts } from "./conversation.js";
 import { textsOf } from "./encode-requests.js";
-import type { EncodedVector, EncodeService } from "./encode-service.js";
+import type { EncodeService } from "./encode-service.js";
 import { reportUnexpected, retryAfter } from "./http-error.js";
 import { ClusterRefusal, type IndexPlans } from "./index-plans.js";
 import type { Metrics } from "./metrics.js";
@@ -20,7 +20,7 @@ import { readBody } from "./request-body.js";
 import { requestLife, type RequestLife } from "./request-life.js";
 import type { Reranker } from "../rerank/reranker.js";
 import { answerReranked, planReranking, type RerankedSearch } from "./reranked-search.js";
-import { rewriteSearches, type AskedText, type RewriteContext } from "./search-rewriter.js";
+import { rewriteSearches, type RewriteContext } from "./search-rewriter.js";
 import { mayHaveClause } from "./search-scan.js";
 import { SCANNED_AT_ONCE_BYTES, type SearchScanner } from "./search-scanner.js";
 import { namesOf, searchTarget } from "./search-target.js";
@@ -145,27 +145,6 @@ async function answerInOrder(
   await answerReranked(request, response, search, rewritten, means);
 }
 
-/** Questions with what was said before them, of the vectors of both in the order of the texts. */
-function inConversations(
-  asked: readonly AskedText[],
-  encoded: readonly EncodedVector[],
-  decay: number,
-): EncodedVector[] {
-  let next = 0;
-  return asked.flatMap(({ history = [], history_decay = decay }) => {
-    const [question, ...turns] = encoded.slice(next, (next += 1 + readTurns(history).length));
-    if (question === undefined) return [];
-    const failed = turns.find(({ failure }) => failure !== undefined)?.failure;
-    const { vector, words } = withHistory(question, turns, history_decay);
-    return {
-      ...question,
-      vector,
-      ...(words === undefined ? {} : { words }),
-      ...(failed === undefined ? {} : { failure: `an earlier turn: ${failed}` }),
-    };
-  });
-}
-
 function contextOf(
   caller: Caller,
   life: RequestLife,
@@ -181,10 +160,10 @@ function contextOf(
     },
     capabilities: () => plans.capabilities(caller),
     encode: async (asked) => {
-      const spoken = asked.flatMap(({ text, expansion, history = [] }) =>
-        [text, ...readTurns(history)].map((each) => ({
-          text: each,
-          factor: expansion ?? config["query.expansion"],
+      const spoken = asked.flatMap((question) =>
+        spokenTexts(question).map((text) => ({
+          text,
+          factor: question.expansion ?? config["query.expansion"],
         })),
       );
       const texts = textsOf(

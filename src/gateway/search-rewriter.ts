@@ -18,6 +18,7 @@ import { fromFeatures } from "../sparse/features.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
 import { addedWordQueries } from "./added-words.js";
+import type { AskedConversation } from "./conversation.js";
 import { ClauseError, type CspladeClause } from "./csplade-clause.js";
 import type { EncodedVector } from "./encode-service.js";
 import { ClusterRefusal, type SearchedIndices } from "./index-plans.js";
@@ -33,13 +34,9 @@ import { matchesPattern } from "../cluster/wildcard.js";
 export type Rule = Config["gateway.rules"][number];
 
 /** A question to be encoded. */
-export interface AskedText {
-  readonly text: string;
+export interface AskedText extends AskedConversation {
   /** Factor of what the model adds to it; the configuration's without it. */
   readonly expansion?: number | undefined;
-  /** What was said before, oldest first, and what a step back multiplies its weights by. */
-  readonly history?: readonly string[] | undefined;
-  readonly history_decay?: number | undefined;
 }
 
 /** What a rewrite needs from outside; asked for only when there is something to rewrite. */

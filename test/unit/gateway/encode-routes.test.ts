@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { packageRoot } from "../../../src/config/package-root.js";
+import { withHistory } from "../../../src/query/conversation.js";
 import { toFeatures, type Features } from "../../../src/sparse/features.js";
 import { maxMerge } from "../../../src/sparse/sparse-vector.js";
 import { startTestGateway, type TestGateway } from "../../support/gateway.js";
@@ -64,6 +65,54 @@ describe("the gateway's encode routes", function () {
     const body = { text: "the space", role: "query", format: "terms" };
     const { results } = await json<Encoded>(gateway.post("/encode", body));
     assert.ok(Object.keys(results[0]!.vector).some((term) => /[a-z]/.test(term)));
+  });
+
+  it("POST /encode gives a question and what was said before it one vector, as a search's clause has", async () => {
+    const history = ["dogs and cats", "  ", "sleep"];
+    const asked = { text: TEXT, role: "query", history };
+    const turns = await gateway.encoder.encodeQueries([TEXT, "dogs and cats", "sleep"]);
+    const [question, ...before] = turns.map((each) => each.passages[0]!);
+    for (const decay of [undefined, 0.25, 0]) {
+      const merged = withHistory(question!, before, decay ?? 0.5);
+      const body = { ...asked, ...(decay === undefined ? {} : { history_decay: decay }) };
+      const { results } = await json<Encoded>(gateway.post("/encode", body));
+      assert.equal(results.length, 1);
+      same(results[0]!.vector, toFeatures(merged.vector));
+      assert.equal(results[0]!.tokens, question!.tokens);
+    }
+    const named = await json<Encoded>(gateway.post("/encode", { ...asked, format: "terms" }));
+    assert.equal(
+      Object.keys(named.results[0]!.vector).length,
+      withHistory(question!, before).vector.ids.length,
+    );
+    const none = await json<Encoded>(gateway.post("/encode", { ...asked, history: [] }));
+    same(none.results[0]!.vector, query);
+  });
+
+  it("POST /encode refuses a history where it has no meaning, and more turns than a request may have texts", async () => {
+    const history = ["sleep"];
+    for (const body of [
+      { text: TEXT, history },
+      { texts: [TEXT], role: "query", history },
+      { text: TEXT, role: "query", history, passages: {} },
+      { text: TEXT, role: "query", history, history_decay: 1.5 },
+      { text: TEXT, role: "query", history: [7] },
+      { text: TEXT, role: "query", history: Array.from({ length: 1_001 }, () => "x") },
+    ]) {
+      const { error } = await json<{ error: { code: string; message: string } }>(
+        gateway.post("/encode", body),
+        422,
+      );
+      assert.equal(error.code, "request_invalid");
+      assert.match(error.message, /history/);
+    }
+    const many = {
+      text: TEXT,
+      role: "query",
+      history: Array.from({ length: 9 }, (_, n) => `t${n}`),
+    };
+    const { error } = await json<{ error: { code: string } }>(gateway.post("/encode", many), 413);
+    assert.equal(error.code, "batch_too_large");
   });
 
   it("POST /embed_sparse answers as text-embeddings-inference does", async () => {
