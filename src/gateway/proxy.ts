@@ -93,14 +93,15 @@ export function createProxy(options: ProxyOptions): Proxy {
       const text = plain.toString("utf8");
       const context = contextOf(caller, life, options);
       const { edits, warnings, reranked } = await rewriteSearches(text, scan, context);
-      const [search] = reranked.flatMap(
+      const [search, ...more] = reranked.flatMap(
         (each) => planReranking(each, request, options.reranker !== undefined) ?? [],
       );
       const changed = edits.length > 0;
       if (changed) metrics.rewrites.inc({ outcome: "rewritten" });
       if (search !== undefined) {
-        const body = applyEdits(text, [...edits, ...search.edits]);
-        await answerInOrder(request, response, search, { body, warnings }, caller, options);
+        const searches = [search, ...more] as const;
+        const body = applyEdits(text, [...edits, ...searches.flatMap((each) => each.edits)]);
+        await answerInOrder(request, response, searches, { body, warnings }, caller, options);
         return;
       }
       await upstream.forward(request, response, {
@@ -128,11 +129,11 @@ async function demandLetIn(caller: Caller, { plans }: ProxyOptions): Promise<voi
   }
 }
 
-/** Answers a search in its reranker's order. */
+/** Answers searches in their reranker's order. */
 async function answerInOrder(
   request: IncomingMessage,
   response: ServerResponse,
-  search: RerankedSearch,
+  searches: readonly [RerankedSearch, ...RerankedSearch[]],
   rewritten: { readonly body: string; readonly warnings: readonly string[] },
   caller: Caller,
   { config, upstream, cluster, reranker }: ProxyOptions,
@@ -142,7 +143,7 @@ async function answerInOrder(
   const { signal } = requestLife(response, config["gateway.upstream_timeout_ms"] + timeoutMs);
   const asCaller = onBehalfOf(cluster, caller.headers);
   const means = { upstream, reranker, timeoutMs, cluster: asCaller, signal };
-  await answerReranked(request, response, search, rewritten, means);
+  await answerReranked(request, response, searches, rewritten, means);
 }
 
 function contextOf(

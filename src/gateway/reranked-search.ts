@@ -1,5 +1,5 @@
 /**
- * Searches whose first hits a reranker puts into its own order. The cluster is asked for all hits that
+ * Searches, alone or in an `_msearch`, whose first hits a reranker puts into its own order. The cluster is asked for all hits that
  * it is to look at, and what goes back is a page of them in the new order: each hit's bytes as they came
  * but for `_score`. Their texts are asked for by a search of their own, with the caller's rights: the
  * caller's own search may leave `_source` out, and need not carry it twice.
@@ -16,6 +16,7 @@ import { rerank } from "../rerank/rerank.js";
 import type { Reranker } from "../rerank/reranker.js";
 import { ClauseError } from "./csplade-clause.js";
 import { firstHits, type HitsPage } from "./hits-page.js";
+import { ofSearch } from "./search-scan.js";
 import type { SearchTarget } from "./search-target.js";
 import { applyEdits, type Edit } from "./text-edits.js";
 import { warningHeaders, type Upstream } from "./upstream.js";
@@ -31,6 +32,8 @@ export interface AskedReranking {
   readonly page: HitsPage;
   readonly target: SearchTarget;
   readonly pit: string | undefined;
+  /** From 1, in an `_msearch`. */
+  readonly number: number | undefined;
   /** The place of the query, for messages. */
   readonly path: string;
   readonly start: number;
@@ -44,6 +47,9 @@ export interface RerankedSearch extends Omit<AskedReranking, "page" | "by"> {
   readonly from: number;
   readonly size: number;
 }
+
+/** Searches of an `_msearch` that are reranked at a time: each waits for the cluster, then for the reranker. */
+const AT_ONCE = 4;
 
 /** Options in a URL that a page in another order cannot keep. */
 const REFUSED_OPTIONS = ["scroll", "sort", "filter_path", "format"];
@@ -66,14 +72,18 @@ export function planReranking(
   const wrong = obstacle(path, parameters, page, request.headers.accept, hasReranker);
   if (wrong !== undefined) {
     if (by === "rule") return undefined;
-    throw new ClauseError(`[${asked.path}.csplade.rerank]: ${wrong}`, asked.start);
+    const { path: place, start, number } = asked;
+    throw ofSearch(number, new ClauseError(`[${place}.csplade.rerank]: ${wrong}`, start));
   }
-  const from = wholeNumber(parameters.get("from") ?? page.from?.value ?? 0);
-  const size = wholeNumber(parameters.get("size") ?? page.size?.value ?? 10);
+  const inUrl = (name: string) => (asked.number === undefined ? parameters.get(name) : null);
+  const from = wholeNumber(inUrl("from") ?? page.from?.value ?? 0);
+  const size = wholeNumber(inUrl("size") ?? page.size?.value ?? 10);
   if (from === undefined || size === undefined || size === 0 || from >= asked.hits) {
     return undefined;
   }
-  const others = options.filter((option) => !/^(?:from|size)(?:=|$)/.test(option));
+  const others = options.filter(
+    (option) => asked.number !== undefined || !/^(?:from|size)(?:=|$)/.test(option),
+  );
   return {
     ...asked,
     url: others.length === 0 ? path : `${path}?${others.join("&")}`,
@@ -93,7 +103,7 @@ function obstacle(
   if (!hasReranker) {
     return "no reranker is configured; name a cross-encoder's directory with rerank.model, or a server with rerank.remote.";
   }
-  if (!/\/_search\/?$/.test(path)) return "only the hits of a _search are reranked.";
+  if (!/\/_m?search\/?$/.test(path)) return "only the hits of _search and _msearch are reranked.";
   if (ordered_by !== undefined) {
     return `reranking has an order of its own: leave ${ordered_by} out, and page with from and size.`;
   }
@@ -119,26 +129,26 @@ export interface RerankingMeans {
 }
 
 /**
- * Answers it.
- * @param body rewritten, its page too.
+ * Answers a `_search`, or an `_msearch` of which some searches are reranked.
+ * @param body rewritten, the pages too.
  * @throws CspladeError as {@link Upstream.ask}; `cluster_answer_invalid`; the signal's reason.
  */
 export async function answerReranked(
   request: IncomingMessage,
   response: ServerResponse,
-  search: RerankedSearch,
+  searches: readonly [RerankedSearch, ...RerankedSearch[]],
   { body, warnings }: { readonly body: string; readonly warnings: readonly string[] },
   means: RerankingMeans,
 ): Promise<void> {
   const { upstream, signal } = means;
-  const sent = { body: Buffer.from(body), url: search.url };
+  const sent = { body: Buffer.from(body), url: searches[0].url };
   const { status, headers, content, type } = await upstream.ask(request, sent, signal);
   if (status === 200 && !JSON_TYPE.test(type)) {
     throw new CspladeError("cluster_answer_invalid", `The answer to a search is no JSON: ${type}.`);
   }
   const { text, notes } =
     status === 200
-      ? await rerankedAnswer(content.toString("utf8"), search, means)
+      ? await rerankedAnswers(content.toString("utf8"), searches, means)
       : { text: content, notes: [] };
   signal.throwIfAborted();
   const length = ["content-length", String(Buffer.byteLength(text))];
@@ -156,11 +166,47 @@ interface AnsweredHit {
   readonly score: Pick<Edit, "start" | "end"> | undefined;
 }
 
+/** An answer with its hits in their new order, and why those of a search are not. */
+interface InOrder {
+  readonly text: string;
+  readonly notes: readonly string[];
+}
+
+/** All searches of a request share the time that reranking has. */
+async function rerankedAnswers(
+  text: string,
+  searches: readonly [RerankedSearch, ...RerankedSearch[]],
+  means: RerankingMeans,
+): Promise<InOrder> {
+  const late = AbortSignal.timeout(means.timeoutMs);
+  const [first] = searches;
+  if (first.number === undefined) return await rerankedAnswer(text, first, means, late);
+  const responses = valueOf(text, skipSpace(text, 0), "responses");
+  const answers = responses === undefined ? [] : itemsOf(text, responses);
+  const edits: Edit[] = [];
+  const notes: string[] = [];
+  const waiting = searches.values();
+  const work = async (): Promise<void> => {
+    for (const search of waiting) {
+      const { number = 0 } = search;
+      const answer = answers[number - 1];
+      if (answer === undefined) continue;
+      const { start, end } = answer;
+      const one = await rerankedAnswer(text.slice(start, end), search, means, late);
+      edits.push({ start, end, content: one.text });
+      notes.push(...one.notes.map((note) => `In search ${number}: ${note}`));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return { text: applyEdits(text, edits), notes };
+}
+
 async function rerankedAnswer(
   text: string,
   search: RerankedSearch,
   { reranker, timeoutMs, cluster, signal }: RerankingMeans,
-): Promise<{ readonly text: string; readonly notes: readonly string[] }> {
+  late: AbortSignal,
+): Promise<InOrder> {
   const hits = valueOf(text, skipSpace(text, 0), "hits");
   const list = hits === undefined ? undefined : valueOf(text, hits, "hits");
   if (hits === undefined || list === undefined) return { text, notes: [] };
@@ -174,7 +220,7 @@ async function rerankedAnswer(
     search.question,
     found,
     (looked, until) => textsOf(looked, search, cluster, until),
-    { hits: search.hits, timeoutMs, signal },
+    { hits: search.hits, timeoutMs, late, signal },
   );
   const page = ranked.hits.slice(search.from, search.from + search.size).map(scored);
   const between = second === undefined ? "," : text.slice(first.end, second.start);

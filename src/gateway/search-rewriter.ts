@@ -179,7 +179,7 @@ async function rewriteEach(
 
 /** What a clause asks of a reranker, else the first rule that asks for one. */
 function rerankingOf({ search, indices, places }: PlannedSearch): AskedReranking[] {
-  const { page, target, pit } = search;
+  const { page, target, pit, number } = search;
   if (page === undefined) return [];
   const clause = places.find(({ clause: { rerank = 0 } }) => rerank > 0);
   const place =
@@ -196,6 +196,7 @@ function rerankingOf({ search, indices, places }: PlannedSearch): AskedReranking
       page,
       target,
       pit,
+      number,
       path,
       start,
     },

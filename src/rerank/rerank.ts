@@ -15,6 +15,8 @@ export interface RerankLimits {
   readonly hits: number;
   /** How long that may take, milliseconds. */
   readonly timeoutMs: number;
+  /** Aborted when that is over, of several that share it; without it the time begins now. */
+  readonly late?: AbortSignal;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -50,7 +52,7 @@ export async function rerank<T extends object>(
     hits: readonly T[],
     signal: AbortSignal,
   ) => readonly string[] | Promise<readonly string[]>,
-  { hits: most, timeoutMs, signal }: RerankLimits,
+  { hits: most, timeoutMs, late = AbortSignal.timeout(timeoutMs), signal }: RerankLimits,
 ): Promise<Reranked<T>> {
   const started = performance.now();
   const first = hits.slice(0, most);
@@ -62,7 +64,6 @@ export async function rerank<T extends object>(
     took_ms: Math.round(performance.now() - started),
   });
   if (first.length === 0) return { hits, reranking: outcome() };
-  const late = AbortSignal.timeout(timeoutMs);
   const all = signal === undefined ? late : AbortSignal.any([signal, late]);
   try {
     const texts = await textsOf(first, all);

@@ -61,6 +61,79 @@ describe("searches that the gateway reranks", function () {
     return { status, text, warning: headers.get("warning"), body: JSON.parse(text) as Answer };
   }
 
+  /** The searches as one `_msearch`. */
+  async function askTogether(bodies: readonly object[], options = "", by = gateway) {
+    const lines = bodies.map((body) => `{}\n${JSON.stringify(body)}\n`).join("");
+    const answer = await by.post(`/${index}/_msearch${options}`, lines);
+    const text = await answer.text();
+    const { status, headers } = answer;
+    const { responses = [] } = JSON.parse(text) as { responses?: readonly Answer[] };
+    return { status, text, warning: headers.get("warning"), responses };
+  }
+
+  it("are each reranked in an _msearch as alone, beside others that stay as they are", async () => {
+    const bodies = [
+      { size: 12, query: clause(6) },
+      { size: 5, query: clause() },
+      { size: 4, from: 4, query: clause(8) },
+      { size: 0, query: clause(6), aggs: { years: { terms: { field: "year" } } } },
+      { query: { match: { nothing: "x" } } },
+      { query: clause(3) },
+      { from: 20_000, query: clause() },
+      ...Array.from({ length: 6 }, (_, n) => ({ size: 6, query: clause(n + 1) })),
+    ];
+    const before = server.asked.length;
+    let [busy, most] = [0, 0];
+    server.fault = async () => {
+      most = Math.max(most, ++busy);
+      await sleep(50);
+      busy--;
+      return undefined;
+    };
+    const together = await askTogether(bodies, "?typed_keys=true").finally(() => {
+      server.fault = undefined;
+    });
+    assert.equal(together.status, 200, together.text);
+    assert.equal(together.warning, null);
+    assert.equal(together.responses.length, bodies.length);
+    assert.equal(server.asked.length, before + 9);
+    assert.ok(most > 1 && most <= 4, `${most} at once`);
+    for (const [n, body] of bodies.entries()) {
+      const alone = await ask(body, "?typed_keys=true");
+      const answer = together.responses[n];
+      assert.ok(answer !== undefined);
+      assert.deepEqual(answer.hits, alone.body.hits, JSON.stringify(body));
+      assert.deepEqual(answer.aggregations, alone.body.aggregations);
+    }
+    assert.match(together.responses[6]?.error?.reason ?? "", /./);
+  });
+
+  it("share their time in an _msearch, and say which of them were not reranked", async () => {
+    const hasty = await startTestGateway({
+      ...settings(),
+      "rerank.remote": server.url,
+      "rerank.timeout_ms": 1_000,
+    });
+    try {
+      const bodies = Array.from({ length: 12 }, (_, n) => ({ size: 6, query: clause(n + 1) }));
+      server.fault = async () => {
+        await sleep(600);
+        return undefined;
+      };
+      const started = performance.now();
+      const together = await askTogether(bodies, "", hasty);
+      assert.ok(performance.now() - started < 5_000, "not a second each");
+      server.fault = undefined;
+      assert.equal(together.status, 200, together.text);
+      assert.match(together.warning ?? "", /In search \d+: The hits were not reranked: .*1000 ms/);
+      const plain = await ask({ size: 6, query: clause() });
+      assert.deepEqual(together.responses.at(-1)?.hits, plain.body.hits);
+    } finally {
+      server.fault = undefined;
+      await hasty.stop();
+    }
+  });
+
   it("rank as a program does, whichever of the two ranks, and pages are cut from one ranking", async () => {
     const local = { "rerank.model": tinyCheckpoint("cross-encoder") };
     const other = await startTestGateway({ ...settings(), ...local, "rerank.timeout_ms": 20_000 });
@@ -211,11 +284,9 @@ describe("searches that the gateway reranks", function () {
     await refused({ query: { csplade: { query_tokens: { 5: 1 }, rerank: 5 } } }, /rerank/);
     const counted = await gateway.post(`/${index}/_count`, { query: clause(5) });
     assert.equal(counted.status, 400);
-    const many = await gateway.post(
-      `/${index}/_msearch`,
-      `{}\n${JSON.stringify({ query: clause(5) })}\n`,
-    );
+    const many = await askTogether([{}, { query: clause(5), sort: [{ year: "asc" }] }]);
     assert.equal(many.status, 400);
+    assert.match(many.text, /In search 2: .*leave sort out/);
     const none = await startTestGateway(settings());
     const alone = await ask({ query: clause(5) }, "", none);
     await none.stop();
@@ -255,6 +326,18 @@ describe("searches that the gateway reranks", function () {
       const scoring = await ask({ size: 6, query: filter }, "", ruled);
       assert.equal(scoring.status, 200, scoring.text);
       assert.equal(server.asked.length, before + 2);
+      const sort = [{ year: "asc" }];
+      const both = await askTogether(
+        [
+          { size: 6, query },
+          { size: 6, query, sort },
+        ],
+        "",
+        ruled,
+      );
+      assert.deepEqual(both.responses[0]?.hits, answer.body.hits);
+      assert.deepEqual(both.responses[1]?.hits, sorted.body.hits);
+      assert.equal(server.asked.length, before + 3);
     } finally {
       await ruled.stop();
     }
