@@ -31,7 +31,7 @@ export async function stubEncoder(config: Config): Promise<Encoder> {
   return {
     checkpoint,
     manifest,
-    encodes: { documents: true, queries: true },
+    encodes: { documents: true, queries: true, dense: false },
     encodeDocuments: encode,
     encodeQueries: encode,
     literals: (texts) => Promise.resolve(texts.map(() => NO_LITERALS)),

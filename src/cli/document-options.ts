@@ -10,6 +10,7 @@ export interface DocumentFlags {
   readonly titleField?: string;
   readonly passages?: string;
   readonly expansion?: string;
+  readonly dense?: boolean;
 }
 
 /** Adds all options to a command that reads files. */
@@ -33,6 +34,10 @@ export function withTextOptions(command: Command): Command {
     .option(
       "--expansion <factor>",
       "of the terms that the model adds to texts: none (0) to all (1); an index keeps one (all)",
+    )
+    .option(
+      "--dense",
+      "store the checkpoint's dense vector too, for mode hybrid; an index has it or not (not)",
     );
 }
 
@@ -45,5 +50,6 @@ export function documentSettings(flags: DocumentFlags): Partial<Record<SettingNa
     "ingest.title_field": flags.titleField,
     "ingest.passages": flags.passages,
     "document.expansion": flags.expansion,
+    "document.dense": flags.dense === undefined ? undefined : String(flags.dense),
   };
 }

@@ -289,7 +289,8 @@ function differencePhrase(difference: Significance | undefined): string {
 function printModes(modes: NonNullable<EvalReport["modes"]>): void {
   const names = modes[0] === undefined ? [] : namesOf(modes[0]);
   const heads = [...names, "ms p50", "ms p95"].map((head) => head.padStart(12));
-  printLine(pc.dim(`\n${"".padEnd(16)}${heads.join("")}    nDCG@10 minus plain`));
+  const width = Math.max(16, ...modes.map(({ name }) => name.length + 2));
+  printLine(pc.dim(`\n${"".padEnd(width)}${heads.join("")}    nDCG@10 minus plain`));
   for (const mode of modes) {
     const values = [
       ...names.map((name) => (mode[name] ?? 0).toFixed(4)),
@@ -297,6 +298,6 @@ function printModes(modes: NonNullable<EvalReport["modes"]>): void {
       mode.ms_p95.toFixed(1),
     ];
     const cells = values.map((value) => value.padStart(12)).join("");
-    printLine(`${mode.name.padEnd(16)}${cells}${differencePhrase(mode.versus_plain)}`);
+    printLine(`${mode.name.padEnd(width)}${cells}${differencePhrase(mode.versus_plain)}`);
   }
 }

@@ -25,6 +25,7 @@ import { deleteIndex, readIndexModel } from "../index/csplade-index.js";
 import { ingestFiles, type IngestSummary } from "../pipeline/ingest-files.js";
 import { hasReranker, openReranker } from "../rerank/open-reranker.js";
 import { searchedFields } from "../query/searched-fields.js";
+import { denseBytes } from "../sparse/dense-vector.js";
 import type { PruneOptions } from "../sparse/prune.js";
 import { configOf, configuredCommand } from "./configured-command.js";
 import { compareFiles } from "./eval-compare.js";
@@ -303,7 +304,7 @@ async function prunedIndices(place: Place): Promise<PrunedIndices | undefined> {
   if (flags.prunings === undefined) return undefined;
   const { queries, qrels } = collection;
   const { passages } = await readIndexModel(cluster, index, { signal });
-  const target = searchedFields(passages);
+  const target = searchedFields({ passages });
   const texts = queries.map(({ text }) => text);
   const questions = await encodeQueries(place, texts);
   const writer = createBulkWriter(cluster, { ...bulkWriterOptions(config), signal });
@@ -336,8 +337,9 @@ async function compareOnIndex(
 ): Promise<ComparedMode[]> {
   const { config, cluster, collection, encoder, index, flags, signal } = place;
   const { queries, qrels } = collection;
-  const { passages, ann, text_fields } = await readIndexModel(cluster, index, { signal });
-  const target = { index, text_fields, ...searchedFields(passages, ann) };
+  const info = await readIndexModel(cluster, index, { signal });
+  const { ann, text_fields } = info;
+  const target = { index, text_fields, ...searchedFields(info) };
   const { lexicon } = encoder;
   const possible = modes.filter(
     (mode) =>
@@ -357,6 +359,10 @@ async function compareOnIndex(
   const asked = possible.some((mode) => mode === "lexical" || mode === "two_phase")
     ? await askedQuestions(queries, config, encoder, signal)
     : undefined;
+  const dense =
+    possible.includes("hybrid") && info.dense === true && encoder.encodes.dense
+      ? await denseQuestions(encoder, queries, signal)
+      : undefined;
   const reranker = possible.includes("rerank") ? await openReranker(config) : undefined;
   try {
     return await compareModes({
@@ -364,6 +370,7 @@ async function compareOnIndex(
       target,
       queries,
       vectors,
+      dense,
       ...asked,
       qrels,
       modes: possible.filter((mode) => mode !== "rerank"),
@@ -374,4 +381,15 @@ async function compareOnIndex(
   } finally {
     await reranker?.close();
   }
+}
+
+/** The dense vectors of questions. */
+async function denseQuestions(
+  encoder: Encoder,
+  queries: readonly { readonly text: string }[],
+  signal: AbortSignal,
+): Promise<(readonly number[] | undefined)[]> {
+  const texts = queries.map(({ text }) => text);
+  const encoded = await encoder.encodeQueries(texts, { signal, dense: true });
+  return encoded.map(({ passages: [passage] }) => denseBytes([passage?.dense]));
 }

@@ -161,6 +161,7 @@ const PLANNED: ReadonlySet<string> = new Set([
   "titleField",
   "passages",
   "expansion",
+  "dense",
   "sliceDocuments",
   "rate",
   "judgements",

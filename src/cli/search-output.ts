@@ -145,10 +145,11 @@ function scoreText({ score, rerank_score, ...hit }: NamedHit): string {
 
 function searchScoreText({ score, fusion }: Pick<NamedHit, "score" | "fusion">): string {
   if (fusion === undefined) return score.toFixed(3);
-  const { bm25, csplade } = fusion;
+  const { bm25, csplade, dense } = fusion;
   const places = [
     bm25 === undefined ? "not in BM25" : `BM25 #${bm25.rank}`,
     csplade === undefined ? "not in CSPLADE" : `CSPLADE #${csplade.rank}`,
+    ...(dense === undefined ? [] : [`dense #${dense.rank}`]),
   ];
   return `${score.toFixed(4)}  ${places.join(", ")}`;
 }

@@ -24,6 +24,8 @@ export const identitySchema = z.object({
   pruning: pruningSchema,
   /** Factor of the terms that the model adds to documents; 1 where it is left out, as in what earlier versions wrote. */
   expansion: z.number().min(0).max(1).optional(),
+  /** Whether documents have the checkpoint's dense vector too; not where it is left out. */
+  dense: z.boolean().optional(),
 });
 
 /** How documents are identified, read and encoded. */
@@ -40,6 +42,7 @@ const SETTINGS = {
   passages: ["ingest.passages"],
   pruning: ["document.prune_type", "document.prune_ratio", "document.quantize_bits"],
   expansion: ["document.expansion"],
+  dense: ["document.dense"],
 } as const satisfies Record<keyof DocumentIdentity, readonly SettingName[]>;
 
 /** Names of the settings that give a part of an identity. */
@@ -61,6 +64,7 @@ export function identityOf(config: Config): DocumentIdentity {
       quantize_bits: config["document.quantize_bits"],
     },
     expansion: config["document.expansion"],
+    dense: config["document.dense"],
   };
 }
 
@@ -89,11 +93,15 @@ export function htmlRecord({ html_fields = [] }: Pick<TextFields, "html_fields">
   return html_fields.length === 0 ? {} : { html_fields };
 }
 
-/** What a record says of expansion: nothing where all of it counts, as in records of earlier versions. */
-export function expansionRecord({ expansion = 1 }: Pick<GivenIdentity, "expansion">): {
-  readonly expansion?: number;
-} {
-  return expansion === 1 ? {} : { expansion };
+/** Parts of an identity that say which vectors documents have. */
+export type VectorChoices = Pick<GivenIdentity, "expansion" | "dense">;
+
+/**
+ * What a record says of vectors: nothing of expansion where all of it counts, nothing of dense vectors
+ * where there are none, as in records of earlier versions.
+ */
+export function vectorRecord({ expansion = 1, dense = false }: VectorChoices): VectorChoices {
+  return { ...(expansion === 1 ? {} : { expansion }), ...(dense ? { dense } : {}) };
 }
 
 /** @throws CspladeError `config_invalid` for a field of HTML whose text is not encoded: a typing error would encode markup. */
@@ -112,7 +120,7 @@ export function identityPhrase(
   value: NonNullable<DocumentIdentity[keyof DocumentIdentity]>,
 ): string {
   if (typeof value === "string") return value;
-  if (typeof value === "number") return String(value);
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
   if ("prune_type" in value) {
     const { prune_type, prune_ratio, quantize_bits } = value;
     const cut = prune_type === "none" ? "none" : `${prune_type} ${prune_ratio}`;

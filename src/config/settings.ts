@@ -269,6 +269,11 @@ export const settings = {
     env: "CSPLADE_DOCUMENT_EXPANSION",
     help: "Factor of the terms that the model adds to documents, 0 to 1: none (0) stores only what stands in a text, all (1) is the whole vector; an index keeps one.",
   },
+  "document.dense": {
+    schema: flag(false),
+    env: "CSPLADE_DOCUMENT_DENSE",
+    help: "Documents have the checkpoint's dense vector too, where it gives one (csplade-minilm-words): a third ranking for mode hybrid; an index has it or not.",
+  },
   "document.store_vectors": {
     schema: flag(true),
     env: "CSPLADE_STORE_VECTORS",

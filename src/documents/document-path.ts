@@ -227,7 +227,8 @@ async function encodeMissing(
   if (missing.length === 0) return [];
   const { max_passages } = encoding;
   const { passages, mean_length } = info;
-  const options = { signal, max_passages, merged: passages === "merged", mean_length };
+  const merged = passages === "merged";
+  const options = { signal, max_passages, merged, mean_length, dense: info.dense };
   const started = performance.now();
   const before = encoder.totals();
   const encoded = await encodeWorthwhile(

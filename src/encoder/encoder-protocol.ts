@@ -2,6 +2,7 @@
 import type { RoleInput } from "../text/input-recipe.js";
 import type { LiteralTerms, LexicalWord } from "../sparse/literals.js";
 import type { SparseVector } from "../sparse/sparse-vector.js";
+import type { SessionVector } from "./onnx-session.js";
 
 /** A text that every model encodes: a device that cannot is broken. */
 export const KNOWN_GOOD = "A text that is known to be good.";
@@ -56,6 +57,8 @@ export interface TextOptions {
   readonly merged: boolean;
   /** Mean length of the texts of the index that merged vectors are for, in words that count. */
   readonly mean_length: number | undefined;
+  /** Give the dense vectors of texts too. */
+  readonly dense: boolean;
   /** The model reads texts of any language, to see whether it works. */
   readonly anyLanguage?: true;
 }
@@ -101,6 +104,8 @@ export interface SessionTask extends EncoderTask {
   readonly rows: readonly (readonly number[])[];
   /** Most terms of a vector. */
   readonly top_k: number;
+  /** Give the dense vectors too. */
+  readonly dense: boolean;
   /** Most tokens in a batch, padding included. */
   readonly token_budget: number;
 }
@@ -122,6 +127,8 @@ export interface EncodedPassage {
    * documents if they were asked for.
    */
   readonly words?: readonly LexicalWord[];
+  /** Where it was asked for, of what the model read: none in a language that it does not know. */
+  readonly dense?: Float32Array;
 }
 
 /** One text's result. `failure` means this text could not be encoded, alone. */
@@ -161,7 +168,7 @@ export type EncoderReply =
       readonly type: "encoded";
       readonly id: number;
       /** In the order of the rows; a sentence says why one could not be encoded. */
-      readonly vectors: (SparseVector | string)[];
+      readonly vectors: (SessionVector | string)[];
       readonly work: EncoderWork;
     }
   | {

@@ -4,7 +4,7 @@
  */
 import { CspladeError, type ErrorCode } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
-import { EMPTY_VECTOR, type SparseVector } from "../sparse/sparse-vector.js";
+import { EMPTY_VECTOR } from "../sparse/sparse-vector.js";
 import { withDeadline } from "../waiting/deadline.js";
 import {
   KNOWN_GOOD,
@@ -25,6 +25,7 @@ import {
   type EncoderThreads,
   type Reply,
 } from "./encoder-threads.js";
+import type { SessionVector } from "./onnx-session.js";
 import type { OwnTerms } from "./own-terms.js";
 
 /** How both kinds of threads are started. */
@@ -119,7 +120,7 @@ export async function startEncoderStages(options: EncoderStagesOptions): Promise
   }
 
   async function encode(window: Window, signal?: AbortSignal): Promise<EncodedWindow> {
-    const { texts, token_budget, top_k, rows: vocabulary } = window;
+    const { texts, token_budget, top_k, dense, rows: vocabulary } = window;
     const { id, size, shared } = taskOf(texts.length);
     const task = { ...window, id, size, shared };
     const { cut } = expect("cut", await textThreads.submit({ ...task, step: "cut" }, signal));
@@ -128,7 +129,7 @@ export async function startEncoderStages(options: EncoderStagesOptions): Promise
       return { texts: collect({ ...cut, passages }, [], []), tokens: 0, work: NO_WORK };
     }
     const rows = passages.filter(({ foreign }) => !foreign).map(({ read }) => read);
-    const limits = { token_budget, top_k: Math.min(top_k, vocabulary) };
+    const limits = { token_budget, top_k: Math.min(top_k, vocabulary), dense };
     const run = { id, size, shared, rows, ...limits };
     const { vectors: computed, work } =
       rows.length === 0
@@ -207,6 +208,7 @@ async function knownGoodTokens(
     words: false,
     merged: false,
     mean_length: undefined,
+    dense: false,
   });
   const read = expect("cut", reply).cut.passages[0]?.read ?? [];
   return read.length > 0 ? read : [0];
@@ -218,23 +220,28 @@ function expect<T extends Reply["type"]>(type: T, reply: Reply): Extract<Reply, 
   return reply as Extract<Reply, { type: T }>;
 }
 
-function vectorOf(vector: SparseVector | string): WeighedPassage | undefined {
-  return typeof vector === "string" ? undefined : { vector };
+function vectorOf(vector: SessionVector | string): WeighedPassage | undefined {
+  if (typeof vector === "string") return undefined;
+  return { vector: { ids: vector.ids, weights: vector.weights } };
 }
 
 /** The passages of each text; a text of which one failed has none. */
 function collect(
   { passages, truncated }: CutTexts,
-  vectors: readonly (SparseVector | string)[],
+  vectors: readonly (SessionVector | string)[],
   weighed: readonly (WeighedPassage | undefined)[],
 ): EncodedText[] {
   const failures = new Map<number, string>();
   const found = truncated.map((): EncodedPassage[] => []);
   passages.forEach(({ text, start, end, tokens }, place) => {
-    const failure = vectors[place];
-    if (typeof failure === "string" && !failures.has(text)) failures.set(text, failure);
+    const computed = vectors[place];
+    if (typeof computed === "string") {
+      if (!failures.has(text)) failures.set(text, computed);
+      return;
+    }
     const passage = weighed[place];
-    if (passage !== undefined) found[text]?.push({ start, end, tokens, ...passage });
+    const dense = computed?.dense === undefined ? {} : { dense: computed.dense };
+    if (passage !== undefined) found[text]?.push({ start, end, tokens, ...passage, ...dense });
   });
   return truncated.map((cut, text) => {
     const failure = failures.get(text);

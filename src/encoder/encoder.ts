@@ -17,7 +17,7 @@ import {
 } from "./encoder-protocol.js";
 import { startEncoderStages, type Window } from "./encoder-stages.js";
 import type { EncoderHealth } from "./encoder-threads.js";
-import type { Manifest } from "./manifest.js";
+import { demandDenseOutput, type Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
 import { ownTermsOf } from "./own-terms.js";
 import { openQueryTable } from "./query-table.js";
@@ -42,6 +42,11 @@ export interface EncodeOptions {
   readonly merged?: boolean;
   /** With `merged`: `mean_length` of the index that the vectors are for. */
   readonly mean_length?: number | undefined;
+  /**
+   * Give the dense vectors of texts too. @throws CspladeError `model_mismatch` where the checkpoint, or
+   * what encodes for it, has none.
+   */
+  readonly dense?: boolean | undefined;
 }
 
 /** Totals since the encoder was opened. */
@@ -55,8 +60,15 @@ export interface EncoderTotals extends Omit<EncoderWork, "fitting_tokens"> {
 export interface Encoder {
   readonly checkpoint: CheckpointDirectory;
   readonly manifest: Manifest;
-  /** What it can encode: without a session no documents, without a table either no queries. */
-  readonly encodes: { readonly documents: boolean; readonly queries: boolean };
+  /**
+   * What it can encode: without a session no documents, without a table either no queries; dense vectors
+   * of queries where the checkpoint has them and a session computes queries.
+   */
+  readonly encodes: {
+    readonly documents: boolean;
+    readonly queries: boolean;
+    readonly dense: boolean;
+  };
   /**
    * Documents, long ones as several passages. Results are in input order; a text that
    * cannot be encoded has a `failure` and leaves the others alone; a blank one has no passages.
@@ -103,10 +115,8 @@ export async function openEncoder(
 ): Promise<Encoder> {
   const url = config["model.remote"];
   if (url !== undefined) {
-    return {
-      ...(await openRemoteEncoder(config, url)),
-      encodes: { documents: true, queries: true },
-    };
+    const remote = await openRemoteEncoder(config, url);
+    return { ...remote, encodes: { documents: true, queries: true, dense: remote.givesDense } };
   }
   const checkpoint = await openCheckpoint(config["model.path"]);
   const { manifest } = checkpoint;
@@ -157,6 +167,7 @@ export async function openEncoder(
       words: kind === "queries" || options.words === true,
       merged: options.merged === true,
       mean_length: options.mean_length,
+      dense: options.dense === true,
     };
   }
 
@@ -165,6 +176,7 @@ export async function openEncoder(
     texts: readonly string[],
     options: EncodeOptions,
   ): Promise<EncodedText[]> {
+    if (options.dense === true) demandDenseOutput(manifest);
     const window = windowOf(kind, texts, options);
     const { texts: encoded, tokens, work } = await stages.encode(window, options.signal);
     totals.texts += texts.length;
@@ -232,7 +244,11 @@ export async function openEncoder(
   return {
     checkpoint,
     manifest,
-    encodes: { documents: true, queries: true },
+    encodes: {
+      documents: true,
+      queries: true,
+      dense: manifest.dense !== undefined && byTable === undefined,
+    },
     encodeDocuments: (texts, options) => encodeApart("documents", texts, options),
     encodeQueries: (texts, options) =>
       byTable === undefined

@@ -3,6 +3,7 @@
  * belong to it, and the fingerprint of its weight space.
  */
 import { z } from "zod";
+import { CspladeError } from "../errors/csplade-error.js";
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "a SHA-256 is 64 lowercase hex digits");
 const roleLimits = z.object({
@@ -101,6 +102,13 @@ export const manifestSchema = z.object({
   /** Terms kept per text, per role. */
   top_k: roleLimits,
   pad_token_id: z.number().int().min(0),
+  /**
+   * The graph also gives a dense vector of each text, output `dense`: so many dimensions, any length, compared by
+   * the angle between. No part of the fingerprint: terms mean what they meant.
+   */
+  dense: z
+    .object({ dimension: z.number().int().min(2).max(4_096), similarity: z.literal("cosine") })
+    .optional(),
   /** 16 hex digits naming the weight space; all precisions of one model share it. */
   fingerprint: z.string().regex(/^[0-9a-f]{16}$/, "16 lowercase hex digits"),
 });
@@ -111,4 +119,12 @@ export type Manifest = z.infer<typeof manifestSchema>;
 /** True where a question has only terms that stand in it, weighed by the model. */
 export function hasOwnTerms({ input }: Pick<Manifest, "input">): boolean {
   return input?.query.terms === "own";
+}
+
+/** @throws CspladeError `model_mismatch` for a checkpoint without dense vectors. */
+export function demandDenseOutput({ name, dense }: Manifest): void {
+  if (dense !== undefined) return;
+  throw new CspladeError("model_mismatch", `The checkpoint ${name} gives no dense vectors.`, {
+    hint: "Use one whose manifest.json has dense, such as csplade-minilm-words.",
+  });
 }

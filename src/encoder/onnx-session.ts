@@ -4,7 +4,8 @@
  *
  * Graph contract (made by `training/`): inputs `input_ids` and `attention_mask`
  * int64 [batch, sequence] right-padded, `k` int64 [1]; outputs `indices` int32 and
- * `weights` float32, both [batch, k], heaviest first, weight 0 where no term is left.
+ * `weights` float32, both [batch, k], heaviest first, weight 0 where no term is left; of some
+ * checkpoints `dense` float32 [batch, dimension] too, which is computed only where it is asked for.
  */
 import { existsSync } from "node:fs";
 import { InferenceSession, Tensor } from "onnxruntime-node";
@@ -23,6 +24,11 @@ export interface SessionOptions {
   readonly threads: number;
 }
 
+/** A text's vector, and its dense one where that was asked for. */
+export interface SessionVector extends SparseVector {
+  readonly dense?: Float32Array;
+}
+
 /** One loaded model. */
 export interface OnnxSession {
   /**
@@ -30,12 +36,14 @@ export interface OnnxSession {
    * @param rows token ids per text, each with at least one token
    * @param padTokenId fills short rows (masked out in the graph)
    * @param topK most terms per vector
+   * @param dense give dense vectors too. @throws CspladeError `model_invalid` for a graph without them.
    */
   run(
     rows: readonly (readonly number[])[],
     padTokenId: number,
     topK: number,
-  ): Promise<SparseVector[]>;
+    dense?: boolean,
+  ): Promise<SessionVector[]>;
   close(): Promise<void>;
 }
 
@@ -54,19 +62,30 @@ export async function openSession(
   const session = await createSession(modelFile, options);
   demandInputs(session, modelFile, ["input_ids", "attention_mask", "k"], "export");
   return {
-    async run(rows, padTokenId, topK) {
+    async run(rows, padTokenId, topK, dense = false) {
       const { ids, mask, width } = pad(rows, padTokenId);
       const shape = [rows.length, width];
-      const outputs = await session.run({
+      if (dense && !session.outputNames.includes(DENSE)) {
+        throw new CspladeError("model_invalid", `${modelFile} has no output ${DENSE}.`);
+      }
+      const inputs = {
         input_ids: new Tensor("int64", ids, shape),
         attention_mask: new Tensor("int64", mask, shape),
         k: new Tensor("int64", BigInt64Array.of(BigInt(topK)), [1]),
-      });
-      return unpack(outputs, rows.length);
+      };
+      const outputs = await session.run(inputs, dense ? [...TERMS, DENSE] : TERMS);
+      const vectors = unpack(outputs, rows.length);
+      return dense ? withDense(vectors, outputs) : vectors;
     },
     close: () => session.release(),
   };
 }
+
+/** Outputs of a text's terms. */
+const TERMS = ["indices", "weights"];
+
+/** Output of its dense vector. */
+const DENSE = "dense";
 
 /** One loaded cross-encoder. Its graph has the inputs of a sparse one but `k`, and `token_type_ids` if it knows them. */
 export interface ScoringSession {
@@ -178,6 +197,22 @@ function pad(
     mask.fill(1n, r * width, r * width + row.length);
   });
   return { ids, mask, width };
+}
+
+function withDense(
+  vectors: readonly SparseVector[],
+  { dense }: InferenceSession.ReturnType,
+): SessionVector[] {
+  const values = dense?.data;
+  const dimension = dense?.dims[1] ?? 0;
+  if (!(values instanceof Float32Array) || values.length !== vectors.length * dimension) {
+    throw new CspladeError("model_invalid", "The model does not return float32 `dense`.");
+  }
+  return vectors.map((vector, row) => {
+    const own = values.slice(row * dimension, (row + 1) * dimension);
+    if (own.every(Number.isFinite)) return { ...vector, dense: own };
+    throw new CspladeError("encode_failed", "The model returned a dense vector that is no number.");
+  });
 }
 
 function unpack(outputs: InferenceSession.ReturnType, rows: number): SparseVector[] {

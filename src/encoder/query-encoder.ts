@@ -47,7 +47,7 @@ function withoutSession(
   return {
     checkpoint,
     manifest,
-    encodes: { documents: false, queries },
+    encodes: { documents: false, queries, dense: false },
     encodeDocuments: () => Promise.reject(unsupported("documents")),
     encodeQueries(texts) {
       if (!queries) return Promise.reject(unsupported("queries"));

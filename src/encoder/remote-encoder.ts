@@ -17,7 +17,7 @@ import { createTokenizer, readTokenizerFile } from "../text/tokenizer.js";
 import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
 import { KNOWN_GOOD, type EncodedText } from "./encoder-protocol.js";
 import type { EncoderHealth } from "./encoder-threads.js";
-import { hasOwnTerms, type Manifest } from "./manifest.js";
+import { demandDenseOutput, hasOwnTerms, type Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
 import { literalsByTable, openTables } from "./query-table.js";
 import { RefusedTexts } from "./remote-client.js";
@@ -30,6 +30,7 @@ interface CallOptions {
   readonly words?: boolean;
   readonly merged?: boolean;
   readonly mean_length?: number | undefined;
+  readonly dense?: boolean | undefined;
 }
 
 type Role = "document" | "query";
@@ -39,6 +40,8 @@ export interface RemoteEncoder {
   readonly checkpoint: CheckpointDirectory;
   readonly manifest: Manifest;
   readonly lexicon: IdfScale | undefined;
+  /** Whether dense vectors of queries come. */
+  readonly givesDense: boolean;
   encodeDocuments(texts: readonly string[], options?: CallOptions): Promise<EncodedText[]>;
   encodeQueries(texts: readonly string[], options?: CallOptions): Promise<EncodedText[]>;
   literals(texts: readonly string[], options?: CallOptions): Promise<LiteralTerms[]>;
@@ -78,6 +81,7 @@ const gatewayAnswer = z.object({
           tokens: z.number().int().min(0),
           vector: z.record(z.string(), z.number()),
           words: z.array(wordSchema).optional(),
+          dense: z.array(z.number()).optional(),
         }),
       ),
       truncated: z.boolean(),
@@ -143,6 +147,7 @@ export async function openRemoteEncoder(config: Config, url: string): Promise<Re
     options: CallOptions,
   ): Promise<EncodedText[]> {
     if (isClosed) throw new CspladeError("aborted", "The encoder is closed.");
+    if (options.dense === true) demandDense(manifest, url, kind);
     const started = performance.now();
     const parts: Promise<EncodedText[]>[] = [];
     for (let at = 0; at < texts.length; at += TEXTS_AT_ONCE) {
@@ -170,8 +175,10 @@ export async function openRemoteEncoder(config: Config, url: string): Promise<Re
     checkpoint,
     manifest,
     lexicon: tables.lexicon,
-    encodeDocuments: (texts, options = {}) =>
-      encode(texts, "document", {
+    givesDense:
+      manifest.dense !== undefined && kind === "csplade" && config["query.encoder"] !== "table",
+    encodeDocuments: async (texts, options = {}) =>
+      await encode(texts, "document", {
         ...options,
         max_passages: options.max_passages ?? config["ingest.max_passages"],
       }),
@@ -224,14 +231,15 @@ type Asker = (texts: readonly string[], role: Role, options: CallOptions) => Pro
 
 /** A gateway cuts and weighs as an encoder in this process would. */
 function gatewayAsker(server: RemoteServer, { fingerprint }: Manifest): Asker {
-  return async (texts, role, { signal, max_passages, words, merged, mean_length }) => {
-    const passages = { max_passages, words, merged, mean_length };
+  return async (texts, role, { signal, max_passages, words, merged, mean_length, dense }) => {
+    const passages = { max_passages, words, merged, mean_length, dense };
     const answer = await server.ask("/encode", { texts, role, passages }, gatewayAnswer, signal);
     if (answer.fingerprint !== fingerprint) throw server.breakWith(server.mismatch(answer));
     return demandAll(server, texts, answer.results).map((result) => ({
       truncated: result.truncated,
-      passages: result.passages.map(({ vector, words: counted, ...place }) => ({
+      passages: result.passages.map(({ vector, words: counted, dense: floats, ...place }) => ({
         ...place,
+        ...(floats === undefined ? {} : { dense: Float32Array.from(floats) }),
         vector: fromFeatures(vector),
         ...(counted === undefined ? {} : { words: counted }),
       })),
@@ -281,6 +289,17 @@ function demandAll<T>(server: RemoteServer, texts: readonly unknown[], answers: 
   if (answers.length === texts.length) return answers;
   throw server.breakWith(
     new Error(`It answered ${texts.length} texts with ${answers.length} results.`),
+  );
+}
+
+/** @throws CspladeError `model_mismatch`, `provider_unsuitable` where no dense vectors come. */
+function demandDense(manifest: Manifest, url: string, kind: "csplade" | "tei"): void {
+  demandDenseOutput(manifest);
+  if (kind === "csplade") return;
+  throw new CspladeError(
+    "provider_unsuitable",
+    `${url} is text-embeddings-inference, which gives terms and no dense vectors of the same checkpoint.`,
+    { hint: "Let csplade serve encode with this checkpoint, or leave document.dense out." },
   );
 }
 

@@ -4,7 +4,6 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import type { SparseVector } from "../sparse/sparse-vector.js";
 import { planBatches } from "./batches.js";
 import type {
   EncoderReply,
@@ -14,7 +13,7 @@ import type {
   SessionThreadData,
 } from "./encoder-protocol.js";
 import { isMemoryExhausted } from "./memory-exhausted.js";
-import { openSession, type OnnxSession } from "./onnx-session.js";
+import { openSession, type OnnxSession, type SessionVector } from "./onnx-session.js";
 import { brokenReply, failedReply } from "./thread-replies.js";
 
 interface Loaded {
@@ -30,7 +29,7 @@ class DeviceFailure extends Error {}
 /** A row with its place in the task, so that results find their way back. */
 interface PlacedRow {
   readonly read: readonly number[];
-  vector?: SparseVector;
+  vector?: SessionVector;
   failure?: string;
 }
 
@@ -76,11 +75,13 @@ async function serve(loaded: Loaded, task: SessionTask): Promise<void> {
   );
 }
 
-function buffersOf(vectors: readonly (SparseVector | string)[]): ArrayBuffer[] {
+function buffersOf(vectors: readonly (SessionVector | string)[]): ArrayBuffer[] {
   return vectors.flatMap((vector) =>
     typeof vector === "string"
       ? []
-      : [vector.ids.buffer as ArrayBuffer, vector.weights.buffer as ArrayBuffer],
+      : [vector.ids, vector.weights, ...(vector.dense === undefined ? [] : [vector.dense])].map(
+          ({ buffer }) => buffer as ArrayBuffer,
+        ),
   );
 }
 
@@ -116,7 +117,7 @@ async function encodeAll(
     beat();
     const batch = batches[next] as PlacedRow[];
     const fitted = loaded.fitting;
-    await encodeBatch(loaded, batch, task.top_k, beat);
+    await encodeBatch(loaded, batch, task, beat);
     work.padded_tokens += paddedTokens(batch);
     work.batches += 1;
     if (loaded.fitting < fitted) {
@@ -140,14 +141,15 @@ function paddedTokens(batch: readonly PlacedRow[]): number {
 async function encodeBatch(
   loaded: Loaded,
   batch: readonly PlacedRow[],
-  topK: number,
+  task: SessionTask,
   beat: () => void,
 ): Promise<void> {
   try {
     const vectors = await loaded.session.run(
       batch.map(({ read }) => read),
       loaded.data.padTokenId,
-      topK,
+      task.top_k,
+      task.dense,
     );
     batch.forEach((row, index) => {
       const vector = vectors[index];
@@ -173,8 +175,8 @@ async function encodeBatch(
       return;
     }
     const middle = Math.ceil(batch.length / 2);
-    await encodeBatch(loaded, batch.slice(0, middle), topK, beat);
-    await encodeBatch(loaded, batch.slice(middle), topK, beat);
+    await encodeBatch(loaded, batch.slice(0, middle), task, beat);
+    await encodeBatch(loaded, batch.slice(middle), task, beat);
   }
 }
 

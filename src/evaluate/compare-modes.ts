@@ -5,6 +5,7 @@ import type { Reranker } from "../rerank/reranker.js";
 import { fieldsText, type Hit } from "../query/search-result.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { SearchMode } from "../query/search-mode.js";
+import type { HybridOptions } from "../query/hybrid.js";
 import type { SearchRequest } from "../query/search-request.js";
 import { PAGINATION_DEPTH } from "../query/page-depth.js";
 import type { AddedWord } from "../query/lexical.js";
@@ -28,7 +29,10 @@ import { compareSystems, type Significance } from "./significance.js";
 export interface ModeComparisonRequest {
   readonly cluster: Cluster;
   /** Where and in what fields is searched; `collapse` as in a search. */
-  readonly target: Pick<SearchRequest, "index" | "fields" | "collapse" | "ann_field"> & {
+  readonly target: Pick<
+    SearchRequest,
+    "index" | "fields" | "collapse" | "ann_field" | "dense_field"
+  > & {
     readonly text_fields: readonly string[];
   };
   readonly queries: readonly TestQuery[];
@@ -38,6 +42,8 @@ export interface ModeComparisonRequest {
   readonly added_words?: readonly (readonly AddedWord[])[] | undefined;
   /** The terms that stand in each of them, for mode `two_phase`. */
   readonly own_terms?: readonly ReadonlySet<number>[] | undefined;
+  /** Dense vectors of the questions, for mode `hybrid` in an index that has them. */
+  readonly dense?: readonly (readonly number[] | undefined)[] | undefined;
   readonly qrels: Qrels;
   readonly modes: readonly SearchMode[];
   /** Also plain scoring whose first `hits` a reranker puts into its own order. */
@@ -117,6 +123,7 @@ function systemsOf({
   vectors,
   added_words = [],
   own_terms = [],
+  dense,
   modes,
   rerank: reranking,
   signal,
@@ -140,6 +147,7 @@ function systemsOf({
       text: queries[position]?.text,
       added_words: added_words[position],
       own_terms: own_terms[position],
+      dense: dense?.[position],
       size,
       source: false,
       signal,
@@ -179,13 +187,25 @@ function systemsOf({
     .filter((mode) => mode !== "plain")
     .flatMap((mode) =>
       mode === "hybrid"
-        ? (["rrf", "min_max"] as const).map((technique) =>
-            inMode(`hybrid ${technique}`, { mode, hybrid: { technique } }),
-          )
+        ? hybridSystems(dense !== undefined).map(([name, hybrid]) => inMode(name, { mode, hybrid }))
         : [inMode(mode, { mode })],
     );
   const more = reranking === undefined ? [] : [reranked(reranking)];
   return [bm25System, inMode("plain", {}), ...others, ...more];
+}
+
+/** Fusions by name; dense vectors apart and beside the others, where there are some. */
+function hybridSystems(hasDense: boolean): readonly (readonly [string, Partial<HybridOptions>])[] {
+  const techniques = ["rrf", "min_max"] as const;
+  const two = techniques.map(
+    (technique) => [`hybrid ${technique}`, { technique, rankings: ["bm25", "csplade"] }] as const,
+  );
+  if (!hasDense) return two;
+  const withDense = techniques.flatMap((technique) => [
+    [`hybrid ${technique}, dense`, { technique }] as const,
+    [`${technique} of csplade, dense`, { technique, rankings: ["csplade", "dense"] }] as const,
+  ]);
+  return [...two, ...withDense, ["dense alone", { rankings: ["dense"] }]];
 }
 
 const idOf = (hit: Hit): string => hit.collapsed_by ?? hit.id;

@@ -68,7 +68,7 @@ export async function evaluateIndex(
 ): Promise<Evaluation> {
   const { cluster, signal } = place;
   const { passages, text_fields } = await readIndexModel(cluster, index, { signal });
-  const target = searchedFields(passages);
+  const target = searchedFields({ passages });
   const weigh = questionWeigher(place, index, target.fields);
   return await evaluate({
     cluster,

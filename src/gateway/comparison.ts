@@ -134,7 +134,7 @@ export async function searchByCsplade(
     vector,
     size,
     explain: true,
-    ...searchedFields(plan.passages),
+    ...searchedFields(plan),
     // As for a clause: where some indices lack the field `neural_sparse` would fail on their shards.
     ...(request.partial ? { dialect: "rank_feature" as const } : {}),
     ...(filter.length === 0 ? {} : { filter }),
@@ -174,7 +174,7 @@ async function rankByCsplade(request: ComparisonRequest): Promise<Ranking> {
 async function rankByBm25(request: ComparisonRequest): Promise<Ranking> {
   const { cluster, index, plan, question, size, signal } = request;
   if (question.trim() === "") return { total: 0, took_ms: 0, hits: [], notes: [] };
-  const { collapse } = searchedFields(plan.passages);
+  const { collapse } = searchedFields(plan);
   const answer = await withBm25Query(cluster, question, plan.text_fields, (query) =>
     cluster.send({
       method: "POST",

@@ -136,7 +136,7 @@ export function addConsoleRoutes(app: FastifyInstance, options: ConsoleRouteOpti
       cluster: asCaller,
       index,
       indices: names,
-      fields: searchedFields(plan.passages).fields,
+      fields: searchedFields(plan).fields,
       caller: caller.key,
       signal,
     });

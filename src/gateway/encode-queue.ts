@@ -14,7 +14,7 @@ export type Role = "document" | "query";
 /** How passages are encoded that are answered one by one. */
 export type PassageOptions = Pick<
   EncodeOptions,
-  "max_passages" | "words" | "merged" | "mean_length"
+  "max_passages" | "words" | "merged" | "mean_length" | "dense"
 >;
 
 /** Bounds of the queue. */
@@ -115,7 +115,7 @@ export function createEncodeQueue(
       const options = { signal: abandoned.signal };
       const encoded =
         batch[0]?.role === "query"
-          ? await encoder.encodeQueries(texts, options)
+          ? await encoder.encodeQueries(texts, { ...options, dense: batch[0].how.dense })
           : await encoder.encodeDocuments(texts, { ...options, ...batch[0]?.how });
       let next = 0;
       for (const each of batch) each.resolve(encoded.slice(next, (next += each.texts.length)));

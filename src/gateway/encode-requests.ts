@@ -30,6 +30,7 @@ export const encodeSchema = z
         words: z.boolean().optional(),
         merged: z.boolean().optional(),
         mean_length: z.number().min(0).optional(),
+        dense: z.boolean().optional(),
       })
       .optional()
       .describe(

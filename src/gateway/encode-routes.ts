@@ -146,8 +146,10 @@ function passageOptions({
   words = false,
   merged = false,
   mean_length,
+  dense = false,
 }: NonNullable<z.infer<typeof encodeSchema>["passages"]>): PassageOptions {
-  return { ...(max_passages === undefined ? {} : { max_passages }), words, merged, mean_length };
+  const most = max_passages === undefined ? {} : { max_passages };
+  return { ...most, words, merged, mean_length, dense };
 }
 
 /** text-embeddings-inference has a status of its own for an empty list. */

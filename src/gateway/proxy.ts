@@ -188,7 +188,7 @@ function contextOf(
         pit: target.expression === undefined ? pit : undefined,
         options: target.options,
         indices: names,
-        fields: searchedFields(plan?.passages ?? "merged").fields,
+        fields: searchedFields(plan ?? { passages: "merged" }).fields,
         caller: caller.key,
         // Read only when the cluster has to be asked.
         get signal() {

@@ -368,7 +368,7 @@ function pruned(
 
 /** The field for a place: inside a user's own `nested` over the passages it is not wrapped again. */
 function fieldAt({ nested, path, start, clause }: Place, plan: IndexPlan): VectorField {
-  const [{ nested_path, ...field } = { name: "" }] = searchedFields(plan.passages).fields;
+  const [{ nested_path, ...field } = { name: "" }] = searchedFields(plan).fields;
   const boosted = { ...field, boost: clause.boost };
   if (nested === undefined) {
     return nested_path === undefined ? boosted : { ...boosted, nested_path };

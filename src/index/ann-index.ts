@@ -56,7 +56,7 @@ interface VectorSurvey {
 /**
  * Makes the index. A failure leaves no half-made index behind.
  * @throws CspladeError `cluster_unsupported` where there is no such field; `index_invalid` for an
- * index of nested passages, without vectors in `_source`, or behind several indices;
+ * index of nested passages or with dense vectors, without vectors in `_source`, or behind several indices;
  * `cluster_rejected` if `into` exists; and what reading and writing throw.
  */
 export async function makeAnnIndex(
@@ -67,6 +67,15 @@ export async function makeAnnIndex(
   const { from, signal } = request;
   demandSparseVectorField(await cluster.capabilities(), cluster);
   const info = await readIndexModel(cluster, from, signal === undefined ? {} : { signal });
+  if (info.dense === true) {
+    throw new CspladeError(
+      "index_invalid",
+      `${from} has dense vectors, and OpenSearch does not combine the codecs of k-NN and sparse_vector in one index.`,
+      {
+        hint: `Copy an index without them: csplade reindex --from ${from} with document.dense false.`,
+      },
+    );
+  }
   const [source] = info.indices;
   if (info.passages === "nested" || info.indices.length !== 1 || source === undefined) {
     throw new CspladeError(

@@ -3,7 +3,8 @@
  * the index already holds the outcome, so the document need not be encoded again.
  */
 import { hash } from "node:crypto";
-import { expansionRecord, htmlRecord } from "../config/document-identity.js";
+import { isDeepStrictEqual } from "node:util";
+import { vectorRecord, htmlRecord } from "../config/document-identity.js";
 import type { JsonObject } from "../json/json-object.js";
 import type { IndexPlan } from "./index-meta.js";
 import type { VectorShape } from "./index-document.js";
@@ -61,7 +62,7 @@ function contextOf(plan: IndexPlan, choices: EncodingChoices, worth: boolean): u
     // The decision and not the threshold: raising it must not encode again what it still lets through.
     ...(worth ? [] : ["low quality"]),
     ...(plan.mean_length === undefined ? [] : [{ mean_length: plan.mean_length }]),
-    ...("expansion" in expansionRecord(plan) ? [expansionRecord(plan)] : []),
+    ...(isDeepStrictEqual(vectorRecord(plan), {}) ? [] : [vectorRecord(plan)]),
   ];
 }
 

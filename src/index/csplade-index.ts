@@ -18,6 +18,7 @@ import { guardName, indexBody, type GuardPlace } from "./index-template.js";
 import { settingAt } from "./inherited-settings.js";
 import {
   demandVersion,
+  denseFieldOf,
   guardedPlan,
   infoOf,
   mappingsSchema,
@@ -131,6 +132,7 @@ async function createIndex(
   const capabilities = await demandVersion(cluster, request.name);
   const constant_keyword = hasConstantKeyword(capabilities);
   const decided = await decidedSettings(cluster, request);
+  const dense = denseFieldOf(request, capabilities);
   const place = guardPlaceIn(request, settingAt(decided, "default_pipeline"));
   if (place !== undefined) await putGuard(cluster, request, place);
   const made = place === "final_pipeline" ? request : guardedPlan(request);
@@ -142,7 +144,7 @@ async function createIndex(
       ...indexBody(
         metaOf(made, packageVersion),
         place === undefined ? {} : { [place]: guardName(request.model, place) },
-        { ...request, constant_keyword, decided: Object.keys(decided) },
+        { ...request, constant_keyword, decided, dense, capabilities },
       ),
     },
     ...signalOf(request),
@@ -258,7 +260,15 @@ function agreeing(name: string, found: Mappings): IndexInfo {
   });
   // Nothing is lost by a seal where none is needed.
   const stored = plans.every(({ store_vectors }) => store_vectors !== false);
-  return { name, indices, created: false, ...plan, ...(stored ? {} : { store_vectors: false }) };
+  const dense = plans.every((each) => each.dense === true);
+  return {
+    name,
+    indices,
+    created: false,
+    ...plan,
+    ...(dense || plan.dense === undefined ? {} : { dense }),
+    ...(stored ? {} : { store_vectors: false }),
+  };
 }
 
 function parseMappings(cluster: Cluster, status: number, body: unknown, name: string): Mappings {

@@ -5,9 +5,17 @@ import { pathOf } from "../cluster/request.js";
 import { packageVersion } from "../config/package-root.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { contradictions, demandNoContradiction } from "./index-identity.js";
-import { demandSameModel, metaOf, SEALED_PART, VECTOR_FIELD } from "./index-meta.js";
+import { demandDenseIndex, type DenseField } from "./dense-field.js";
+import {
+  demandSameModel,
+  metaOf,
+  SEALED_PART,
+  VECTOR_FIELD,
+  type IndexPlan,
+} from "./index-meta.js";
 import {
   demandVersion,
+  denseFieldOf,
   guardedPlan,
   infoOf,
   signalOf,
@@ -33,8 +41,9 @@ export async function takenAnew(
   if ((await countDocuments(cluster, index, request.signal)) > 0) {
     demandNoContradiction(request.name, different);
   }
-  const plan = { ...info, ...given };
-  const { mappings } = indexBody(metaOf(plan, packageVersion), {}, {});
+  const plan = { ...info, ...given, model: request.model };
+  const dense = await addedDense(cluster, request, plan, index, found);
+  const { mappings } = indexBody(metaOf(plan, packageVersion), {}, { dense });
   const present = found[index]?.mappings?.properties ?? {};
   const missing = Object.entries(mappings.properties).filter(
     ([name]) => !Object.hasOwn(present, name),
@@ -89,6 +98,7 @@ export async function adoptEmpty(
     );
   }
   await demandVersion(cluster, request.name);
+  const dense = await addedDense(cluster, request, request, index, found);
   // What the index says of `_source` cannot be changed any more.
   const theirs = found[index]?.settings?.["index.default_pipeline"];
   const isFree = theirs === undefined || theirs === "_none";
@@ -100,7 +110,7 @@ export async function adoptEmpty(
   const guarded = request.guarded !== false;
   const place = isFree ? "default_pipeline" : "final_pipeline";
   if (guarded) await putGuard(cluster, request, place);
-  const body = indexBody(metaOf(adopted, packageVersion), {}, {});
+  const body = indexBody(metaOf(adopted, packageVersion), {}, { dense });
   const present = found[index]?.mappings?.properties ?? {};
   const missing = Object.entries(body.mappings.properties).filter(
     ([name]) => !Object.hasOwn(present, name),
@@ -130,6 +140,19 @@ export async function adoptEmpty(
     );
   }
   return infoOf(adopted, [index], true);
+}
+
+/** The field of dense vectors, where an index that is there is to have it and can be given it. */
+async function addedDense(
+  cluster: Cluster,
+  { name }: IndexRequest,
+  plan: IndexPlan,
+  index: string,
+  found: Mappings,
+): Promise<DenseField | undefined> {
+  const dense = denseFieldOf({ ...plan, name }, await cluster.capabilities());
+  if (dense !== undefined) demandDenseIndex(index, dense, found[index]?.settings ?? {});
+  return dense;
 }
 
 /**

@@ -9,10 +9,12 @@ import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { lookUpName } from "../cluster/alias.js";
 import type { IndexInfo } from "./csplade-index.js";
+import { demandDenseIndex } from "./dense-field.js";
 import { contradictions, demandNoContradiction } from "./index-identity.js";
 import { demandSamePlan, metaOf, parseMeta, planOf, type IndexPlan } from "./index-meta.js";
-import { demandHtmlTexts, expansionRecord, htmlRecord } from "../config/document-identity.js";
+import { demandHtmlTexts, vectorRecord, htmlRecord } from "../config/document-identity.js";
 import { packageVersion } from "../config/package-root.js";
+import { denseFieldOf } from "./index-request.js";
 import { vectorFields } from "./index-template.js";
 import { demandOwnTexts, demandWholeSource } from "./whole-source.js";
 
@@ -68,7 +70,9 @@ export async function prepareFollowedIndex(
     await demandOwnTexts(cluster, index, fields, plan.text_fields);
     await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);
     const meta = metaOf(plan, packageVersion);
-    const properties = { ...vectorFields(meta), [REFUSED_FIELD]: { type: "keyword" } };
+    const dense = denseFieldOf({ ...plan, name: index }, await cluster.capabilities());
+    if (dense !== undefined) demandDenseIndex(index, dense, settings);
+    const properties = { ...vectorFields(meta, dense), [REFUSED_FIELD]: { type: "keyword" } };
     const body = { _meta: { ..._meta, csplade: meta }, properties };
     const doing = `Adding the fields of vectors to ${index}`;
     await cluster.demand({ method: "PUT", path: pathOf(index, "_mapping"), body }, doing);
@@ -78,7 +82,7 @@ export async function prepareFollowedIndex(
   demandSamePlan(found, plan, index);
   demandNoContradiction(
     index,
-    contradictions(found, { ...htmlRecord(plan), ...expansionRecord(plan) }),
+    contradictions(found, { ...htmlRecord(plan), ...vectorRecord(plan) }),
   );
   await demandOwnTexts(cluster, index, fields, found.text_fields);
   await leaveOldPipeline(cluster, index, settings["index.default_pipeline"]);

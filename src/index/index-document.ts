@@ -3,6 +3,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import type { JsonObject, NewMember } from "../json/json-object.js";
 import { featuresJson, storedFeaturesJson } from "../sparse/features.js";
+import { denseBytes } from "../sparse/dense-vector.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { LUCENE_BITS, quantize } from "../sparse/quantize.js";
 import { maxMerge, type SparseVector } from "../sparse/sparse-vector.js";
@@ -10,6 +11,7 @@ import { htmlText } from "../text/html-text.js";
 import { JsonText, type BulkOperation } from "../cluster/bulk-operation.js";
 import type { IndexInfo } from "./csplade-index.js";
 import {
+  DENSE_FIELD,
   isOurField,
   mappedFeatures,
   PASSAGES_FIELD,
@@ -44,6 +46,8 @@ export interface PassageVector {
   /** Exclusive. */
   readonly end: number;
   readonly vector: SparseVector;
+  /** What the passage is like as a whole, where the checkpoint tells. */
+  readonly dense?: Float32Array | undefined;
 }
 
 /** How a document vector is made smaller before it is stored. */
@@ -166,7 +170,8 @@ export function documentSteps(
   if (info.passages === "merged") {
     const vectors = passages.map((passage) => passage.vector);
     const features = vectors.length === 0 ? "{}" : featuresOf(maxMerge(vectors), context.shape);
-    return [[put(info, document, document.body, [[VECTOR_FIELD, features], ...ours])]];
+    const own = [[VECTOR_FIELD, features] as const, ...denseMember(info, passages), ...ours];
+    return [[put(info, document, document.body, own)]];
   }
   if (info.passages === "nested") {
     const texts = passages.map(({ start, end, vector }) => {
@@ -230,6 +235,7 @@ function passageSteps(
     const operation = put(info, document, body, [
       ...shown,
       [VECTOR_FIELD, features],
+      ...(passage === undefined ? [] : denseMember(info, [passage])),
       ["csplade_parent", JSON.stringify(document.id)],
       modelOf(info),
       ["csplade_passage", String(n)],
@@ -279,6 +285,13 @@ function passageFields(
     const text = document.text.slice(start, passage.end).trim();
     return { body, shown: [[shown, JSON.stringify(text)]] };
   };
+}
+
+/** The field of a text's dense vector, in an index that has it. */
+function denseMember(info: IndexInfo, passages: readonly PassageVector[]): NewMember[] {
+  if (info.dense !== true) return [];
+  const bytes = denseBytes(passages.map(({ dense }) => dense));
+  return bytes === undefined ? [] : [[DENSE_FIELD, JSON.stringify(bytes)]];
 }
 
 function modelOf(info: IndexInfo): NewMember {

@@ -17,7 +17,7 @@ export interface Contradiction {
 }
 
 /** What an index has of which it says nothing. */
-const UNSAID: GivenIdentity = { html_fields: [], expansion: 1 };
+const UNSAID: GivenIdentity = { html_fields: [], expansion: 1, dense: false };
 
 /** Where what is asked for is another thing than what an index records. */
 export function contradictions(found: IndexPlan, given: GivenIdentity): Contradiction[] {

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import {
-  expansionRecord,
+  vectorRecord,
   htmlRecord,
   pruningSchema,
   type Pruning,
@@ -25,6 +25,8 @@ export interface IndexModel {
   readonly variant: "bi" | "echo" | "causal";
   /** Rows of the vocabulary: a feature name is the decimal id of one, or of a hashed word. */
   readonly vocabulary_size: number;
+  /** Dimensions of the dense vectors that the checkpoint gives too, where it does. */
+  readonly dense_dimension?: number;
 }
 
 /** How long documents are kept: setting `ingest.passages`. */
@@ -38,6 +40,9 @@ export const PASSAGES_FIELD = "csplade_passages";
 
 /** Field of the vectors in their own numbering, in an index for approximate search. */
 export const ANN_FIELD = "csplade_ann";
+
+/** Field of a document's dense vector, in an index that has them. */
+export const DENSE_FIELD = "csplade_dense";
 
 /**
  * Field that only a document with its vector has whole, in an index that keeps vectors out of
@@ -55,13 +60,14 @@ export const WHOLE_SEAL = { lat: 0, lon: 0 } as const;
 
 /**
  * Newest `format` of `_meta.csplade` objects that this version knows. 2 has a mean length, 3 has fields
- * of HTML, 4 has a factor of added terms: an earlier version would weigh words without the first, encode
- * the markup of the second, and add all that a model adds, so it must refuse the index.
+ * of HTML, 4 has a factor of added terms, 5 has dense vectors: an earlier version would weigh words without
+ * the first, encode the markup of the second, add all that a model adds, and leave the last out, so it must
+ * refuse the index.
  */
-const FORMAT = 4;
+const FORMAT = 5;
 
 const metaSchema = z.object({
-  format: z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(FORMAT)]),
+  format: z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4), z.literal(FORMAT)]),
   fingerprint: z.string().regex(/^[0-9a-f]{16}$/),
   model: z.string().min(1),
   variant: z.enum(["bi", "echo", "causal"]),
@@ -77,6 +83,8 @@ const metaSchema = z.object({
   pruning: pruningSchema.optional(),
   /** {@link IndexPlan.expansion}. */
   expansion: z.number().min(0).max(1).optional(),
+  /** {@link IndexPlan.dense}. */
+  dense: z.literal(true).optional(),
   /** An index for approximate search: its second vector field and its numbering of token ids. */
   ann: z.object({ field: z.literal(ANN_FIELD), ids: z.string() }).optional(),
   /** Whether `_source` holds the vectors. */
@@ -109,6 +117,8 @@ export interface IndexPlan {
   readonly pruning?: Pruning;
   /** Factor of the terms that the model adds to documents, 0 to 1; 1 where it is left out. */
   readonly expansion?: number | undefined;
+  /** Documents have a dense vector too, in {@link DENSE_FIELD}; they have none where it is left out. */
+  readonly dense?: boolean | undefined;
   /** Numbering of token ids in {@link ANN_FIELD}, where the index has that field. */
   readonly ann?: IdMap;
   /**
@@ -132,6 +142,7 @@ export interface IndexPlan {
 
 /** The `_meta.csplade` object for a plan. */
 export function metaOf(plan: IndexPlan, version: string): IndexMeta {
+  const { expansion, dense } = vectorRecord(plan);
   return {
     format: formatOf(plan),
     fingerprint: plan.model.fingerprint,
@@ -145,7 +156,8 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
     title_field: plan.title_field,
     ...(plan.id_field === undefined ? {} : { id_field: plan.id_field }),
     ...(plan.pruning === undefined ? {} : { pruning: plan.pruning }),
-    ...expansionRecord(plan),
+    ...(expansion === undefined ? {} : { expansion }),
+    ...(dense === true ? { dense } : {}),
     store_vectors: plan.store_vectors !== false,
     ...(plan.mean_length === undefined ? {} : { mean_length: plan.mean_length }),
     ...(plan.guard === undefined ? {} : { guard: plan.guard }),
@@ -155,7 +167,9 @@ export function metaOf(plan: IndexPlan, version: string): IndexMeta {
 
 /** The oldest format that says all of a plan, for the sake of earlier versions. */
 function formatOf(plan: IndexPlan): IndexMeta["format"] {
-  if ("expansion" in expansionRecord(plan)) return FORMAT;
+  const { expansion, dense } = vectorRecord(plan);
+  if (dense === true) return FORMAT;
+  if (expansion !== undefined) return 4;
   if ("html_fields" in htmlRecord(plan)) return 3;
   return plan.mean_length === undefined ? 1 : 2;
 }
@@ -175,7 +189,7 @@ export function planOf(meta: IndexMeta): IndexPlan {
     title_field: meta.title_field,
     ...(meta.id_field === undefined ? {} : { id_field: meta.id_field }),
     ...(meta.pruning === undefined ? {} : { pruning: meta.pruning }),
-    ...expansionRecord(meta),
+    ...vectorRecord(meta),
     ...(meta.ann === undefined ? {} : { ann: readIdMap(meta.ann.ids) }),
     ...(meta.store_vectors ? {} : { store_vectors: false }),
     ...(meta.mean_length === undefined ? {} : { mean_length: meta.mean_length }),
@@ -249,12 +263,25 @@ export function demandSameModel(found: IndexModel, wanted: IndexModel, index: st
   );
 }
 
+/** @throws CspladeError `model_mismatch` for a checkpoint without dense vectors. */
+export function demandDense(model: IndexModel, index: string): number {
+  if (model.dense_dimension !== undefined) return model.dense_dimension;
+  throw new CspladeError(
+    "model_mismatch",
+    `The documents of ${index} have dense vectors (document.dense), and the checkpoint ${model.name} gives none.`,
+    {
+      hint: "Use one whose manifest.json has dense, such as csplade-minilm-words, or leave document.dense out.",
+    },
+  );
+}
+
 /**
  * Checks that documents written under a plan fit what is in the index.
  * @throws CspladeError `model_mismatch`, or `index_invalid` if passages are kept another way.
  */
 export function demandSamePlan(found: IndexPlan, wanted: IndexPlan, index: string): void {
   demandSameModel(found.model, wanted.model, index);
+  if (found.dense === true) demandDense(wanted.model, index);
   if (found.passages === wanted.passages) return;
   throw new CspladeError(
     "index_invalid",

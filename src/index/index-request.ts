@@ -2,9 +2,10 @@
 import { z } from "zod";
 import { UNKNOWN_VERSION, type Capabilities } from "../cluster/capabilities.js";
 import type { Cluster } from "../cluster/cluster.js";
-import { expansionRecord, htmlRecord, type GivenIdentity } from "../config/document-identity.js";
+import { vectorRecord, htmlRecord, type GivenIdentity } from "../config/document-identity.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import type { IndexPlan } from "./index-meta.js";
+import { denseField, type DenseField } from "./dense-field.js";
+import { demandDense, type IndexPlan } from "./index-meta.js";
 import type { IndexLayout } from "./index-template.js";
 
 /** An index to create, or to use if it is there. */
@@ -66,6 +67,24 @@ export async function demandVersion(cluster: Cluster, index: string): Promise<Ca
   );
 }
 
+/**
+ * The field of dense vectors that an index is asked to have; nothing where it is to have none.
+ * @throws CspladeError `model_mismatch`, `cluster_unsupported`; `index_invalid` for nested passages.
+ */
+export function denseFieldOf(
+  { dense, model, name, passages }: IndexPlan & Pick<IndexRequest, "name">,
+  capabilities: Capabilities,
+): DenseField | undefined {
+  if (dense !== true) return undefined;
+  const dimension = demandDense(model, name);
+  if (passages !== "nested") return denseField(capabilities, dimension);
+  throw new CspladeError(
+    "index_invalid",
+    `${name} is to keep nested passages, beside which no dense vector can be searched (document.dense).`,
+    { hint: "Set ingest.passages to merged or documents, or leave document.dense out." },
+  );
+}
+
 /** What is asked for, with its guard where csplade's own writes can leave it out. */
 export function guardedPlan(request: IndexRequest): IndexRequest {
   return request.guarded === false ? request : { ...request, guard: "default_pipeline" };
@@ -93,7 +112,7 @@ export function infoOf(
     title_field,
     ...(id_field === undefined ? {} : { id_field }),
     ...(pruning === undefined ? {} : { pruning }),
-    ...expansionRecord(request),
+    ...vectorRecord(request),
     ...(store_vectors ? {} : { store_vectors }),
     ...(mean_length === undefined ? {} : { mean_length }),
     ...(guard === undefined ? {} : { guard }),

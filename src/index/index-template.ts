@@ -5,10 +5,13 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
+import type { Capabilities } from "../cluster/capabilities.js";
 import { packageRoot } from "../config/package-root.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
-import { inheritedSettings, type IndexSettings } from "./inherited-settings.js";
+import { keptSource, type DenseField } from "./dense-field.js";
+import { inheritedSettings, settingAt, type IndexSettings } from "./inherited-settings.js";
 import {
+  DENSE_FIELD,
   PASSAGES_FIELD,
   SEAL_FIELD,
   SEALED_PART,
@@ -97,24 +100,32 @@ export function indexBody(
   guard: Partial<Record<GuardPlace, string>>,
   layout: IndexLayout & {
     readonly constant_keyword?: boolean;
-    /** Names of settings (below `index`) that an index template decides: the file's give way. */
-    readonly decided?: readonly string[];
+    /** Settings (below `index`) that an index template decides: the file's give way. */
+    readonly decided?: IndexSettings;
+    /** Of an index with dense vectors. */
+    readonly dense?: DenseField | undefined;
+    /** Of the cluster; without it nothing is said of how it builds `_source`. */
+    readonly capabilities?: Capabilities;
   },
 ): IndexBody {
   const file = readTemplate("mappings/index.json", indexFileSchema);
+  const { dense, capabilities, decided = {} } = layout;
+  const settings = { ...settingsOf(file.settings.index, layout), ...dense?.settings };
   return {
     settings: {
       index: {
-        ...settingsOf(file.settings.index, layout),
+        ...settings,
+        ...(capabilities === undefined ? {} : keptSource(capabilities, settings, decided)),
         ...guard,
       },
     },
     mappings: {
       ...inheritedRules(layout.inherit),
       _meta: { ...inheritedMeta(layout.inherit), csplade: meta },
-      ...(meta.store_vectors ? {} : { _source: { excludes: LEFT_OUT } }),
+      ...(meta.store_vectors ? {} : { _source: { excludes: leftOut(meta) } }),
       properties: {
         ...fieldsOf(file.mappings.properties, meta, layout.inherit),
+        ...(dense === undefined ? {} : { [DENSE_FIELD]: dense.mapping }),
         // Ingest pipelines do not see the update actions of bulk requests; the mapping does.
         ...(layout.constant_keyword === true
           ? { csplade_model: { type: "constant_keyword", value: meta.fingerprint } }
@@ -127,6 +138,11 @@ export function indexBody(
 
 /** What `_source` lacks in an index that does not store vectors. */
 export const LEFT_OUT = [VECTOR_FIELD, `${PASSAGES_FIELD}.${VECTOR_FIELD}`, SEALED_PART] as const;
+
+/** As {@link LEFT_OUT}; the dense vector too, where there is one. */
+function leftOut(meta: IndexMeta): readonly string[] {
+  return meta.dense === true ? [...LEFT_OUT, DENSE_FIELD] : LEFT_OUT;
+}
 
 /** Only checked, never searched; and checked whatever the index is told about malformed values. */
 const SEAL_MAPPING = {
@@ -170,15 +186,17 @@ const propertiesSchema = z.record(z.string(), z.record(z.string(), z.unknown()))
 /** What the file says gives way to what the source had, what a template says and what is asked for. */
 function settingsOf(
   file: IndexSettings,
-  { inherit, shards, replicas, decided = [] }: Parameters<typeof indexBody>[2],
+  { inherit, shards, replicas, decided = {} }: Parameters<typeof indexBody>[2],
 ): Record<string, unknown> {
   const inherited =
     inherit?.settings === undefined ? {} : inheritedSettings(inherit.settings, inherit.mappings);
   const isReplicas = (name: string) => /^(auto_expand|number_of)_replicas$/.test(name);
   const hasReplicas =
-    replicas !== undefined || decided.some(isReplicas) || Object.keys(inherited).some(isReplicas);
+    replicas !== undefined ||
+    Object.keys(decided).some(isReplicas) ||
+    Object.keys(inherited).some(isReplicas);
   const rest = Object.entries(file).filter(
-    ([name]) => !decided.includes(name) && !(hasReplicas && isReplicas(name)),
+    ([name]) => settingAt(decided, name) === undefined && !(hasReplicas && isReplicas(name)),
   );
   const settings: Record<string, unknown> = { ...Object.fromEntries(rest), ...inherited };
   if (replicas !== undefined) {
@@ -241,12 +259,16 @@ export function guardPipeline(model: IndexModel, place: GuardPlace): GuardPipeli
 }
 
 /** The file's fields of vectors, for an index that has fields of its own. */
-export function vectorFields(meta: IndexMeta): Record<string, object> {
+export function vectorFields(meta: IndexMeta, dense?: DenseField): Record<string, object> {
   const { properties } = readTemplate("mappings/index.json", indexFileSchema).mappings;
   const ours = Object.entries(properties).filter(
     ([name]) => name === VECTOR_FIELD || name.startsWith(`${VECTOR_FIELD}_`),
   );
-  return { ...Object.fromEntries(ours), [PASSAGES_FIELD]: passagesField(meta) };
+  return {
+    ...Object.fromEntries(ours),
+    ...(dense === undefined ? {} : { [DENSE_FIELD]: dense.mapping }),
+    [PASSAGES_FIELD]: passagesField(meta),
+  };
 }
 
 function readTemplate<T>(name: string, schema: z.ZodType<T>): T {

@@ -76,6 +76,10 @@ export function inheritedSettings(
   for (const path of INHERITED) {
     const value = settingAt(source, path);
     if (value !== undefined) settings[path] = value;
+    // A setting may have a value and others below its name: `knn` and `knn.derived_source.enabled`.
+    for (const [name, below] of Object.entries(source)) {
+      if (name.startsWith(`${path}.`)) settings[name] = below;
+    }
   }
   return withRoom(settings, mappings);
 }

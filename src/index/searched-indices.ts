@@ -61,7 +61,8 @@ export function sortIndices(
       );
     }
     names.push(name);
-    plan ??= next;
+    // Shards without the field would fail where dense vectors are asked for.
+    plan = next.dense === true ? (plan ?? next) : { ...(plan ?? next), dense: next.dense };
   }
   if (plan === undefined && refused !== undefined) throw refused;
   return { names, plan, foreign, without };

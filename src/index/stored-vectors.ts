@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
-import { PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
+import { DENSE_FIELD, PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
 import type { DocumentKey } from "./stored-state.js";
 import { readStamp } from "./write-stamp.js";
 
@@ -31,6 +31,7 @@ const answerSchema = z.object({
           [PASSAGES_FIELD]: z
             .array(z.looseObject({ [VECTOR_FIELD]: z.unknown().optional() }))
             .optional(),
+          [DENSE_FIELD]: z.array(z.number()).optional(),
         })
         .optional(),
     }),
@@ -59,7 +60,7 @@ export async function readVectors(
         method: "POST",
         path: pathOf(index, "_mget"),
         query: {
-          _source_includes: `csplade_hash,csplade_text_hash,${VECTOR_FIELD},${PASSAGES_FIELD}`,
+          _source_includes: `csplade_hash,csplade_text_hash,${VECTOR_FIELD},${PASSAGES_FIELD},${DENSE_FIELD}`,
         },
         body: { docs },
         ...(signal === undefined ? {} : { signal }),

@@ -3,7 +3,7 @@
  * One bad document never stops the rest of its chunk, and a chunk that ran twice changes nothing.
  */
 import { isDeepStrictEqual } from "node:util";
-import { expansionRecord, htmlRecord } from "../config/document-identity.js";
+import { vectorRecord, htmlRecord } from "../config/document-identity.js";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
@@ -147,12 +147,12 @@ async function processChunk(
 function demandSameTexts(info: IndexInfo, job: IngestJob): void {
   const { text_fields } = info;
   const isSame = isDeepStrictEqual(text_fields, job.text_fields);
-  const read = (by: IndexInfo | IngestJob) => ({ ...htmlRecord(by), ...expansionRecord(by) });
+  const read = (by: IndexInfo | IngestJob) => ({ ...htmlRecord(by), ...vectorRecord(by) });
   if (isSame && isDeepStrictEqual(read(info), read(job))) return;
   if (isSame) {
     throw new CspladeError(
       "index_invalid",
-      `The index ${job.index} takes other fields for HTML, or another expansion, by now than when the job was planned.`,
+      `The index ${job.index} takes other fields for HTML, another expansion or other vectors by now than when the job was planned.`,
       { hint: "Run the command again." },
     );
   }

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
-import { expansionRecord, htmlRecord, identityOf } from "../config/document-identity.js";
+import { vectorRecord, htmlRecord, identityOf } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import {
   documentEncoding,
@@ -108,7 +108,7 @@ interface Following extends FollowOptions {
 export async function followIndex(options: FollowOptions): Promise<FollowCounts> {
   const { config, cluster, encoder, signal, metrics } = options;
   const patience = { config, signal, onTrouble: options.onTrouble };
-  const { text_fields, title_field, html_fields, pruning, expansion } = identityOf(config);
+  const { text_fields, title_field, html_fields, pruning, expansion, dense } = identityOf(config);
   const plan = {
     model: indexModelOf(encoder.manifest),
     passages: config["ingest.passages"],
@@ -116,7 +116,7 @@ export async function followIndex(options: FollowOptions): Promise<FollowCounts>
     title_field,
     ...htmlRecord({ html_fields }),
     pruning,
-    ...expansionRecord({ expansion }),
+    ...vectorRecord({ expansion, dense }),
   };
   const info = await patiently(patience, () => prepareFollowedIndex(cluster, options.index, plan));
   const writer = createBulkWriter(cluster, {

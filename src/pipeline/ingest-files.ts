@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { Cluster } from "../cluster/cluster.js";
 import {
   demandHtmlTexts,
-  expansionRecord,
+  vectorRecord,
   givenIdentity,
   htmlRecord,
   identityOf,
@@ -159,9 +159,9 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
       closers.push(() => worker.close(DRAIN_MS));
     }
     const html = htmlRecord(info);
-    const expansion = expansionRecord(info);
+    const vectors = vectorRecord(info);
     const own = { id_field, text_fields, ...html, title_field, passages, pruning };
-    const identity = { ...own, ...expansion };
+    const identity = { ...own, ...vectors };
     const deadLetters = openDeadLetters(request.deadLetters, identity, spooled.files);
     closers.push(() => deadLetters.close());
     const sources = spooled.files.map(({ origin }) => origin);
@@ -177,7 +177,7 @@ export async function ingestFiles(request: IngestRequest): Promise<IngestSummary
         id_field,
         text_fields,
         ...html,
-        ...expansion,
+        ...vectors,
         passages,
         force: request.force === true,
       },

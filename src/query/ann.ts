@@ -8,7 +8,7 @@ import { CspladeError } from "../errors/csplade-error.js";
 import { toFeatures } from "../sparse/features.js";
 import { mapVector, type IdMap } from "../sparse/id-map.js";
 import { sparseVector, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
-import type { QueryClause } from "./query-clause.js";
+import { oneFilter, type QueryClause } from "./query-clause.js";
 import { demandWithin } from "./page-depth.js";
 import { translateQuery, type TranslationRequest } from "./query-translator.js";
 import type { RankedBody } from "./search-body.js";
@@ -97,11 +97,6 @@ export function annBody(
 function spread(vector: SparseVector): SparseVector {
   const factor = HEAVIEST / (vector.weights[0] ?? HEAVIEST);
   return sparseVector(Array.from(termsOf(vector), ([id, weight]) => [id, weight * factor]));
-}
-
-function oneFilter(filter: TranslationRequest["filter"]): QueryClause | undefined {
-  if (filter === undefined) return undefined;
-  return Array.isArray(filter) ? { bool: { filter } } : (filter as QueryClause);
 }
 
 function checked(options: AnnOptions): AnnOptions {

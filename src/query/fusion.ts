@@ -1,5 +1,5 @@
 /**
- * Two rankings made one. Both techniques give what the cluster gives for the same two
+ * Several rankings made one. Both techniques give what the cluster gives for the same
  * rankings, so that it does not matter who fuses.
  */
 import type { RankingPart } from "./search-result.js";

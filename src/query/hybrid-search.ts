@@ -1,8 +1,9 @@
-/** Runs a hybrid search: in one request where the cluster fuses, else two that are fused here. */
+/** Runs a hybrid search: in one request where the cluster fuses, else in several that are fused here. */
 import type { Cluster } from "../cluster/cluster.js";
 import type { ClusterResponse } from "../cluster/request.js";
-import type { BodyParts } from "./search-body.js";
 import { accepted, isAbove, pageParts, post, type PreparedSearch } from "./prepared-search.js";
+import { nearestClause, nearestRetriever, type DenseQuestion } from "./dense.js";
+import type { SearchRequest } from "./search-request.js";
 import { filtered, fitText, withBm25Query, type FittedText } from "./bm25-query.js";
 import type { Fused } from "./fusion.js";
 import { hitDetails, withReasons, type HitDetails } from "./hit-details.js";
@@ -13,6 +14,7 @@ import {
   hybridQuery,
   rrfRetriever,
   type HybridOptions,
+  type Ranking,
 } from "./hybrid.js";
 import { estimateClauses, type QueryClause } from "./query-clause.js";
 import { translateQuery, type TranslatedQuery } from "./query-translator.js";
@@ -31,12 +33,14 @@ const fusesNot = new WeakSet<Cluster>();
 /** Statuses of a cluster that does not know what it is asked, or may not do it. */
 const CANNOT: ReadonlySet<number> = new Set([400, 403]);
 
-/** A hybrid search, its two queries ready. */
+/** A hybrid search, its queries ready. */
 interface HybridSearch {
   readonly asked: PreparedSearch;
   readonly options: HybridOptions;
   readonly csplade: TranslatedQuery;
   readonly bm25: FittedText;
+  /** What dense vectors are asked, where there are some. */
+  readonly dense: DenseQuestion | undefined;
   readonly notes: readonly string[];
 }
 
@@ -46,7 +50,7 @@ interface HybridSearch {
  */
 export async function searchHybrid(asked: PreparedSearch): Promise<SearchResult> {
   const { request, cluster, capabilities, from, size } = asked;
-  const options = hybridOptions(request.hybrid, from + size);
+  const options = hybridOptions(request.hybrid, from + size, denseOf(request) !== undefined);
   const search = hybridSearch(asked, options);
   const one =
     options.requests === "one" ||
@@ -55,15 +59,20 @@ export async function searchHybrid(asked: PreparedSearch): Promise<SearchResult>
       request.collapse === undefined &&
       fusesByItself(capabilities, options) &&
       !fusesNot.has(cluster));
-  if (!one) return inTwoRequests(search);
+  if (!one) return apart(search);
   const answer = await sendOne(search);
   if (options.requests === "one" || !CANNOT.has(answer.status)) {
     return inOneRequest(search, await accepted(asked, answer));
   }
   // A fault of the request shows in the two requests as well, and is reported from there.
-  const result = await inTwoRequests(search);
+  const result = await apart(search);
   fusesNot.add(cluster);
   return result;
+}
+
+function denseOf({ dense, dense_field }: SearchRequest): DenseQuestion | undefined {
+  if (dense === undefined || dense_field === undefined) return undefined;
+  return { field: dense_field, vector: dense };
 }
 
 function hybridSearch(asked: PreparedSearch, options: HybridOptions): HybridSearch {
@@ -77,22 +86,62 @@ function hybridSearch(asked: PreparedSearch, options: HybridOptions): HybridSear
     inner_hits: undefined,
     other_clauses: bm25.words * text_fields.length + estimateClauses(request.filter) + 4,
   });
-  const blank = csplade.vector.ids.length === 0;
-  const notes = blank
-    ? ["The query has no terms (its text is blank, or pruning kept none): ranked by BM25 alone."]
-    : csplade.notes;
-  return { asked, options, csplade, bm25, notes: [...notes, ...bm25.notes] };
+  const dense = denseOf(request);
+  const others = options.rankings
+    .filter((ranking) => ranking !== "csplade")
+    .map((ranking) => (ranking === "bm25" ? "BM25" : "dense vectors"));
+  const notes =
+    csplade.vector.ids.length === 0
+      ? [
+          `The query has no terms (its text is blank, or pruning kept none): ranked by ${others.join(" and ") || "nothing"} alone.`,
+        ]
+      : csplade.notes;
+  const words = options.rankings.includes("bm25") ? bm25.notes : [];
+  return { asked, options, csplade, bm25, dense, notes: [...notes, ...words] };
 }
 
-function sendOne({ asked, options, csplade, bm25 }: HybridSearch): Promise<ClusterResponse> {
-  const { cluster, capabilities, text_fields } = asked;
-  return withBm25Query(cluster, bm25.text, text_fields, (query) => {
-    const queries = [filtered(query, asked.request.filter), csplade.query];
-    if (capabilities.distribution === "elasticsearch") {
-      return post(asked, { ...pageParts(asked), ...rrfRetriever(queries, options) });
-    }
-    return post(asked, { ...pageParts(asked), ...hybridQuery(queries, options) });
-  });
+function sendOne(search: HybridSearch): Promise<ClusterResponse> {
+  const { asked, options } = search;
+  if (asked.capabilities.distribution === "elasticsearch") {
+    return withWords(search, (words) => {
+      const retrievers = options.rankings.map((ranking) =>
+        ranking === "dense" && search.dense !== undefined
+          ? nearestRetriever(search.dense, options.pagination_depth, asked.request.filter)
+          : { standard: { query: clauseOf(search, ranking, words) } },
+      );
+      return post(asked, { ...pageParts(asked), ...rrfRetriever(retrievers, options) });
+    });
+  }
+  return withWords(search, (words) =>
+    post(asked, { ...pageParts(asked), ...hybridQuery(clausesOf(search, words), options) }),
+  );
+}
+
+/** Sends what a body is made of BM25's query, which may take two tries, where BM25 ranks. */
+function withWords(
+  { asked, options, bm25 }: HybridSearch,
+  send: (words: QueryClause) => Promise<ClusterResponse>,
+): Promise<ClusterResponse> {
+  if (!options.rankings.includes("bm25")) return send({ match_none: {} });
+  return withBm25Query(asked.cluster, bm25.text, asked.text_fields, send);
+}
+
+/** The queries of all rankings. */
+function clausesOf(search: HybridSearch, words: QueryClause): QueryClause[] {
+  return search.options.rankings.map((ranking) => clauseOf(search, ranking, words));
+}
+
+/** The query of a ranking. @param words BM25's. */
+function clauseOf(
+  { asked, options, csplade, dense }: HybridSearch,
+  ranking: Ranking,
+  words: QueryClause,
+): QueryClause {
+  const { capabilities, request } = asked;
+  if (ranking === "csplade") return csplade.query;
+  return ranking === "bm25" || dense === undefined
+    ? filtered(words, request.filter)
+    : nearestClause(capabilities, dense, options.pagination_depth, request.filter);
 }
 
 async function inOneRequest(search: HybridSearch, answer: SearchAnswer): Promise<SearchResult> {
@@ -100,36 +149,40 @@ async function inOneRequest(search: HybridSearch, answer: SearchAnswer): Promise
   return resultOf(search, answer, hits.filter(isAbove(search.asked)), took_ms);
 }
 
-async function inTwoRequests(search: HybridSearch): Promise<SearchResult> {
-  const { asked, options, csplade, bm25 } = search;
-  const { cluster, text_fields, body, request, from, size } = asked;
+async function apart(search: HybridSearch): Promise<SearchResult> {
+  const { asked, options } = search;
+  const { body, request, from, size } = asked;
   const { collapse } = request;
-  const ranking = {
+  const ranked = {
     ...body.ranking,
     size: options.pagination_depth,
     _source: false,
     ...(collapse === undefined ? {} : { collapse: { field: collapse } }),
   };
-  const byBm25 = (body: (query: QueryClause) => BodyParts) =>
-    withBm25Query(cluster, bm25.text, text_fields, (query) =>
-      post(asked, body(filtered(query, asked.request.filter))),
-    );
-  const [theirs, ours, whole] = await Promise.all([
-    byBm25((query) => ({ ...ranking, query })),
-    post(asked, { ...ranking, query: csplade.query }),
+  const send = async (ranking: Ranking) => {
+    const by = (words: QueryClause) =>
+      post(asked, { ...ranked, query: clauseOf(search, ranking, words) });
+    return ranking === "bm25" ? await withWords(search, by) : await by({});
+  };
+  const [whole, ...answered] = await Promise.all([
     Object.keys(body.whole).length === 0
       ? undefined
-      : byBm25((query) => ({
-          ...body.whole,
-          query: { bool: { should: [query, csplade.query] } },
-          size: 0,
-        })),
+      : withWords(search, (words) =>
+          post(asked, {
+            ...body.whole,
+            query: { bool: { should: clausesOf(search, words) } },
+            size: 0,
+          }),
+        ),
+    ...options.rankings.map(send),
   ]);
-  const answers = [await accepted(asked, theirs), await accepted(asked, ours)];
+  const answers: SearchAnswer[] = [];
+  for (const each of answered) answers.push(await accepted(asked, each));
   const aggregated = whole === undefined ? undefined : await accepted(asked, whole);
   const named = answers.map(({ hits }) => hits.map((hit) => [nameOf(hit, collapse), hit] as const));
-  // Where both found a document, the learned weights say which of its passages is shown.
+  // Where several found a document, the learned weights say which of its passages is shown.
   const hitOf = new Map(named.flat());
+  for (const [key, hit] of named[options.rankings.indexOf("csplade")] ?? []) hitOf.set(key, hit);
   const fused = fuse(
     named.map((hits) => hits.map(([key, hit]) => ({ key, score: hit._score ?? 0 }))),
     options,
@@ -142,7 +195,7 @@ async function inTwoRequests(search: HybridSearch): Promise<SearchResult> {
   );
   const hits = page.flatMap((place) => {
     const hit = hitOf.get(place.key);
-    return hit === undefined ? [] : [fusedHit(asked, hit, place, details)];
+    return hit === undefined ? [] : [fusedHit(search, hit, place, details)];
   });
   const counted = wholeTotal(answers, hitOf.size);
   const took_ms = Math.max(...answers.map((answer) => answer.took_ms), aggregated?.took_ms ?? 0);
@@ -162,30 +215,26 @@ function nameOf(hit: AnsweredHit, collapse: string | undefined): string {
 }
 
 function fusedHit(
-  { request }: PreparedSearch,
+  { asked, options }: HybridSearch,
   hit: AnsweredHit,
   { score, parts }: Fused,
   details: HitDetails,
 ): Hit {
-  const { collapse, explain } = request;
+  const { collapse, explain } = asked.request;
   const shared = collapsedBy(hit, collapse);
-  const [bm25, csplade] = parts;
+  const found = options.rankings.flatMap((ranking, i) => {
+    const part = parts[i];
+    return part === undefined ? [] : [[ranking, part] as const];
+  });
   return {
     ...readHit(details.hits.get(hitKey(hit)) ?? hit, undefined),
     score,
     ...(shared === undefined ? {} : { collapsed_by: shared }),
-    ...(explain === true
-      ? {
-          fusion: {
-            ...(bm25 === undefined ? {} : { bm25 }),
-            ...(csplade === undefined ? {} : { csplade }),
-          },
-        }
-      : {}),
+    ...(explain === true ? { fusion: Object.fromEntries(found) } : {}),
   };
 }
 
-/** How many documents either ranking matched: exact where both are known to their end. */
+/** How many documents the rankings matched: exact where all are known to their end. */
 function wholeTotal(
   answers: readonly SearchAnswer[],
   different: number,

@@ -1,11 +1,14 @@
 /** Options of the search modes as they come from outside: a command line, a file, a request. */
 import { z } from "zod";
 import { CspladeError } from "../errors/csplade-error.js";
+import { ALL_RANKINGS } from "./hybrid.js";
 import type { SearchMode } from "./search-mode.js";
 import type { SearchRequest } from "./search-request.js";
 
 /** The options of a search request that belong to its mode. */
 export type ModeOptions = Pick<SearchRequest, "two_phase" | "ann" | "lexical" | "hybrid">;
+
+const isUnique = (names: readonly string[]) => new Set(names).size === names.length;
 
 const schemas = {
   plain: z.strictObject({}),
@@ -28,7 +31,13 @@ const schemas = {
   hybrid: z.strictObject({
     technique: z.enum(["rrf", "min_max"]).optional(),
     rank_constant: z.number().optional(),
-    weights: z.tuple([z.number(), z.number()]).optional(),
+    weights: z.array(z.number()).min(1).max(3).optional(),
+    rankings: z
+      .array(z.enum(ALL_RANKINGS))
+      .min(1)
+      .max(3)
+      .refine(isUnique, "each ranking stands once")
+      .optional(),
     pagination_depth: z.number().optional(),
     requests: z.enum(["one", "two"]).optional(),
   }),

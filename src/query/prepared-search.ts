@@ -122,8 +122,13 @@ export async function accepted(
 }
 
 /** Members of a document that hold the vectors that are searched. */
-function vectorFieldsOf({ fields }: PreparedSearch): string[] {
-  return fields.map(({ name, nested_path }) => nested_path ?? name);
+function vectorFieldsOf({ fields, request }: PreparedSearch): string[] {
+  return [...fields.map(({ name, nested_path }) => nested_path ?? name), ...otherFields(request)];
+}
+
+/** Fields of vectors besides those that are searched in every mode. */
+function otherFields({ ann_field, dense_field }: SearchRequest): string[] {
+  return [ann_field?.name, dense_field].filter((name) => name !== undefined);
 }
 
 /** The parts of a body that return documents. */
@@ -136,7 +141,9 @@ export function shownParts({ request, fields, body }: PreparedSearch): BodyParts
     _source:
       request.source === "stored"
         ? true
-        : (request.source ?? { excludes: fields.map((field) => field.name) }),
+        : (request.source ?? {
+            excludes: [...fields.map(({ name }) => name), ...otherFields(request)],
+          }),
   };
 }
 

@@ -16,3 +16,11 @@ export function estimateClauses(clause: unknown): number {
   );
   return inside + (Array.isArray(clause) ? 0 : 1);
 }
+
+/** Several filters as one clause; nothing where there is none. */
+export function oneFilter(
+  filter: QueryClause | readonly QueryClause[] | undefined,
+): QueryClause | undefined {
+  if (filter === undefined) return undefined;
+  return Array.isArray(filter) ? { bool: { filter } } : (filter as QueryClause);
+}

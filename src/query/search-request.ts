@@ -28,6 +28,10 @@ export interface SearchRequest {
   readonly lexical?: Partial<LexicalOptions> | undefined;
   /** What the model adds to the question, for mode `lexical` (see `addedWords`). */
   readonly added_words?: readonly AddedWord[] | undefined;
+  /** The question's dense vector (`denseBytes`): with {@link dense_field} a ranking of mode `hybrid`. */
+  readonly dense?: readonly number[] | undefined;
+  /** The field of documents' dense vectors, in an index that has them. */
+  readonly dense_field?: string | undefined;
   /** The field that mode `ann` searches. */
   readonly ann_field?: AnnField | undefined;
   /** Hits to return, 0…10,000 together with `from`; 10 without it. */

@@ -3,7 +3,7 @@ import type { Contribution } from "./explanation.js";
 import type { QueryDialect } from "./query-dialect.js";
 import type { SearchMode } from "./search-mode.js";
 
-/** A hit's place in one of two fused rankings. */
+/** A hit's place in one of the fused rankings. */
 export interface RankingPart {
   /** From 1. */
   readonly rank: number;
@@ -32,8 +32,12 @@ export interface Hit {
   readonly passage?: number;
   /** Value of the field that hits were collapsed by. */
   readonly collapsed_by?: string;
-  /** Mode `hybrid` with `explain`: the two rankings, whose shares add up to the score. */
-  readonly fusion?: { readonly bm25?: RankingPart; readonly csplade?: RankingPart };
+  /** Mode `hybrid` with `explain`: the rankings that have the hit, whose shares add up to the score. */
+  readonly fusion?: {
+    readonly bm25?: RankingPart;
+    readonly csplade?: RankingPart;
+    readonly dense?: RankingPart;
+  };
   /** Fields that were asked for around the search. */
   readonly fields?: Readonly<Record<string, readonly unknown[]>>;
   /** Fragments, where highlighting was asked for around the search. */

@@ -11,23 +11,28 @@ export interface SearchedFields {
   readonly collapse?: string;
   /** The approximately searched field, where the index has one. */
   readonly ann_field?: AnnField;
+  /** The field of dense vectors, where the index has them. */
+  readonly dense_field?: string;
 }
 
-/**
- * The fields of an index that csplade made.
- * @param passages its `_meta.csplade.passages`.
- * @param ann its numbering of token ids, where it has an approximately searched field.
- */
-export function searchedFields(passages: Config["ingest.passages"], ann?: IdMap): SearchedFields {
-  const ann_field = ann === undefined ? {} : { ann_field: { name: "csplade_ann", ids: ann } };
-  switch (passages) {
-    case "merged":
-      return { fields: [{ name: "csplade" }], ...ann_field };
-    case "nested":
-      return {
-        fields: [{ name: "csplade_passages.csplade", nested_path: "csplade_passages" }],
-      };
-    case "documents":
-      return { fields: [{ name: "csplade" }], collapse: "csplade_parent", ...ann_field };
+/** How an index keeps its vectors: a part of its `_meta.csplade`. */
+export interface VectorLayout {
+  readonly passages: Config["ingest.passages"];
+  /** Its numbering of token ids, where it has an approximately searched field. */
+  readonly ann?: IdMap | undefined;
+  /** Its documents have dense vectors. */
+  readonly dense?: boolean | undefined;
+}
+
+/** The fields of an index that csplade made. */
+export function searchedFields({ passages, ann, dense }: VectorLayout): SearchedFields {
+  if (passages === "nested") {
+    return { fields: [{ name: "csplade_passages.csplade", nested_path: "csplade_passages" }] };
   }
+  return {
+    fields: [{ name: "csplade" }],
+    ...(passages === "documents" ? { collapse: "csplade_parent" } : {}),
+    ...(ann === undefined ? {} : { ann_field: { name: "csplade_ann", ids: ann } }),
+    ...(dense === true ? { dense_field: "csplade_dense" } : {}),
+  };
 }

@@ -28,6 +28,8 @@ export const ingestJobSchema = z.object({
   html_fields: z.array(z.string()).readonly().optional(),
   /** Factor of the terms that the model adds, where it is not 1. */
   expansion: z.number().min(0).max(1).optional(),
+  /** Documents have the checkpoint's dense vector too. */
+  dense: z.boolean().optional(),
   passages: z.enum(["merged", "nested", "documents"]),
   /** Encode documents again although neither text nor model changed. */
   force: z.boolean(),

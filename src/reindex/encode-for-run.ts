@@ -12,7 +12,12 @@ import type { RunRecord } from "./run-record.js";
  */
 export async function encodeForRun(
   encoder: Encoder,
-  { encoding, passages, expansion }: Pick<RunRecord, "encoding" | "passages" | "expansion">,
+  {
+    encoding,
+    passages,
+    expansion,
+    dense,
+  }: Pick<RunRecord, "encoding" | "passages" | "expansion" | "dense">,
   texts: readonly string[],
   signal: AbortSignal,
   mean_length?: number,
@@ -20,7 +25,7 @@ export async function encodeForRun(
   const worth = await judgeTexts(texts, encoding.min_quality);
   const judged = texts.map((text, i) => ({ text, worth: worth[i] ?? true }));
   const { max_passages } = encoding;
-  const options = { signal, max_passages, merged: passages === "merged", mean_length };
+  const options = { signal, max_passages, merged: passages === "merged", mean_length, dense };
   return await encodeWorthwhile(judged, (some) =>
     encodeExpanded(encoder, some, expansion, options),
   );

@@ -7,7 +7,7 @@ import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
 import {
   demandHtmlTexts,
-  expansionRecord,
+  vectorRecord,
   htmlRecord,
   identityOf,
 } from "../config/document-identity.js";
@@ -81,7 +81,7 @@ const GUESSED_RATIO = 3;
  */
 export async function planRun(context: PlanContext, request: ReindexRequest): Promise<RunPlan> {
   const { config, cluster, manifest, patience } = context;
-  const { text_fields, html_fields, expansion } = identityOf(config);
+  const { text_fields, html_fields, expansion, dense } = identityOf(config);
   demandHtmlTexts({ text_fields, html_fields });
   const aliasNow = await readOwnAlias(cluster, request.alias);
   const previous = aliasNow?.index;
@@ -109,7 +109,7 @@ export async function planRun(context: PlanContext, request: ReindexRequest): Pr
     ...htmlRecord({ html_fields }),
     title_field: config["ingest.title_field"],
     passages,
-    ...expansionRecord({ expansion }),
+    ...vectorRecord({ expansion, dense }),
     encoding: {
       ...vectorShape(config),
       max_passages: config["ingest.max_passages"],

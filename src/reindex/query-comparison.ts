@@ -110,7 +110,7 @@ function vectorSearch(
   index: string,
   passages: RunRecord["passages"],
 ): (question: WordedVector) => Promise<string[]> {
-  const where = searchedFields(passages);
+  const where = searchedFields({ passages });
   const corpusIdf = createCorpusIdf({ scale: encoder.lexicon, idf_timeout_ms: IDF_TIMEOUT_MS });
   return async (question) => {
     const target = { cluster, index, fields: where.fields, signal };

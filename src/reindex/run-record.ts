@@ -157,6 +157,8 @@ export const runSchema = z.object({
   passages: z.enum(["merged", "nested", "documents"]),
   /** Factor of the terms that the model adds, where it is not 1. */
   expansion: z.number().min(0).max(1).optional(),
+  /** Documents have the checkpoint's dense vector too. */
+  dense: z.boolean().optional(),
   /** Settings that shape vectors: the same for all workers, whatever their own say. */
   encoding: z.object({
     prune_type: z.enum(["none", "top_k", "max_ratio", "alpha_mass", "abs_value"]),

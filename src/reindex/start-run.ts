@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently } from "../cluster/patience.js";
-import { expansionRecord, htmlRecord, pruningSchema } from "../config/document-identity.js";
+import { vectorRecord, htmlRecord, pruningSchema } from "../config/document-identity.js";
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { meanLength } from "../documents/mean-length.js";
@@ -93,7 +93,7 @@ async function createTarget(
       ...htmlRecord(run),
       title_field: run.title_field,
       pruning: pruningSchema.parse(run.encoding),
-      ...expansionRecord(run),
+      ...vectorRecord(run),
       ...idFieldOf(plan),
       store_vectors: config["document.store_vectors"],
       ...(mean_length === undefined ? {} : { mean_length }),

@@ -7,7 +7,7 @@ import { patiently, type Patience } from "../cluster/patience.js";
 import type { Config } from "../config/settings.js";
 import type { Encoder } from "../encoder/encoder.js";
 import { readIndexModel, refreshIndex } from "../index/csplade-index.js";
-import { isOurField, PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
+import { DENSE_FIELD, isOurField, PASSAGES_FIELD, VECTOR_FIELD } from "../index/index-meta.js";
 import { JsonText, plainDocument } from "../cluster/bulk-operation.js";
 import { documentSteps } from "../index/index-document.js";
 import { NOTHING_STORED } from "../index/stored-state.js";
@@ -156,11 +156,12 @@ async function compareVectors(
     const passages = encoded[i]?.passages ?? [];
     const shaped = { shape: run.encoding, stored: NOTHING_STORED };
     const [step] = documentSteps(info, document, passages, shaped);
-    const now = vectorsOf(plainDocument(step?.[0]?.document ?? {}));
+    const again = plainDocument(step?.[0]?.document ?? {});
+    const now = vectorsOf(again);
     differences.push(
       info.store_vectors === false
         ? await scoreDifference(context, run, document.id, now)
-        : vectorDifference(now, vectorsOf(stored)),
+        : Math.max(vectorDifference(now, vectorsOf(stored)), denseDifference(again, stored)),
     );
   }
   return differences;
@@ -174,6 +175,17 @@ function vectorDifference(now: readonly SparseVector[], then: readonly SparseVec
   return Math.max(0, ...differences);
 }
 
+/** How far two dense vectors point apart: 0 in one direction, 1 at a right angle or where one is missing. */
+function denseDifference(
+  now: Readonly<Record<string, unknown>>,
+  then: Readonly<Record<string, unknown>>,
+): number {
+  const [a, b] = [now[DENSE_FIELD], then[DENSE_FIELD]] as (readonly number[] | undefined)[];
+  if (a === undefined || b === undefined) return a === b ? 0 : 1;
+  const product = a.reduce((sum, value, i) => sum + value * (b[i] ?? 0), 0);
+  return Math.min(1, Math.max(0, 1 - product / (Math.hypot(...a) * Math.hypot(...b))));
+}
+
 /**
  * Where `_source` has no vectors the postings are asked: a document must score, by the vectors that
  * encoding gives now, what these score with themselves. Terms it has beyond them are not seen.
@@ -184,7 +196,7 @@ async function scoreDifference(
   id: string,
   now: readonly SparseVector[],
 ): Promise<number> {
-  const { fields } = searchedFields(run.passages);
+  const { fields } = searchedFields(run);
   let worst = 0;
   for (const vector of now) {
     // Of nested passages the best one scores.

@@ -29,6 +29,7 @@ import { fieldsText, type Hit, type SearchResult } from "../query/search-result.
 import { demandReranker } from "../rerank/open-reranker.js";
 import { MOST_RERANKED, rerank, type Reranking } from "../rerank/rerank.js";
 import type { Reranker } from "../rerank/reranker.js";
+import { denseBytes } from "../sparse/dense-vector.js";
 import { prune, type PruneOptions } from "../sparse/prune.js";
 import { EMPTY_VECTOR, termsOf, type SparseVector } from "../sparse/sparse-vector.js";
 import type { LexicalWord } from "../sparse/literals.js";
@@ -67,7 +68,7 @@ export interface SearcherOptions {
 /** How one question is asked; options of the modes as in {@link SearchRequest}. */
 export interface QuestionOptions extends Omit<
   SearchRequest,
-  "index" | "vector" | "text" | "text_fields" | "fields" | "collapse" | "added_words"
+  "index" | "vector" | "text" | "text_fields" | "fields" | "collapse" | "added_words" | "dense"
 > {
   /**
    * Factor of the terms that the model adds to the question, from 0 (its exact words) to 1 (all that
@@ -155,7 +156,10 @@ export interface Searcher {
 }
 
 /** What of a question's options decides its vector. */
-type AskedQuestion = Pick<QuestionOptions, "signal" | "expansion" | "history" | "history_decay">;
+type AskedQuestion = Pick<
+  QuestionOptions,
+  "signal" | "expansion" | "history" | "history_decay" | "mode"
+>;
 
 /** How long an index's model is believed: an alias may be swapped to another index. */
 const BELIEVED_MS = 10_000;
@@ -183,17 +187,20 @@ export function openSearcher(options: SearcherOptions): Searcher {
     question: string,
     signal: AbortSignal | undefined,
     expansion = options.expansion ?? 1,
+    wantsDense = false,
   ): Promise<Encoded> {
     demandExpansion(expansion);
-    const [encoded] = await encoder.encodeQueries(
-      [question],
-      signal === undefined ? {} : { signal },
-    );
+    const [encoded] = await encoder.encodeQueries([question], {
+      ...(signal === undefined ? {} : { signal }),
+      dense: wantsDense,
+    });
     if (encoded?.failure !== undefined) {
       throw new CspladeError("encode_failed", `The question cannot be encoded: ${encoded.failure}`);
     }
-    const { vector, words } = encoded?.passages[0] ?? { vector: EMPTY_VECTOR };
-    const whole = { vector, words, truncated: encoded?.truncated ?? false };
+    const passage = encoded?.passages[0];
+    const { vector, words } = passage ?? { vector: EMPTY_VECTOR };
+    const dense = denseBytes([passage?.dense]);
+    const whole = { vector, words, dense, truncated: encoded?.truncated ?? false };
     const [controlled = whole] = await withExpansion(
       encoder,
       [question],
@@ -217,16 +224,18 @@ export function openSearcher(options: SearcherOptions): Searcher {
 
   async function encodeFor(
     index: string,
-    { names, plan }: SearchedIndices,
+    { names, plan, foreign, without }: SearchedIndices,
     question: string,
-    { signal, expansion, history = [], history_decay = options.history_decay }: AskedQuestion,
+    { signal, expansion, history = [], history_decay = options.history_decay, mode }: AskedQuestion,
     before?: FixedIdf,
   ): Promise<Encoded & Pick<WeighedVector, "notes" | "fixed">> {
-    const alone = await encodeWhole(question, signal, expansion);
+    const hasDense = plan.dense === true && foreign.length + without.length === 0;
+    const wantsDense = mode === "hybrid" && hasDense && encoder.encodes.dense;
+    const alone = await encodeWhole(question, signal, expansion, wantsDense);
     const turns: Encoded[] = [];
     for (const turn of readTurns(history)) turns.push(await encodeWhole(turn, signal, expansion));
     const whole = { ...alone, ...withHistory(alone, turns, history_decay) };
-    const { fields } = searchedFields(plan.passages);
+    const { fields } = searchedFields(plan);
     const target = { cluster, index, indices: names, fields, signal };
     const { vector, ...weighed } = await corpusIdf.weigh(whole, target, before);
     return { ...whole, ...weighed, vector: pruned(vector) };
@@ -290,7 +299,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
     const plan = await planIfOurs(index, signal);
     const text_fields =
       asked ?? plan?.text_fields ?? (await readTextFields(cluster, index, signal));
-    const { collapse } = plan === undefined ? {} : searchedFields(plan.passages);
+    const { collapse } = plan === undefined ? {} : searchedFields(plan);
     return { title_field: plan?.title_field ?? headingOf(text_fields), text_fields, collapse };
   }
 
@@ -357,10 +366,10 @@ export function openSearcher(options: SearcherOptions): Searcher {
       if (asked.mode === "lexical") return searchWords(index, question, asked);
       const found = await lookUp(index, signal);
       const { plan } = found;
-      const searched = searchedFields(plan.passages, plan.ann);
+      const searched = searchedFields(plan);
       // Clusters take no further key beside `collapse`.
       const paged = searched.collapse === undefined ? pagedSort(asked.body) : undefined;
-      const { vector, words, notes, truncated, fixed } = await encodeFor(
+      const { vector, words, dense, notes, truncated, fixed } = await encodeFor(
         index,
         found,
         question,
@@ -374,6 +383,8 @@ export function openSearcher(options: SearcherOptions): Searcher {
         own_terms:
           asked.mode === "two_phase" ? await ownTermsOf(question, words, asked) : undefined,
         body: paged?.carryOn(fixed) ?? asked.body,
+        dense,
+        hybrid: dense === undefined ? asked.hybrid : withRankings(asked.hybrid, encoder),
         index,
         vector,
         text: question,
@@ -405,7 +416,7 @@ export function openSearcher(options: SearcherOptions): Searcher {
         filter,
         vector,
         dialect,
-        fields: searchedFields(found.plan.passages).fields,
+        fields: searchedFields(found.plan).fields,
         max_clause_count: capabilities.max_clause_count,
       });
       return { ...translated, notes: [...notes, ...translated.notes] };
@@ -474,6 +485,20 @@ function among(
   return { dialect: dialect ?? "rank_feature", filter: [...theirs, ours] };
 }
 
+/**
+ * Where dense vectors rank, a lexical part has BM25's words among its terms: that ranking is left out, and
+ * scores tell more of the two others than ranks do (docs/search-measurements.md).
+ */
+function withRankings(
+  hybrid: QuestionOptions["hybrid"] = {},
+  { lexicon }: Encoder,
+): QuestionOptions["hybrid"] {
+  const isSaid = hybrid.rankings !== undefined || hybrid.weights !== undefined;
+  return isSaid || lexicon === undefined
+    ? hybrid
+    : { technique: "min_max", ...hybrid, rankings: ["csplade", "dense"] };
+}
+
 /** The field that heads a document of somebody else's. */
 function headingOf(text_fields: readonly string[]): string {
   const usual = ["title", "name", "subject"].find((name) => text_fields.includes(name));
@@ -482,6 +507,8 @@ function headingOf(text_fields: readonly string[]): string {
 
 /** A question's whole vector. */
 interface Encoded extends WordedVector {
+  /** For an index with dense vectors, in the mode that asks them. */
+  readonly dense?: readonly number[] | undefined;
   readonly truncated: boolean;
 }
 

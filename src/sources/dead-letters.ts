@@ -143,7 +143,7 @@ export async function identityOfLetters(files: readonly string[]): Promise<Given
       const { id_field } = letter;
       const older = id_field === undefined ? {} : { id_field };
       // A letter that notes how it was read and no HTML says that there was none; so of expansion.
-      const unsaid = { html_fields: [], expansion: 1 };
+      const unsaid = { html_fields: [], expansion: 1, dense: false };
       const identity = letter.identity === undefined ? older : { ...unsaid, ...letter.identity };
       for (const [name, value] of Object.entries(identity)) {
         const part = name as keyof DocumentIdentity;

@@ -5,6 +5,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connectCluster, type Cluster } from "../../src/cluster/cluster.js";
 import { pathOf } from "../../src/cluster/request.js";
+import type { Config, SettingName } from "../../src/config/settings.js";
 import { openEncoder, type Encoder } from "../../src/encoder/encoder.js";
 import { ingestFiles, type IngestSummary } from "../../src/pipeline/ingest-files.js";
 import { discardIndices } from "./reindexing.js";
@@ -34,6 +35,7 @@ export async function whileWriting(cluster: Cluster, index: string): Promise<voi
 
 /** An open suite. */
 export interface IngestSuite {
+  readonly config: Config;
   readonly cluster: Cluster;
   readonly encoder: Encoder;
   readonly folder: string;
@@ -52,7 +54,10 @@ export interface IngestSuite {
 }
 
 /** Opens a suite on the test servers; the names of its indices begin with `prefix`. */
-export async function openIngestSuite(prefix: string): Promise<IngestSuite> {
+export async function openIngestSuite(
+  prefix: string,
+  flags: Partial<Record<SettingName, unknown>> = {},
+): Promise<IngestSuite> {
   const folder = mkdtempSync(path.join(os.tmpdir(), "csplade-ingest-"));
   const { opensearchUrl, redisUrl } = testServers();
   const config = testConfig({
@@ -60,11 +65,13 @@ export async function openIngestSuite(prefix: string): Promise<IngestSuite> {
     "opensearch.url": opensearchUrl,
     "redis.url": redisUrl,
     "ingest.job_documents": 50,
+    ...flags,
   });
   const cluster = connectCluster(config);
   const encoder = await openEncoder(config);
   const lettersOf = (index: string) => path.join(folder, `${index}-dead-letters.ndjson`);
   return {
+    config,
     cluster,
     encoder,
     folder,

@@ -46,6 +46,8 @@ class Description:
     """Weights at or below it are no terms."""
     never_terms: tuple[int, ...] = ()
     """Ids of tokens that are no terms whatever their weight."""
+    dense_dimension: int = 0
+    """Dimensions of the dense vectors that the graph gives beside terms; 0 where it gives none."""
 
 
 def sha256_of(path: Path) -> str:
@@ -75,6 +77,11 @@ FILES = ("model.onnx", "model.onnx_data", "tokenizer.json", query_table_file.FIL
 
 READABLE = 0o644
 """Mode of every file of a checkpoint directory: whoever runs the model is rarely who exported it."""
+
+
+def dense_output(dimension: int) -> dict[str, object]:
+    """What a manifest says of dense vectors: their likeness is the cosine, whatever their length."""
+    return {"dimension": dimension, "similarity": "cosine"}
 
 
 def cleared(directory: Path) -> Path:
@@ -116,6 +123,7 @@ def write_manifest(
         "pooling": pooling,
         **({"threshold": about.threshold} if about.threshold else {}),
         **({"never_terms": list(about.never_terms)} if about.never_terms else {}),
+        **({"dense": dense_output(about.dense_dimension)} if about.dense_dimension else {}),
         **({"prompt": about.prompt} if about.prompt else {}),
         **({"input": {role: each.told() for role, each in about.input.items()}} if about.input else {}),
         "max_tokens": about.max_tokens,

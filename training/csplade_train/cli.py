@@ -31,6 +31,7 @@ from . import (
     base,
     checkpoints,
     cross_encoder,
+    dense_view,
     evaluate,
     foreign,
     mining,
@@ -390,6 +391,11 @@ def make_sparse(a: argparse.Namespace) -> None:
     print(json.dumps(manifest, indent=2))
 
 
+def expose_dense(a: argparse.Namespace) -> None:
+    """Give the graph of a checkpoint from before dense vectors that output; its space stays as it is."""
+    print(json.dumps(dense_view.expose(a.checkpoint), indent=2))
+
+
 def read_at_prompt(a: argparse.Namespace) -> None:
     """Write a checkpoint directory of a whole causal language model, read at a prompt."""
     torch.set_num_threads(a.threads)
@@ -672,6 +678,11 @@ def main(words: list[str] | None = None) -> int:
     p.add_argument("--terms", type=Path, help="corpus (NDJSON) whose tokens are the only terms")
     p.add_argument("--least-count", type=int, default=3, help="documents of --terms that must contain a token")
     p.set_defaults(act=convert)
+    p = commands.add_parser(
+        "dense", help="dense vectors as an output of a checkpoint that sparsify made before it had it"
+    )
+    p.add_argument("checkpoint", type=Path, help="its directory, changed in place")
+    p.set_defaults(act=expose_dense)
     p = commands.add_parser("sparsify", help="a dense sentence encoder as a checkpoint directory, without training")
     p.add_argument("--encoder", type=Path, required=True, help="directory of a BERT with mean pooling")
     p.add_argument("--texts", type=Path, required=True, help="NDJSON of ordinary texts: text or body a line")

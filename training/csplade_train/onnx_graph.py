@@ -289,6 +289,10 @@ def unpacking() -> onnx.FunctionProto:
     return helper.make_function(OURS, UNPACK, inputs, ["codes"], g.nodes, [helper.make_opsetid("", 17)])
 
 
+DENSE = "dense"
+"""Name of the output of dense vectors [B, d], each of length one."""
+
+
 def assembled(
     g: Graph,
     name: str,
@@ -296,11 +300,13 @@ def assembled(
     vocabulary: int,
     term_ids: np.ndarray | None = None,
     ids: str | None = None,
+    dense: tuple[str, int] | None = None,
 ) -> onnx.ModelProto:
     """The model whose outputs are the `k` heaviest of `weights` [B, vocabulary].
 
     term_ids: the token id of each column, if the columns are a selection of the vocabulary; ids: the name
-    of those ids [B, S], if weights are [B, S] with a column for each place of the text.
+    of those ids [B, S], if weights are [B, S] with a column for each place of the text; dense: the name of the
+    texts' dense vectors and their number of dimensions, if the model gives them too.
     """
     most = g.ints(vocabulary) if ids is None else g.op("Slice", g.op("Shape", ids), g.ints(1), g.ints(2), g.ints(0))
     k = g.op("Min", "k", most)
@@ -315,6 +321,14 @@ def assembled(
     def info(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, kind, shape)
 
+    outputs = [
+        info("indices", TensorProto.INT32, "batch", "k_out"),
+        info("weights", TensorProto.FLOAT, "batch", "k_out"),
+    ]
+    if dense is not None:
+        g.nodes.append(helper.make_node("Identity", [dense[0]], [DENSE]))
+        outputs.append(info(DENSE, TensorProto.FLOAT, "batch", dense[1]))
+
     graph = helper.make_graph(
         g.nodes,
         name,
@@ -323,7 +337,7 @@ def assembled(
             info("attention_mask", TensorProto.INT64, "batch", "seq"),
             info("k", TensorProto.INT64, 1),
         ],
-        [info("indices", TensorProto.INT32, "batch", "k_out"), info("weights", TensorProto.FLOAT, "batch", "k_out")],
+        outputs,
         g.initializers,
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]

@@ -130,7 +130,7 @@ def build(
     weights = g.op("Mul", g.op("Mul", affinity, kept), g.op("Div", g.floats(SCALE), length))
     nonempty = g.op("ReduceMax", "attention_mask", axes=[1], keepdims=1)
     weights = g.op("Mul", weights, g.op("Cast", nonempty, to=TensorProto.FLOAT))
-    return assembled(g, "csplade_words", weights, len(towards.rows), towards.rows)
+    return assembled(g, "csplade_words", weights, len(towards.rows), towards.rows, dense=(vector, c.hidden))
 
 
 def fingerprint(state: dict[str, np.ndarray], towards: Directions, tokenizer_json: str, lexicon: Lexicon) -> str:
@@ -169,5 +169,9 @@ def write(
     save(graph, directory / "model.onnx")
     lexicon.write(directory)
     name = fingerprint(state, towards, text, lexicon)
-    described = replace(about, training=about.training | {"words": len(towards.rows), "terms": terms})
+    described = replace(
+        about,
+        training=about.training | {"words": len(towards.rows), "terms": terms},
+        dense_dimension=model.config.hidden_size,
+    )
     return write_manifest(directory, described, precision, model.config.vocab_size, name, "bi", ACTIVATION, POOLING)

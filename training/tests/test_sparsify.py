@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from test_export import dense, rounded_weight, session
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel
 
-from csplade_train import cli, sparsify
+from csplade_train import cli, dense_view, sparsify
 from csplade_train import tokenizer as tok
-from csplade_train.checkpoints import Description
+from csplade_train.checkpoints import Description, sha256_of
 from csplade_train.lexicon import Lexicon, TermSpace
 from csplade_train.onnx_graph import PRECISIONS
 
@@ -163,3 +164,49 @@ def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
     model.config.model_type = "roberta"
     with pytest.raises(ValueError, match="roberta"):
         sparsify.sizes_of(model, tokenizer)
+
+
+def test_the_encoders_own_vector_comes_beside_the_words_and_checkpoints_from_before_gain_it(tmp_path: Path) -> None:
+    model, tokenizer = encoder(), sparsify.plain_tokenizer(tokenizer_file(tmp_path))
+    lexicon = Lexicon.of(TEXTS, least=1)
+    chosen = sparsify.telling_words(TermSpace(tokenizer, lexicon), TEXTS, 1)
+    rows = [row for row in tok.encode_batch(tokenizer, TEXTS, 30) if row]
+    wanted = vectors(model, rows)
+    towards = sparsify.directions(chosen, wanted[: len(chosen)], wanted, 0.2)
+    out = tmp_path / "out"
+    manifest = sparsify.write(out, model, tokenizer, towards, lexicon, "fp32", ABOUT, terms=4)
+    assert manifest["dense"] == {"dimension": 64, "similarity": "cosine"}
+
+    def given() -> tuple[np.ndarray, np.ndarray]:
+        width = max(len(row) for row in rows)
+        ids = np.array([row + [0] * (width - len(row)) for row in rows], dtype=np.int64)
+        mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in rows], dtype=np.int64)
+        inputs = {"input_ids": ids, "attention_mask": mask, "k": np.array([4], dtype=np.int64)}
+        weights, found = session(out).run(["weights", "dense"], inputs)
+        return weights, found
+
+    weights, found = given()
+    np.testing.assert_allclose(found, wanted, atol=2e-4)
+
+    before = onnx.load(str(out / "model.onnx"))
+    before.graph.output.pop()
+    before.graph.node.pop()
+    onnx.save(before, str(out / "model.onnx"))
+    (out / "manifest.json").write_text(
+        json.dumps({k: v for k, v in manifest.items() if k != "dense"}), encoding="utf-8"
+    )
+    cli.main(["dense", str(out)])
+    again = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert again == manifest | {"files": again["files"]}
+    assert again["files"]["model.onnx"]["sha256"] == sha256_of(out / "model.onnx")
+    same, exposed = given()
+    np.testing.assert_array_equal(exposed, found)
+    np.testing.assert_array_equal(same, weights)
+
+    maximum = tmp_path / "maximum"
+    maximum.mkdir()
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    onnx.save(onnx.helper.make_model(graph), str(maximum / "model.onnx"))
+    (maximum / "manifest.json").write_text(json.dumps({"files": {}}), encoding="utf-8")
+    with pytest.raises(ValueError, match="its pooling is no mean"):
+        dense_view.expose(maximum)

@@ -55,7 +55,7 @@ describe("approximate search", function () {
 
   const find = async (vector: SparseVector, changes: Partial<SearchRequest> = {}) => {
     const info = await readIndexModel(cluster, into);
-    const fields = searchedFields(info.passages, info.ann);
+    const fields = searchedFields(info);
     return await search(cluster, { index: into, vector, ...fields, ...changes });
   };
 

@@ -109,7 +109,7 @@ describe("words weighed by the index", () => {
   });
 
   it("changes what the model gives to a term by the index's idf over its own, to 1.5 times at most", async () => {
-    const { fields } = searchedFields("merged");
+    const { fields } = searchedFields({ passages: "merged" });
     const corpusIdf = createCorpusIdf({ scale: words.lexicon, ...patient });
     const [encoded] = await words.encodeQueries([QUESTION]);
     const own = encoded!.passages[0]!;
@@ -153,7 +153,7 @@ describe("words weighed by the index", () => {
     };
     const [encoded] = await words.encodeQueries([QUESTION]);
     const question = encoded!.passages[0]!;
-    const { fields } = searchedFields("merged");
+    const { fields } = searchedFields({ passages: "merged" });
     const target = { cluster: counting, index, fields };
     const exact = createCorpusIdf({ scale: words.lexicon, ...patient });
     const first = await exact.weigh(question, target);
@@ -186,7 +186,7 @@ describe("words weighed by the index", () => {
     });
     const [encoded] = await words.encodeQueries([QUESTION]);
     const question = encoded!.passages[0]!;
-    const { fields } = searchedFields("merged");
+    const { fields } = searchedFields({ passages: "merged" });
     for (let i = 0; i < 3; i++) {
       const { vector, notes } = await corpusIdf.weigh(question, { cluster, index: "gone", fields });
       assert.deepEqual(vector, question.vector);
@@ -201,7 +201,11 @@ describe("words weighed by the index", () => {
 
   it("leaves a model without a lexical part alone, and asks nothing", async () => {
     const nowhere = { ...cluster, send: () => assert.fail("nothing is to be asked") };
-    const target = { cluster: nowhere, index, fields: searchedFields("merged").fields };
+    const target = {
+      cluster: nowhere,
+      index,
+      fields: searchedFields({ passages: "merged" }).fields,
+    };
     const [encoded] = await words.encodeQueries([QUESTION]);
     const { vector } = encoded!.passages[0]!;
     const question = { vector };
