@@ -14,6 +14,8 @@ export interface Capabilities {
   readonly neural_sparse: boolean;
   /** Elasticsearch ≥ 8.15: the `sparse_vector` query with `query_vector`. */
   readonly sparse_vector_query: boolean;
+  /** Elasticsearch ≥ 9.2: fields of vectors are left out of `_source` (see `whole-source.ts`). */
+  readonly hides_vectors: boolean;
   /** Names of installed plugins (empty where the cluster does not tell). */
   readonly plugins: readonly string[];
   /** `indices.query.bool.max_clause_count` in force; 1024 where the cluster does not tell. */
@@ -47,6 +49,7 @@ const LEAST: Capabilities = {
   minor: 0,
   neural_sparse: false,
   sparse_vector_query: false,
+  hides_vectors: false,
   plugins: [],
   max_clause_count: 1024,
 };
@@ -76,7 +79,7 @@ export async function askCapabilities(send: Send, url: string): Promise<Capabili
       `${url} does not answer like OpenSearch or Elasticsearch.`,
     );
   }
-  const { number, distribution } = parsed.data.version;
+  const { number, distribution, build_flavor } = parsed.data.version;
   const [major = 0, minor = 0] = number.split(".").map((part) => Number.parseInt(part, 10));
   const isOpenSearch = distribution === "opensearch";
   const plugins = await askPlugins(send);
@@ -87,6 +90,9 @@ export async function askCapabilities(send: Send, url: string): Promise<Capabili
     minor,
     neural_sparse: isOpenSearch && plugins.some((name) => /neural-search/.test(name)),
     sparse_vector_query: !isOpenSearch && (major > 8 || (major === 8 && minor >= 15)),
+    // Serverless tells the number of an old version, and is the newest.
+    hides_vectors:
+      !isOpenSearch && (major > 9 || (major === 9 && minor >= 2) || build_flavor === "serverless"),
     plugins,
     max_clause_count: await askClauseLimit(send),
   };

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Cluster } from "./cluster.js";
 import { liftSources } from "./lifted-sources.js";
 import { pathOf } from "./request.js";
+import { wholeSource } from "./whole-source.js";
 
 const hitSchema = z.object({
   _id: z.string(),
@@ -70,7 +71,7 @@ export async function* scanIndex(
         body: {
           size: options.pageSize ?? 500,
           sort: ["_doc"],
-          ...(options.source === undefined ? {} : { _source: options.source }),
+          _source: options.source ?? (await wholeSource(cluster)),
         },
         ...signal,
       },

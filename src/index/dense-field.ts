@@ -59,17 +59,22 @@ export function denseField(capabilities: Capabilities, dimension: number): Dense
 /** Setting by which OpenSearch builds documents with k-NN fields anew. */
 const DERIVED_SOURCE = "knn.derived_source.enabled";
 
+/** Setting by which Elasticsearch leaves fields of vectors out of `_source`. */
+const EXCLUDED_VECTORS = "mapping.exclude_source_vectors";
+
 /**
- * What has to be said of an index with k-NN fields, so that its documents stay what was written: from
- * OpenSearch 3 on their vectors are taken out of `_source` and put back into a document built anew, with
- * other digits and an order of its own, unless a setting says otherwise. Whoever said so has it.
+ * What has to be said of an index, so that its documents stay what was written. With k-NN fields, from
+ * OpenSearch 3 on, their vectors are taken out of `_source` and put back into a document built anew, with
+ * other digits and an order of its own; from Elasticsearch 9.2 on they are taken out and shown to nobody
+ * who does not ask. A setting says otherwise, and whoever said something himself has it.
  * @param said the settings that are given or decided already.
  */
 export function keptSource(
-  { distribution, major }: Capabilities,
+  { distribution, major, hides_vectors }: Capabilities,
   ...said: readonly IndexSettings[]
 ): IndexSettings {
   const isSaid = (path: string) => said.some((settings) => settingAt(settings, path) !== undefined);
+  if (hides_vectors) return isSaid(EXCLUDED_VECTORS) ? {} : { [EXCLUDED_VECTORS]: false };
   const hasKnn = said.some((settings) => String(settingAt(settings, "knn")) === "true");
   if (distribution !== "opensearch" || major < 3 || !hasKnn || isSaid(DERIVED_SOURCE)) return {};
   // It is refused without the setting that it depends on, also where a template has that one.

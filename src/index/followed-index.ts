@@ -8,6 +8,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { CspladeError } from "../errors/csplade-error.js";
 import { lookUpName } from "../cluster/alias.js";
+import { demandVectorsTold } from "../cluster/whole-source.js";
 import type { IndexInfo } from "./csplade-index.js";
 import { demandDenseIndex } from "./dense-field.js";
 import { contradictions, demandNoContradiction } from "./index-identity.js";
@@ -64,6 +65,7 @@ export async function prepareFollowedIndex(
   const { _meta = {}, _source, properties: fields } = mappings[index]?.mappings ?? {};
   const settings = await flatSettings(cluster, index);
   demandWholeSource(index, _source, settings);
+  await demandVectorsTold(cluster, index, fields);
   const info = { name: index, indices: [index], created: false };
   if (_meta.csplade === undefined) {
     demandHtmlTexts(plan);

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
+import { wholeSourceQuery } from "../cluster/whole-source.js";
 import { DENSE_FIELD, PASSAGES_FIELD, VECTOR_FIELD } from "./index-meta.js";
 import type { DocumentKey } from "./stored-state.js";
 import { readStamp } from "./write-stamp.js";
@@ -60,6 +61,7 @@ export async function readVectors(
         method: "POST",
         path: pathOf(index, "_mget"),
         query: {
+          ...(await wholeSourceQuery(cluster)),
           _source_includes: `csplade_hash,csplade_text_hash,${VECTOR_FIELD},${PASSAGES_FIELD},${DENSE_FIELD}`,
         },
         body: { docs },

@@ -1,6 +1,7 @@
 /** Documents of an index at random. */
 import type { Cluster } from "../cluster/cluster.js";
 import { pathOf } from "../cluster/request.js";
+import { wholeSource } from "../cluster/whole-source.js";
 import {
   searchOn,
   storedDocuments,
@@ -41,6 +42,7 @@ export async function sampleDocuments(
         size,
         version: true,
         seq_no_primary_term: true,
+        _source: await wholeSource(cluster),
         query: { function_score: { query, random_score: {}, boost_mode: "replace" } },
       },
       ...(signal === undefined ? {} : { signal }),

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
+import { demandVectorsTold } from "../cluster/whole-source.js";
 import {
   demandHtmlTexts,
   vectorRecord,
@@ -326,6 +327,9 @@ async function findSource(
   const { cluster, config, patience } = context;
   demandWholeSource(index.index, index.mappings._source, { index: index.settings });
   demandTextFields(config, index);
+  await patiently(patience, () =>
+    demandVectorsTold(cluster, index.index, index.mappings.properties),
+  );
   await patiently(patience, () =>
     demandOwnTexts(cluster, index.index, index.mappings.properties, config["ingest.text_fields"]),
   );

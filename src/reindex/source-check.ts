@@ -7,6 +7,7 @@ import type { Cluster } from "../cluster/cluster.js";
 import { liftSources } from "../cluster/lifted-sources.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
+import { wholeSourceQuery } from "../cluster/whole-source.js";
 import type { Config } from "../config/settings.js";
 import { differingField } from "../index/source-comparison.js";
 import { sampleDocuments } from "./index-sample.js";
@@ -152,9 +153,10 @@ async function readTarget(
       ...(routing === undefined ? {} : { routing }),
     }));
     const path = pathOf(run.target, "_mget");
-    const text = await patiently(patience, () =>
-      cluster.demandText({ method: "POST", path, body: { docs } }, doing),
-    );
+    const text = await patiently(patience, async () => {
+      const query = await wholeSourceQuery(cluster);
+      return await cluster.demandText({ method: "POST", path, query, body: { docs } }, doing);
+    });
     const { answer, sources } = liftSources(text, ["docs"], doing);
     for (const { found: isThere, _version, _source } of mgetSchema.parse(answer).docs) {
       found.push(

@@ -9,6 +9,7 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { liftSources } from "../cluster/lifted-sources.js";
 import { pathOf } from "../cluster/request.js";
+import { wholeSource } from "../cluster/whole-source.js";
 import { CspladeError } from "../errors/csplade-error.js";
 
 /** The one index behind a name, and what is needed to read and copy it. */
@@ -312,6 +313,7 @@ export async function readDocuments(
   signal?: AbortSignal,
 ): Promise<StoredDocument[]> {
   const doing = `Reading ${reader.index}`;
+  const { source = true } = page;
   const text = await cluster.demandText(
     {
       ...searchOn(reader),
@@ -322,7 +324,7 @@ export async function readDocuments(
         seq_no_primary_term: true,
         version: true,
         track_total_hits: false,
-        _source: page.source ?? true,
+        _source: source === true ? await wholeSource(cluster) : source,
       },
       ...(signal === undefined ? {} : { signal }),
     },

@@ -10,6 +10,7 @@ function cluster(changes: Partial<Capabilities>): Capabilities {
     minor: 6,
     neural_sparse: false,
     sparse_vector_query: false,
+    hides_vectors: false,
     plugins: [],
     max_clause_count: 1024,
     ...changes,
