@@ -302,7 +302,7 @@ export const settings = {
   "query.encoder": {
     schema: z.enum(["model", "table"]).default("model"),
     env: "CSPLADE_QUERY_ENCODER",
-    help: "How queries are encoded: model, or table (the checkpoint's query_weights.json, without inference).",
+    help: "How queries are encoded: model, or table (the checkpoint's query_weights.json, without inference); one whose questions have a table alone uses it in either case.",
   },
   "query.idf": {
     schema: z.enum(["corpus", "model"]).default("corpus"),

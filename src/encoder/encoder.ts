@@ -20,7 +20,7 @@ import type { EncoderHealth } from "./encoder-threads.js";
 import { demandDenseOutput, type Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
 import { ownTermsOf } from "./own-terms.js";
-import { openQueryTable } from "./query-table.js";
+import { asksByTable, openQueryTable } from "./query-table.js";
 import { demandFit } from "./provider-fit.js";
 import { openRemoteEncoder } from "./remote-encoder.js";
 import type { ThreadTransition } from "./thread-state.js";
@@ -123,8 +123,9 @@ export async function openEncoder(
   demandFit(checkpoint, config);
   const sessions = config["model.sessions"];
   const languages = toldLanguages(manifest, config);
-  const byTable =
-    config["query.encoder"] === "table" ? await openQueryTable(checkpoint, languages) : undefined;
+  const byTable = asksByTable(manifest, config)
+    ? await openQueryTable(checkpoint, languages)
+    : undefined;
   const stages = await startEncoderStages({
     texts: {
       tokenizerFile: checkpoint.tokenizerFile,

@@ -25,9 +25,10 @@ export const roleInput = z.object({
 
 /**
  * What is around a question, and which terms it has. `terms: own`: nothing is added to it, its vector is
- * what the model gives of the tokens that it read, times their factors in query_weights.json.
+ * what the model gives of the tokens that it read, times their factors in query_weights.json. `table`: no
+ * model was trained to read it, its terms are those of query_weights.json.
  */
-const questionInput = roleInput.extend({ terms: z.literal("own").optional() });
+const questionInput = roleInput.extend({ terms: z.enum(["own", "table"]).optional() });
 
 /** The files of a checkpoint. */
 export const files = z

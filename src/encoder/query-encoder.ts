@@ -4,18 +4,25 @@
  */
 import type { Config } from "../config/settings.js";
 import { CspladeError } from "../errors/csplade-error.js";
-import { openCheckpoint, type CheckpointDirectory } from "./checkpoint-directory.js";
+import { openCheckpoint, readManifest, type CheckpointDirectory } from "./checkpoint-directory.js";
 import { openEncoder, type Encoder } from "./encoder.js";
 import { toldLanguages } from "./told-languages.js";
-import { literalsByTable, openQueryTable, openTables, type TableEncoder } from "./query-table.js";
+import {
+  asksByTable,
+  literalsByTable,
+  openQueryTable,
+  openTables,
+  type TableEncoder,
+} from "./query-table.js";
 
 /**
- * Opens what encodes queries. With `query.encoder: table` that is a tokenizer, and a table or a
+ * Opens what encodes queries. With `query.encoder: table`, and for a checkpoint whose questions have a
+ * table alone, that is a tokenizer, and a table or a
  * lexicon or both: no session, no thread; encoding a document is then refused.
  * @throws CspladeError as {@link openEncoder}; `model_invalid` if the checkpoint has neither.
  */
 export async function openQueryEncoder(config: Config): Promise<Encoder> {
-  if (config["query.encoder"] === "model") return await openEncoder(config);
+  if (!asksByTable(readManifest(config["model.path"]), config)) return await openEncoder(config);
   const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
   return withoutSession(
     config,
@@ -32,7 +39,7 @@ export async function openQueryEncoder(config: Config): Promise<Encoder> {
 export async function openCoordinatorEncoder(config: Config): Promise<Encoder> {
   const checkpoint = await openCheckpoint(config["model.path"], { graph: false });
   const tables = await openTables(checkpoint, toldLanguages(checkpoint.manifest, config));
-  const asks = config["query.encoder"] === "table" && tables.hasWeights;
+  const asks = asksByTable(checkpoint.manifest, config) && tables.hasWeights;
   return withoutSession(config, checkpoint, tables, asks);
 }
 

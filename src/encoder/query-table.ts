@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { z } from "zod";
+import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import type { LiteralTerms } from "../sparse/literals.js";
 import { EMPTY_VECTOR, sparseVector, type SparseVector } from "../sparse/sparse-vector.js";
@@ -20,7 +21,7 @@ import { termSpace } from "../text/term-space.js";
 import { createTokenizer, readTokenizerFile } from "../text/tokenizer.js";
 import type { CheckpointDirectory } from "./checkpoint-directory.js";
 import type { EncodedPassage, EncodedText } from "./encoder-protocol.js";
-import { hasOwnTerms } from "./manifest.js";
+import { hasOwnTerms, type Manifest } from "./manifest.js";
 
 /** Name of the table's file in a checkpoint directory. */
 export const QUERY_TABLE_FILE = "query_weights.json";
@@ -82,6 +83,11 @@ export interface TableEncoder {
   encode(texts: readonly string[]): EncodedText[];
   /** As {@link Encoder.literals}. */
   literals(text: string, limits: PassageLimits): LiteralTerms;
+}
+
+/** Whether questions are asked by table: as the configuration says, and where a checkpoint has no other way. */
+export function asksByTable({ input }: Pick<Manifest, "input">, config: Config): boolean {
+  return config["query.encoder"] === "table" || input?.query.terms === "table";
 }
 
 /**

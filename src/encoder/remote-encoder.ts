@@ -19,7 +19,7 @@ import { KNOWN_GOOD, type EncodedText } from "./encoder-protocol.js";
 import type { EncoderHealth } from "./encoder-threads.js";
 import { demandDenseOutput, hasOwnTerms, type Manifest } from "./manifest.js";
 import { toldLanguages } from "./told-languages.js";
-import { literalsByTable, openTables } from "./query-table.js";
+import { asksByTable, literalsByTable, openTables } from "./query-table.js";
 import { RefusedTexts } from "./remote-client.js";
 import { connectServer, type RemoteServer } from "./remote-server.js";
 
@@ -176,14 +176,14 @@ export async function openRemoteEncoder(config: Config, url: string): Promise<Re
     manifest,
     lexicon: tables.lexicon,
     givesDense:
-      manifest.dense !== undefined && kind === "csplade" && config["query.encoder"] !== "table",
+      manifest.dense !== undefined && kind === "csplade" && !asksByTable(manifest, config),
     encodeDocuments: async (texts, options = {}) =>
       await encode(texts, "document", {
         ...options,
         max_passages: options.max_passages ?? config["ingest.max_passages"],
       }),
     encodeQueries: (texts, options = {}) =>
-      config["query.encoder"] === "table"
+      asksByTable(manifest, config)
         ? Promise.resolve(tables.encode(texts))
         : encode(texts, "query", options),
     async literals(texts, options = {}) {

@@ -53,7 +53,7 @@ from .collapse import Collapsed
 from .data import catalogue, collect, corpus, written
 from .data.pairs import read, split_by_group, write
 from .data.variety import varied
-from .input_recipe import OWN_TERMS, RoleInput
+from .input_recipe import ANY_TERMS, OWN_TERMS, RoleInput
 from .lexical import LexicalTeacher
 from .lexicon import Lexicon, TermSpace, lexicon_of
 from .onnx_graph import COLUMNS_AT_ONCE, PRECISIONS, PROVIDERS, Target
@@ -481,6 +481,17 @@ def draw(a: argparse.Namespace) -> None:
     print(a.out)
 
 
+def questioner_of(checkpoint: Path, encoder: evaluate.Encoder, around: RoleInput) -> tuple[evaluate.Encoder, RoleInput]:
+    """What encodes a checkpoint's questions, and what it reads around them."""
+    if around.terms == ANY_TERMS:
+        return encoder, around
+    weights, repeated = query_table.read(checkpoint)
+    if around.terms == OWN_TERMS:
+        return evaluate.Questioner(encoder, weights.numpy()), around
+    # A table has weights for the text's tokens; no model reads those around it.
+    return evaluate.TableQuestioner(weights.numpy(), repeated), RoleInput(prefix=around.prefix)
+
+
 def measure(a: argparse.Namespace) -> None:
     around: dict[str, RoleInput] | None = None
     questioner: evaluate.Encoder | None = None
@@ -492,8 +503,7 @@ def measure(a: argparse.Namespace) -> None:
         lexicon = lexicon_of(a.checkpoint)
         if "input" in manifest:
             around = {role: RoleInput.of(told) for role, told in manifest["input"].items()}
-            if around["query"].terms == OWN_TERMS:
-                questioner = evaluate.Questioner(encoder, query_table.read(a.checkpoint).numpy())
+            questioner, around["query"] = questioner_of(a.checkpoint, encoder, around["query"])
     else:
         torch.set_num_threads(a.threads)
         model, tokenizer_json = checkpoints.load_master(a.checkpoint)

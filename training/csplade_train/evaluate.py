@@ -106,6 +106,24 @@ class Questioner:
         return result
 
 
+class TableQuestioner:
+    """Questions whose terms are their own tokens, by weights [V] of a table."""
+
+    def __init__(self, weights: np.ndarray, repeated: str) -> None:
+        """repeated: whether a token that occurs twice counts "once" or as the "sum"."""
+        self.weights, self.repeated = weights, repeated
+
+    def encode(self, rows: list[list[int]], k: int) -> list[Vector]:
+        result = []
+        for row in rows:
+            indices, counts = np.unique(np.array(row, dtype=np.int32), return_counts=True)
+            weights = self.weights[indices] * (counts if self.repeated == "sum" else 1)
+            heaviest = np.argsort(-weights, kind="stable")[:k]
+            kept = heaviest[weights[heaviest] > 0]
+            result.append((indices[kept], weights[kept].astype(np.float32)))
+        return result
+
+
 def joined_vectors(space: TermSpace, texts: list[str], vectors: list[Vector], role: str, top_k: int) -> list[Vector]:
     """Vectors with their lexical parts; indices are columns of `space`."""
     result = []

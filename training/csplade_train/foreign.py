@@ -30,7 +30,7 @@ from tokenizers import Tokenizer, normalizers, processors
 
 from . import query_table as query_table_file
 from .checkpoints import ACTIVATION, POOLING, Description, cleared, write_manifest
-from .input_recipe import RoleInput, special_tokens, with_words, without_special_tokens
+from .input_recipe import TABLE_TERMS, RoleInput, special_tokens, with_terms, with_words, without_special_tokens
 from .onnx_graph import ANY, LARGEST_FILE, Graph, Target, assembled, save
 from .onnx_trunk import angles_at, needed, positions_and_bias, stack
 from .readers.folder import Folder
@@ -239,7 +239,7 @@ def fingerprint(
     read: what is around a text of each role.
     """
     digest = hashlib.sha256(f"{family.name}/{layers}/{POOLING}/{ACTIVATION}".encode())
-    digest.update(json.dumps({role: each.told() for role, each in read.items()}, sort_keys=True).encode())
+    digest.update(json.dumps({role: each.space() for role, each in read.items()}, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy(), dtype="<f4").tobytes())
@@ -267,6 +267,8 @@ def write(
     around = special_tokens(tokenizer)
     tokenizer = without_special_tokens(tokenizer)
     read = {role: with_words(around, family.prefix.get(role, "")) for role in ("document", "query")}
+    if family.counted_queries:
+        read["query"] = with_terms(read["query"], TABLE_TERMS)
     (directory / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     save(build(model, family, precision, layers, term_ids, target=target), directory / "model.onnx", largest)
     vocabulary = model.config.vocab_size

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 ANY_TERMS = "any"
 OWN_TERMS = "own"
+TABLE_TERMS = "table"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class RoleInput:
 
     prefix: written before a text and tokenized with it; suffix: written behind it and tokenized apart;
     begin, end: special tokens before and behind all that; terms: which tokens may be terms, any of the vocabulary
-    or, of a question, its "own": those that the model reads, weighed by factors in `query_weights.json`.
+    or, of a question, its "own": those that the model reads, weighed by factors in `query_weights.json`; "table": no
+    model reads it, its terms are those of that file.
     """
 
     prefix: str = ""
@@ -35,8 +37,12 @@ class RoleInput:
         return cls(told.get("prefix", ""), told.get("suffix", ""), terms=told.get("terms", ANY_TERMS), **lists)
 
     def told(self) -> dict[str, object]:
-        """As manifests and fingerprints have it: what is as it always was goes without saying."""
+        """As manifests have it: what is as it always was goes without saying."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("terms", ANY_TERMS)}
+
+    def space(self) -> dict[str, object]:
+        """As fingerprints have it: a table is one of a checkpoint's tensors, and counts as such."""
+        return replace(self, terms=ANY_TERMS).told() if self.terms == TABLE_TERMS else self.told()
 
 
 def without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
@@ -66,9 +72,9 @@ def special_tokens(tokenizer: Tokenizer) -> RoleInput:
     return RoleInput(begin=begin, end=end)
 
 
-def with_own_terms(around: RoleInput) -> RoleInput:
-    """The same words and tokens around a question to which no terms are added."""
-    return replace(around, terms=OWN_TERMS)
+def with_terms(around: RoleInput, terms: str) -> RoleInput:
+    """The same words and tokens around a question that has other terms than any."""
+    return replace(around, terms=terms)
 
 
 def with_words(around: RoleInput, prefix: str = "", suffix: str = "") -> RoleInput:

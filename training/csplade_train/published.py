@@ -276,7 +276,7 @@ def fingerprint(found: Published) -> str:
     """
     recipe = {
         "scores": vars(found.scores),
-        "input": {role: each.told() for role, each in found.input.items()},
+        "input": {role: each.space() for role, each in found.input.items()},
         "max_tokens": found.max_tokens,
     }
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())

@@ -41,9 +41,10 @@ def start_of(idf: Tensor, scale: float) -> Tensor:
     return scale * idf.clamp(0.02, 9.0).sqrt()
 
 
-def read(directory: Path) -> Tensor:
-    """The weights [V] in a checkpoint's `query_weights.json`."""
-    return torch.tensor(json.loads((directory / FILE).read_text(encoding="utf-8"))["weights"], dtype=torch.float32)
+def read(directory: Path) -> tuple[Tensor, str]:
+    """The weights [V] in a checkpoint's `query_weights.json`, and how repeated tokens count."""
+    found = json.loads((directory / FILE).read_text(encoding="utf-8"))
+    return torch.tensor(found["weights"], dtype=torch.float32), str(found["repeated"])
 
 
 def write(directory: Path, weights: Tensor, repeated: str = "once") -> Path:

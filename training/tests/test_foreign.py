@@ -288,7 +288,7 @@ def test_what_is_around_texts_is_in_the_manifest_and_no_part_of_queries_that_cou
             words = prefix.get(role, "")
             ids = plain.encode(words + text).ids
             if family == "lightretriever" and role == "query":
-                got = encode(tmp_path, [text], role, {"CSPLADE_QUERY_ENCODER": "table"})
+                got = encode(tmp_path, [text], role)
                 assert got[0].terms == {i: float(ids.count(i)) for i in set(ids)}
             else:
                 expected = reference(model, foreign.FAMILIES[family], [[0, *ids, 0]])

@@ -15,12 +15,11 @@ from published_folders import LIMIT, LONG, TEXTS, bge_m3, idf_of, masked, write_
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from csplade_train import cli, query_table
-from csplade_train.evaluate import OnnxEncoder, Questioner
+from csplade_train import cli
+from csplade_train.evaluate import OnnxEncoder
 from csplade_train.input_recipe import RoleInput, tokens_read
 
 SPECIAL_OF_BERT = ("[CLS]", "[SEP]", "[PAD]", "[MASK]")
-TABLE = {"CSPLADE_QUERY_ENCODER": "table"}
 ROLES = ("document", "query")
 EVERY = [*TEXTS, LONG]
 """Of a document that is too long, the passages are compared; of such a question, what is not cut off."""
@@ -94,17 +93,21 @@ def test_a_router_with_a_table_for_queries_gives_in_node_what_sentence_transform
     assert "query_weights.json" in manifest["files"] and manifest["activation"] == "log1p_log1p_relu"
     got = encode(tmp_path / "out", EVERY, "document")
     assert_same(got, given(encoder, "document", [passage.text for passage in got]))
-    got = encode(tmp_path / "out", EVERY, "query", TABLE)
+    got = encode(tmp_path / "out", EVERY, "query")
     assert_same(got, given(encoder, "query", EVERY))
+    assert manifest["input"]["query"]["terms"] == "table"
+    assert_python_reads_as_node(tmp_path / "out", manifest, got)
 
 
 def assert_python_reads_as_node(directory: Path, manifest: dict[str, Any], given_by_node: list[Encoded]) -> None:
     """Evaluation here has the questions' vectors that Node gives."""
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
-    rows = tokens_read(tokenizer, EVERY, manifest["max_tokens"]["query"], RoleInput.of(manifest["input"]["query"]))
-    factors = query_table.read(directory).numpy()
-    expected = np.zeros((len(EVERY), len(factors)), dtype=np.float32)
-    found = Questioner(OnnxEncoder(directory, 1), factors).encode(rows, manifest["top_k"]["query"])
+    questioner, around = cli.questioner_of(
+        directory, OnnxEncoder(directory, 1), RoleInput.of(manifest["input"]["query"])
+    )
+    rows = tokens_read(tokenizer, EVERY, manifest["max_tokens"]["query"], around)
+    expected = np.zeros((len(EVERY), manifest["vocabulary_size"]), dtype=np.float32)
+    found = questioner.encode(rows, manifest["top_k"]["query"])
     for row, (indices, weights) in zip(expected, found, strict=True):
         row[indices] = weights
     assert_same(given_by_node, expected)
@@ -169,7 +172,7 @@ def test_opensearchs_encoder_without_inference_for_queries_gives_what_its_model_
     for row, text in zip(expected, TEXTS, strict=True):
         for token in tokenizer.tokenize(text)[: LIMIT - 2]:
             row[tokenizer.convert_tokens_to_ids(token)] = 0.0 if token == "[UNK]" else idf.get(token, 0.0)
-    assert_same(encode(tmp_path / "out", TEXTS, "query", TABLE), expected)
+    assert_same(encode(tmp_path / "out", TEXTS, "query"), expected)
 
 
 def test_bge_m3_gives_in_node_the_weights_of_its_sparse_head(tmp_path: Path) -> None:
@@ -232,8 +235,36 @@ def test_a_splade_lexical_folder_gives_questions_their_own_tokens_as_its_authors
     got = encode(tmp_path / "out", EVERY, "query")
     assert_same(got, expected)
     assert_python_reads_as_node(tmp_path / "out", manifest, got)
-    plain = converted(source, tmp_path / "plain", "--family", "splade") if told == "name" else None
-    assert plain is None or plain["fingerprint"] != manifest["fingerprint"], "another space, for the same weights"
+    if told != "name":
+        return
+    write_card(source, "splade")
+    plain = converted(source, tmp_path / "plain")
+    assert plain["training"] == {"family": "splade"}
+    assert plain["fingerprint"] != manifest["fingerprint"], "another space, for the same weights"
+    assert converted(source, tmp_path / "again", *more)["fingerprint"] == manifest["fingerprint"]
+
+
+@pytest.mark.parametrize("told", ["card", "training"])
+def test_a_splade_of_documents_alone_has_questions_of_their_tokens_without_a_model(told: str, tmp_path: Path) -> None:
+    source = masked("bert", tmp_path / "model")
+    write_card(source, "splade")
+    if told == "card":
+        with open(source / "README.md", "a", encoding="utf-8") as card:
+            card.write("SPLADE-v3-Doc is the SPLADE-Doc version (no inference on query side).\n")
+    else:
+        (source / "model_args.json").write_text(json.dumps({"splade_doc": True}), encoding="utf-8")
+    manifest = converted(source, tmp_path / "out")
+    assert manifest["training"] == {"family": "splade-doc"}
+    got = encode(tmp_path / "out", EVERY, "document")
+    assert_same(got, own_code(source, [passage.text for passage in got], "log1p_relu", []))
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    expected = np.zeros((len(EVERY), len(tokenizer)), dtype=np.float32)
+    for row, text in zip(expected, EVERY, strict=True):
+        row[tokenizer(text, truncation=True)["input_ids"]] = 1.0
+        row[[tokenizer.cls_token_id, tokenizer.sep_token_id]] = 0.0
+    got = encode(tmp_path / "out", EVERY, "query")
+    assert_same(got, expected)
+    assert_python_reads_as_node(tmp_path / "out", manifest, got)
 
 
 def test_a_splade_that_leaves_documents_their_own_terms_is_refused(
@@ -250,7 +281,9 @@ def test_a_splade_that_leaves_documents_their_own_terms_is_refused(
 def test_a_role_whose_terms_are_any_is_told_as_before_so_that_fingerprints_stay() -> None:
     told = {"prefix": "query: ", "suffix": "", "begin": ("[CLS]",), "end": ("[SEP]",)}
     assert RoleInput.of(told).told() == told
-    assert RoleInput.of({**told, "terms": "own"}).told() == {**told, "terms": "own"}
+    own, table = (RoleInput.of({**told, "terms": terms}) for terms in ("own", "table"))
+    assert own.told() == own.space() == {**told, "terms": "own"}
+    assert table.told() == {**told, "terms": "table"} and table.space() == told, "its weights are in the fingerprint"
 
 
 def test_a_masked_model_that_nothing_calls_sparse_is_refused_until_it_is_named(

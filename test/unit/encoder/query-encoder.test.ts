@@ -83,6 +83,29 @@ describe("queries by table", () => {
     });
   }
 
+  it("is how a checkpoint is asked whose questions have a table alone, whatever the setting", async () => {
+    putTable("once");
+    const file = path.join(directory, "manifest.json");
+    const manifest = JSON.parse(readFileSync(file, "utf8")) as object;
+    const input = { document: {}, query: { terms: "table" } };
+    writeFileSync(file, JSON.stringify({ ...manifest, input }));
+    encoder = await openQueryEncoder(config());
+    const [expected] = await encoder.encodeQueries(["water and water"]);
+    await encoder.close();
+    const unset = testConfig({ "model.path": directory });
+    assert.equal(unset["query.encoder"], "model");
+    encoder = await openEncoder(unset);
+    assert.deepEqual((await encoder.encodeQueries(["water and water"]))[0], expected);
+    assert.ok(vectorOf((await encoder.encodeDocuments(["water"]))[0]).size > 0);
+    await encoder.close();
+    put("model.onnx", "this is no model, and nothing may try to load it");
+    for (const open of [openQueryEncoder, openCoordinatorEncoder]) {
+      encoder = await open(unset);
+      assert.deepEqual((await encoder.encodeQueries(["water and water"]))[0], expected);
+      await encoder.close();
+    }
+  });
+
   it("refuses to encode documents, which need the model", async () => {
     putTable("once");
     encoder = await openQueryEncoder(config());

@@ -25,8 +25,10 @@ READERS = {
     "opensearch": Reader(masked.fits_opensearch, masked.read_opensearch),
     "splade": Reader(masked.fits_splade, masked.read_splade),
     "splade-lexical": Reader(masked.fits_lexical, masked.read_lexical),
+    "splade-doc": Reader(masked.fits_documents, masked.read_documents),
 }
-PLAIN = ("opensearch", "splade", "splade-lexical")
+SPLADE = ("splade", "splade-lexical", "splade-doc")
+PLAIN = ("opensearch", *SPLADE)
 """Families whose folders may look like any masked language model: these may be named."""
 
 
@@ -42,7 +44,8 @@ def read_published(directory: Path, family: str | None = None, activation: str |
     except Unfit as unfit:
         raise ValueError(f"{directory}: {unfit}") from unfit
     if family is not None and family not in fitting:
-        if family not in PLAIN or fitting or not masked.is_masked(folder):
+        unsaid = fitting == ["splade"] and family in SPLADE
+        if family not in PLAIN or (fitting and not unsaid) or not masked.is_masked(folder):
             told = f"its files are those of {fitting[0]}" if fitting else f"it has {folder.described()}"
             raise ValueError(f"{directory} is not of the family {family}: {told}")
         fitting = [family]

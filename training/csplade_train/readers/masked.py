@@ -3,16 +3,17 @@
 opensearch  special tokens are no terms; with idf.json a query is its tokens' weights in it
 splade      every token may be a term (naver/splade)
 splade-lexical  the same for documents; a question has terms for its own tokens alone, special ones left out
+splade-doc  the same for documents; a question is its own tokens, each of weight 1, and no model reads it
 
 Nothing in the files tells such a model from any other BERT, except idf.json, what SPLADE's training wrote of itself
-(training_args.json), and the model card.
+(training_args.json, model_args.json), and the model card.
 """
 
 from __future__ import annotations
 
 import torch
 
-from ..input_recipe import with_own_terms
+from ..input_recipe import OWN_TERMS, TABLE_TERMS, with_terms
 from ..published import Published, Scores
 from .folder import Folder, Unfit, own_tokens, token_table
 
@@ -20,9 +21,14 @@ OPENSEARCH = {"opensearch", "neural-sparse"}
 SPLADE = {"splade", "sparse-encoder", "learned sparse", "learned-sparse"}
 LEXICAL = ("splade-lexical", "splade-v3-lexical", "no expansion on the query side")
 """What the model card of a SPLADE calls one that adds nothing to questions."""
-NOT_OWN = ("cls_token", "sep_token", "pad_token", "mask_token")
+DOCUMENTS = ("splade-doc", "splade-v3-doc", "no inference on query side")
+"""What the model card calls one that reads documents alone."""
+NOT_OWN = {
+    "splade-lexical": ("cls_token", "sep_token", "pad_token", "mask_token"),
+    "splade-doc": ("cls_token", "sep_token", "pad_token"),
+}
 """Tokens that SPLADE does not count among those of a question."""
-LIMIT = {"opensearch": 512, "splade": 256, "splade-lexical": 256}
+LIMIT = {"opensearch": 512, "splade": 256, "splade-lexical": 256, "splade-doc": 256}
 """Tokens of a text in the authors' own code."""
 
 
@@ -49,8 +55,18 @@ def is_lexical(folder: Folder) -> bool:
     return told == "query" if told else any(sign in folder.card.lower() for sign in LEXICAL)
 
 
+def is_of_documents(folder: Folder) -> bool:
+    """Its training says whether it reads questions; where nothing is written of it, its card does."""
+    told = folder.json("model_args.json").get("splade_doc")
+    return any(sign in folder.card.lower() for sign in DOCUMENTS) if told is None else bool(told)
+
+
 def fits_splade(folder: Folder) -> bool:
-    return fits_any_splade(folder) and not is_lexical(folder)
+    return fits_any_splade(folder) and not is_lexical(folder) and not is_of_documents(folder)
+
+
+def fits_documents(folder: Folder) -> bool:
+    return fits_any_splade(folder) and not is_lexical(folder) and is_of_documents(folder)
 
 
 def fits_lexical(folder: Folder) -> bool:
@@ -63,6 +79,10 @@ def read_opensearch(folder: Folder) -> Published:
 
 def read_splade(folder: Folder) -> Published:
     return read(folder, "splade")
+
+
+def read_documents(folder: Folder) -> Published:
+    return read(folder, "splade-doc")
 
 
 def read_lexical(folder: Folder) -> Published:
@@ -78,10 +98,11 @@ def read(folder: Folder, family: str) -> Published:
     if family == "opensearch" and table is not None:
         table[list(tokenizer.special)] = 0.0
     asked = tokenizer.around
-    if family == "splade-lexical":
-        asked = with_own_terms(asked)
+    if family in NOT_OWN:
         table = torch.ones(int(model.config.vocab_size))
-        table[folder.special_ids(*NOT_OWN)] = 0.0
+        table[folder.special_ids(*NOT_OWN[family])] = 0.0
+    if table is not None:
+        asked = with_terms(asked, OWN_TERMS if family == "splade-lexical" else TABLE_TERMS)
     return Published(
         family,
         model,

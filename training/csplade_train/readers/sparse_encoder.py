@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from safetensors.torch import load_file
 
-from ..input_recipe import with_own_terms, with_words
+from ..input_recipe import OWN_TERMS, TABLE_TERMS, with_terms, with_words
 from ..published import Published, Scores
 from .folder import Folder, Unfit, checked, own_tokens, token_table
 
@@ -106,9 +106,8 @@ def read(folder: Folder) -> Published:
             file = static.path / "model.safetensors"
             stored = load_file(file) if file.exists() else torch.load(static.path / "pytorch_model.bin")
             table = checked(stored["weight"])
-        if own:
-            around["query"] = with_own_terms(around["query"])
-        else:
+        around["query"] = with_terms(around["query"], OWN_TERMS if own else TABLE_TERMS)
+        if not own:
             limits["query"] = asked.longest
     return Published(
         "sparse-encoder",
