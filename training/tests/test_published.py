@@ -267,6 +267,27 @@ def test_a_splade_of_documents_alone_has_questions_of_their_tokens_without_a_mod
     assert_python_reads_as_node(tmp_path / "out", manifest, got)
 
 
+@pytest.mark.parametrize("family", ["splade", "splade-lexical", "splade-doc"])
+def test_the_evaluation_asks_as_node_asks(family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = masked("bert", tmp_path / "model")
+    converted(source, tmp_path / "out", "--family", family)
+    data = tmp_path / "data"
+    (data / "qrels").mkdir(parents=True)
+    asked = TEXTS[:3]
+    for name, prefix, texts in (("corpus", "d", TEXTS), ("queries", "q", asked)):
+        lines = [json.dumps({"_id": f"{prefix}{n}", "text": text}) for n, text in enumerate(texts)]
+        (data / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    judged = [f"q{n}\td{n}\t1" for n in range(len(asked))]
+    (data / "qrels" / "test.tsv").write_text("\n".join(["query\tdocument\tgrade", *judged]) + "\n", encoding="utf-8")
+    capsys.readouterr()
+    words = ["evaluate", "--checkpoint", str(tmp_path / "out"), "--data", str(data), "--threads", "1"]
+    assert cli.main(words) == 0
+    figures = json.loads(capsys.readouterr().out)
+    for role, texts in (("query", asked), ("document", TEXTS)):
+        terms = np.mean([len(passage.terms) for passage in encode(tmp_path / "out", texts, role)])
+        assert figures[f"terms/{role}"] == pytest.approx(terms, abs=0.4), role
+
+
 def test_a_splade_that_leaves_documents_their_own_terms_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
