@@ -1,7 +1,7 @@
 /** `csplade reindex`: an index or files into a new index, in slices that workers take, then the alias swap. */
 import type { Command } from "commander";
 import pc from "picocolors";
-import { connectCluster } from "../cluster/cluster.js";
+import { connectWithSource } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { openEncoder } from "../encoder/encoder.js";
 import { openCoordinatorEncoder } from "../encoder/query-encoder.js";
@@ -12,6 +12,7 @@ import { createWorkerMetrics } from "../observe/worker-metrics.js";
 import type { RunProgress } from "../reindex/coordinate.js";
 import { estimateRun, type InheritedShape, type RunEstimate } from "../reindex/estimate-run.js";
 import type { ReindexRequest } from "../reindex/plan-run.js";
+import { parseRemote } from "../reindex/remote-source.js";
 import { reindex, type ReindexOptions, type RunSummary } from "../reindex/reindex.js";
 import { rollBack, type RollbackSummary } from "../reindex/rollback.js";
 import { openRunStore } from "../reindex/run-store.js";
@@ -65,7 +66,7 @@ export function reindexCommand(): Command {
     .description("Encode an index or files into a new index and move an alias to it.")
     .option(
       "--from <source...>",
-      "an index, or files of NDJSON or elasticdump (packed or not) and BEIR folders",
+      "an index, files of NDJSON or elasticdump (packed or not) and BEIR folders, or URL/INDEX of another cluster",
     )
     .option("--to <alias>", "the alias that will lead to the new index")
     .option("--target <index>", "name of the new index (ALIAS-v1, -v2, …)")
@@ -110,6 +111,7 @@ a run keeps what it is judged by, also when it is resumed.
 Examples:
   csplade reindex --from products --to products-search --text-fields name,description
   csplade reindex --from /data/dump-*.ndjson.gz --to wiki --no-workers
+  csplade reindex --from https://old.example:9200/products --to products   # CSPLADE_SOURCE_USERNAME, …
   csplade reindex --resume wiki-20260101t1200-1a2b3c
   csplade reindex --from products --to products-search --dry-run --estimate-workers 16
   csplade reindex --rollback products-search`,
@@ -120,6 +122,7 @@ Examples:
         ...documentSettings(flags),
         "reindex.slice_documents": flags.sliceDocuments,
         "reindex.max_dead_letters": flags.maxDeadLetters,
+        "source.url": parseRemote(flags.from?.[0] ?? "")?.cluster,
       });
       if (flags.rollback !== undefined) {
         const done = await untilInterrupted((signal) => goBack(values, flags, signal));
@@ -139,7 +142,7 @@ Examples:
         goOn: () =>
           shown.run === undefined
             ? sameCommand()
-            : commandWith(command, ["--resume", shown.run.run.run], PLANNED),
+            : commandWith(command, resumed(shown.run.run), PLANNED),
       });
       if (flags.json) printJson(summary);
       else printSummary(summary);
@@ -168,6 +171,12 @@ const PLANNED: ReadonlySet<string> = new Set([
   "require",
   "worseThan",
 ]);
+
+/** The options that go on with a run; of one that reads from another cluster that has to be told again. */
+function resumed({ run, source, from }: RunProgress["run"]): string[] {
+  const isRemote = source.type === "index" && source.cluster !== undefined;
+  return ["--resume", run, ...(isRemote ? ["--from", ...from] : [])];
+}
 
 /** What a reindexing shows while it runs. */
 interface Shown {
@@ -200,7 +209,7 @@ async function run(
   const metrics = createWorkerMetrics();
   const figures = createRunMetrics(metrics.registry);
   const served = await serveMetrics(config, { registry: metrics.registry });
-  const cluster = connectCluster(config);
+  const cluster = connectWithSource(config);
   try {
     const onTrouble = (message: string) => progress.note(pc.yellow(message));
     const encoder =
@@ -252,7 +261,7 @@ async function goBack(
   { rollback = "" }: ReindexFlags,
   signal: AbortSignal,
 ): Promise<RollbackSummary> {
-  const cluster = connectCluster(config);
+  const cluster = connectWithSource(config);
   try {
     return await rollBack(cluster, openRunStore(cluster, { config, signal }), rollback);
   } finally {
@@ -265,7 +274,7 @@ async function dryRun(
   flags: ReindexFlags,
   signal: AbortSignal,
 ): Promise<RunEstimate> {
-  const cluster = connectCluster(config);
+  const cluster = connectWithSource(config);
   const encoder = await openEncoder(config);
   try {
     const context = { config, cluster, manifest: encoder.manifest, patience: { config, signal } };

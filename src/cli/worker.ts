@@ -1,7 +1,7 @@
 /** `csplade worker`: takes ingest jobs and slices of reindexings until it is stopped. */
 import { once } from "node:events";
 import type { Command } from "commander";
-import { connectCluster } from "../cluster/cluster.js";
+import { connectWithSource } from "../cluster/cluster.js";
 import type { Config } from "../config/settings.js";
 import { createLogger } from "../observe/logger.js";
 import { serveMetrics } from "../observe/metrics-server.js";
@@ -53,7 +53,7 @@ async function work(config: Config, signal: AbortSignal): Promise<void> {
         log.debug(transition, "encoder thread");
       },
     });
-    const cluster = connectCluster(config);
+    const cluster = connectWithSource(config);
     try {
       const parts = {
         config,

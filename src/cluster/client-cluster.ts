@@ -37,8 +37,10 @@ export interface Cluster {
   demand(request: ClusterRequest, doing: string): Promise<unknown>;
   /** Like {@link demand}, with the answer as the text that came: documents in it are what was stored. */
   demandText(request: ClusterRequest, doing: string): Promise<string>;
-  /** What the cluster can do; asked once, then remembered. */
-  capabilities(): Promise<Capabilities>;
+  /** The cluster that is only read, where there are two ({@link joinedCluster}). */
+  readonly source?: Cluster;
+  /** What the cluster can do, of two the one that holds an index; asked once, then remembered. */
+  capabilities(index?: string): Promise<Capabilities>;
   close(): Promise<void>;
 }
 

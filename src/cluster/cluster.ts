@@ -8,6 +8,7 @@ import type { Config } from "../config/settings.js";
 import { CspladeError, messageOf } from "../errors/csplade-error.js";
 import { awsSigning } from "./aws-signing.js";
 import { clusterOf, type Cluster } from "./client-cluster.js";
+import { joinedCluster } from "./joined-cluster.js";
 
 export type { Cluster } from "./client-cluster.js";
 
@@ -39,6 +40,25 @@ export function connectCluster(config: Config): Cluster {
     requestTimeoutMs: config["opensearch.request_timeout_ms"],
     close: () => client.close(),
   });
+}
+
+/**
+ * As {@link connectCluster}; with `source.url` joined with the cluster that is read, whose credentials and
+ * authority are its own.
+ */
+export function connectWithSource(config: Config): Cluster {
+  const url = config["source.url"];
+  if (url === undefined) return connectCluster(config);
+  const source: Config = {
+    ...config,
+    "opensearch.url": url,
+    "opensearch.username": config["source.username"],
+    "opensearch.password": config["source.password"],
+    "opensearch.api_key": config["source.api_key"],
+    "opensearch.aws_region": config["source.aws_region"],
+    "opensearch.ca_file": config["source.ca_file"],
+  };
+  return joinedCluster(connectCluster(config), connectCluster(source));
 }
 
 function readCa(file: string): string {

@@ -71,7 +71,7 @@ export async function* scanIndex(
         body: {
           size: options.pageSize ?? 500,
           sort: ["_doc"],
-          _source: options.source ?? (await wholeSource(cluster)),
+          _source: options.source ?? (await wholeSource(cluster, index)),
         },
         ...signal,
       },

@@ -11,16 +11,18 @@ import { CspladeError } from "../errors/csplade-error.js";
 /** `_source` of a search body whose hits are whole documents. */
 export async function wholeSource(
   cluster: Cluster,
+  index: string,
 ): Promise<true | Readonly<{ exclude_vectors: false }>> {
-  const { hides_vectors } = await cluster.capabilities();
+  const { hides_vectors } = await cluster.capabilities(index);
   return hides_vectors ? { exclude_vectors: false } : true;
 }
 
 /** Parameters of a get or a multi-get that answers with whole documents. */
 export async function wholeSourceQuery(
   cluster: Cluster,
+  index: string,
 ): Promise<Readonly<Record<string, string>>> {
-  const { hides_vectors } = await cluster.capabilities();
+  const { hides_vectors } = await cluster.capabilities(index);
   return hides_vectors ? { _source_exclude_vectors: "false" } : {};
 }
 
@@ -37,7 +39,7 @@ export async function demandVectorsTold(
   index: string,
   properties: unknown,
 ): Promise<void> {
-  const { version } = await cluster.capabilities();
+  const { version } = await cluster.capabilities(index);
   const [, type] = HIDDEN.exec(JSON.stringify(properties ?? {})) ?? [];
   if (version !== UNKNOWN_VERSION || type === undefined) return;
   throw new CspladeError(

@@ -9,6 +9,7 @@ import { pruneTypes } from "../sparse/prune.js";
 import { gatewaySettings } from "./gateway-settings.js";
 import { packageRoot } from "./package-root.js";
 
+import { sourceSettings } from "./source-settings.js";
 import { redisPrefix, redisUrl } from "./redis-url.js";
 import { count, factor, flag, names, numeric, url, type Setting } from "./setting-schemas.js";
 
@@ -362,6 +363,7 @@ export const settings = {
     env: "CSPLADE_WRITE_MAX_WAIT_MS",
     help: "How long a write waits for a cluster that is away or busy before it fails.",
   },
+  ...sourceSettings,
   ...gatewaySettings,
 } as const satisfies Record<string, Setting>;
 

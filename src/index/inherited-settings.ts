@@ -12,8 +12,8 @@ export type IndexSettings = Readonly<Record<string, unknown>>;
  * own choice (blocks, `resize`, policies of its lifecycle), and ingest pipelines, through which the
  * documents went already.
  */
-const INHERITED = [
-  // What mappings depend on.
+/** What mappings depend on. */
+const MEANING = [
   "analysis",
   "similarity",
   "mapping",
@@ -24,6 +24,10 @@ const INHERITED = [
   "sort",
   "routing_partition_size",
   "number_of_routing_shards",
+] as const;
+
+const INHERITED = [
+  ...MEANING,
   // What searches and writes depend on.
   "analyze",
   "codec",
@@ -67,13 +71,32 @@ const OUR_FIELDS = 20;
 /** Fields an index may have where nothing is set. */
 const DEFAULT_FIELDS = 1_000;
 
+/**
+ * What a copy takes over from an index of another cluster: what its mapping depends on. Where shards lie,
+ * how they are packed and which pipelines there are is that cluster's own.
+ */
+export function meaningOf(
+  source: IndexSettings,
+  mappings: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  return taken(MEANING, source, mappings);
+}
+
 /** The settings a copy takes over, as an `index` object. */
 export function inheritedSettings(
   source: IndexSettings,
   mappings: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {
+  return taken(INHERITED, source, mappings);
+}
+
+function taken(
+  paths: readonly string[],
+  source: IndexSettings,
+  mappings: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
   const settings: Record<string, unknown> = {};
-  for (const path of INHERITED) {
+  for (const path of paths) {
     const value = settingAt(source, path);
     if (value !== undefined) settings[path] = value;
     // A setting may have a value and others below its name: `knn` and `knn.derived_source.enabled`.

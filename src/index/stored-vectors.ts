@@ -61,7 +61,7 @@ export async function readVectors(
         method: "POST",
         path: pathOf(index, "_mget"),
         query: {
-          ...(await wholeSourceQuery(cluster)),
+          ...(await wholeSourceQuery(cluster, index)),
           _source_includes: `csplade_hash,csplade_text_hash,${VECTOR_FIELD},${PASSAGES_FIELD},${DENSE_FIELD}`,
         },
         body: { docs },

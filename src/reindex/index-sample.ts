@@ -42,7 +42,7 @@ export async function sampleDocuments(
         size,
         version: true,
         seq_no_primary_term: true,
-        _source: await wholeSource(cluster),
+        _source: await wholeSource(cluster, typeof from === "string" ? from : from.index),
         query: { function_score: { query, random_score: {}, boost_mode: "replace" } },
       },
       ...(signal === undefined ? {} : { signal }),

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { patiently, type Patience } from "../cluster/patience.js";
 import { pathOf } from "../cluster/request.js";
+import { isSourceIndex, ownIndexName, sourceIndex } from "../cluster/joined-cluster.js";
 import { demandVectorsTold } from "../cluster/whole-source.js";
 import {
   demandHtmlTexts,
@@ -21,6 +22,8 @@ import { vectorShape } from "../index/index-document.js";
 import type { InheritedMapping } from "../index/index-template.js";
 import { demandOwnTexts, demandWholeSource } from "../index/whole-source.js";
 import { indexModelOf } from "../documents/index-model.js";
+import { meaningOf } from "../index/inherited-settings.js";
+import { demandSourceCluster, parseRemote, type RemoteIndex } from "./remote-source.js";
 import { findFiles, meanLineBytes } from "./file-slices.js";
 import {
   cutShard,
@@ -179,7 +182,8 @@ async function withRoutingShards(
     query: { filter_path: "metadata.indices.*.routing_num_shards" },
   });
   const state = answer.status < 400 ? routingSchema.safeParse(answer.body).data : undefined;
-  const number_of_routing_shards = state?.metadata.indices[index.index]?.routing_num_shards;
+  const own = ownIndexName(index.index);
+  const number_of_routing_shards = state?.metadata.indices[own]?.routing_num_shards;
   if (number_of_routing_shards === undefined) return { mappings, settings };
   return { mappings, settings: { ...settings, number_of_routing_shards } };
 }
@@ -311,6 +315,8 @@ async function findSource(
 ): Promise<{ source: RunRecord["source"]; index?: IndexSource }> {
   const [only] = from;
   if (only === undefined) throw new CspladeError("usage", "Name a source: --from INDEX or FILES.");
+  const remote = parseRemote(only);
+  if (remote !== undefined) return { ...(await findRemote(context, remote, from)) };
   const isFile = from.length > 1 || /[/\\]|\.(ndjson|jsonl|json|gz|zst)$/.test(only);
   if (isFile) return { source: { type: "files", files: await findFiles(from) } };
   const index = await patiently(context.patience, () =>
@@ -324,6 +330,14 @@ async function findSource(
       hint: `If the file or folder is meant: --from ./${only}`,
     });
   });
+  return await takeIndex(context, index);
+}
+
+/** The source that an index is. @throws CspladeError `index_invalid`, `usage`. */
+async function takeIndex(
+  context: PlanContext,
+  index: IndexSource,
+): Promise<{ source: RunRecord["source"]; index: IndexSource }> {
   const { cluster, config, patience } = context;
   demandWholeSource(index.index, index.mappings._source, { index: index.settings });
   demandTextFields(config, index);
@@ -342,7 +356,29 @@ async function findSource(
     );
   }
   const { uuid, shards, primaries } = index;
-  return { source: { type: "index", index: index.index, uuid, shards, primaries }, index };
+  const place = isSourceIndex(index.index) ? { cluster: cluster.source?.url } : {};
+  return {
+    source: { type: "index", index: index.index, uuid, shards, primaries, ...place },
+    index,
+  };
+}
+
+/** An index of another cluster, of which `--from` gave the URL. @throws CspladeError as {@link takeIndex}. */
+async function findRemote(
+  context: PlanContext,
+  { cluster, index }: RemoteIndex,
+  from: readonly string[],
+): Promise<{ source: RunRecord["source"]; index: IndexSource }> {
+  if (from.length > 1) {
+    throw new CspladeError("usage", "One index of another cluster is reindexed at a time.");
+  }
+  demandSourceCluster(context.cluster, cluster);
+  const found = await patiently(context.patience, () =>
+    findIndexSource(context.cluster, sourceIndex(index), context.patience.signal),
+  );
+  const taken = await takeIndex(context, found);
+  const { settings, mappings } = taken.index;
+  return { ...taken, index: { ...taken.index, settings: meaningOf(settings, mappings) } };
 }
 
 /** At least one text field must be a field of the source: a typing error would copy nothing. */

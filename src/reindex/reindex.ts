@@ -12,6 +12,7 @@ import { countDeadLetters } from "./dead-letters.js";
 import type { PlanContext, ReindexRequest } from "./plan-run.js";
 import { withProgressLog } from "./progress-log.js";
 import type { RunGate, RunRecord, SliceCounts, Verification } from "./run-record.js";
+import { demandSourceOf } from "./remote-source.js";
 import { openRunStore, type RunStore } from "./run-store.js";
 import { startReindexWorker } from "./slice-worker.js";
 import { verifyRun } from "./verify-run.js";
@@ -201,11 +202,16 @@ async function chooseRun(
   { what, gate }: Pick<ReindexOptions, "what" | "gate">,
   say: (message: string) => void,
 ): Promise<RunRecord> {
-  if ("resume" in what) return (await store.readRun(what.resume)).record;
+  if ("resume" in what) {
+    const { record } = await store.readRun(what.resume);
+    demandSourceOf(record, context.cluster);
+    return record;
+  }
   const { fingerprint } = context.manifest;
   const unfinished = what.new ? undefined : await findUnfinished(store, fingerprint, what);
   if (unfinished !== undefined) {
     demandSameShards(unfinished, what);
+    demandSourceOf(unfinished, context.cluster);
     say(`Going on with the run ${unfinished.run} (--new begins a new one).`);
     return unfinished;
   }

@@ -16,6 +16,8 @@ const sourceSchema = z.discriminatedUnion("type", [
     shards: z.number().int().min(1),
     /** Read from primary shards only: replicas of segment replication may lag. */
     primaries: z.boolean(),
+    /** URL of the cluster that has it, where it is not the one that is written; never with credentials. */
+    cluster: z.string().optional(),
   }),
   z.object({
     type: z.literal("files"),

@@ -18,6 +18,7 @@ import {
 } from "../queue/slice-queue.js";
 import { patiently } from "../cluster/patience.js";
 import { copySlice } from "./copy-slice.js";
+import { demandSourceOf } from "./remote-source.js";
 import { createRunControls, type RunControls } from "./run-control.js";
 import type { RunRecord, SliceCounts, SliceRecord } from "./run-record.js";
 import { openRunStore, SliceLostError } from "./run-store.js";
@@ -87,6 +88,12 @@ async function handle(
   if (signals.drain.aborted || encoder.broken.aborted) return { kind: "released", pause_ms: 0 };
   if (encoder.manifest.fingerprint !== run.model.fingerprint) {
     parts.onTrouble?.(mismatch(encoder, run).message);
+    return { kind: "released", pause_ms: OTHERS_MS };
+  }
+  try {
+    demandSourceOf(run, cluster);
+  } catch (thrown) {
+    parts.onTrouble?.(`Slices of ${run.run} are given back: ${messageOf(thrown)}`);
     return { kind: "released", pause_ms: OTHERS_MS };
   }
   const claim = await claimSlice(store, found, worker);

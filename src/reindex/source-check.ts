@@ -154,7 +154,7 @@ async function readTarget(
     }));
     const path = pathOf(run.target, "_mget");
     const text = await patiently(patience, async () => {
-      const query = await wholeSourceQuery(cluster);
+      const query = await wholeSourceQuery(cluster, run.target);
       return await cluster.demandText({ method: "POST", path, query, body: { docs } }, doing);
     });
     const { answer, sources } = liftSources(text, ["docs"], doing);

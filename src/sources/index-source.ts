@@ -8,6 +8,7 @@
 import { z } from "zod";
 import type { Cluster } from "../cluster/cluster.js";
 import { liftSources } from "../cluster/lifted-sources.js";
+import { isSourceIndex, ownIndexName, sourceIndex } from "../cluster/joined-cluster.js";
 import { pathOf } from "../cluster/request.js";
 import { wholeSource } from "../cluster/whole-source.js";
 import { CspladeError } from "../errors/csplade-error.js";
@@ -107,8 +108,9 @@ export async function findIndexSource(
       { hint: "Reindex one index at a time, each to an alias of its own." },
     );
   }
-  const [index, { aliases, mappings, settings }] = first;
-  const through = aliases[name];
+  const [own, { aliases, mappings, settings }] = first;
+  const index = isSourceIndex(name) ? sourceIndex(own) : own;
+  const through = aliases[ownIndexName(name)];
   if (through?.filter !== undefined || through?.search_routing !== undefined) {
     throw new CspladeError(
       "index_invalid",
@@ -170,7 +172,8 @@ export async function settledUpTo(
     },
     doing,
   );
-  const shards = statsSchema.safeParse(body).data?.indices[source.index]?.shards ?? {};
+  const shards =
+    statsSchema.safeParse(body).data?.indices[ownIndexName(source.index)]?.shards ?? {};
   const settled = Array.from({ length: source.shards }, (_, shard) => {
     const primary = shards[String(shard)]?.find((copy) => copy.routing.primary);
     if (primary !== undefined) return primary.seq_no.global_checkpoint;
@@ -324,7 +327,7 @@ export async function readDocuments(
         seq_no_primary_term: true,
         version: true,
         track_total_hits: false,
-        _source: source === true ? await wholeSource(cluster) : source,
+        _source: source === true ? await wholeSource(cluster, reader.index) : source,
       },
       ...(signal === undefined ? {} : { signal }),
     },
